@@ -1,0 +1,66 @@
+# Each target sets up what it needs (.ci/setup) on a bare Debian 12 as root, once.
+#
+# PYTHON  a version, as in `make test PYTHON=3.11`; otherwise the oldest and the newest found
+#         (demo and bench: the newest)
+# ARGS    handed to pytest, the demo or the benchmark, as in `make test ARGS="-k hold"`
+PYTHON =
+ARGS =
+REQUIRE_OLDEST =
+export REQUIRE_OLDEST
+
+SHELL = /bin/bash
+COMMANDS = ovsdb-server ovs-vswitchd ovs-vsctl ip ping tcpdump python3
+
+.PHONY: help demo test lint bench clean
+
+help:
+	@echo "make demo   show what xenvif-tagger does, on a private Open vSwitch"
+	@echo "make test   run the tests on the oldest and the newest Python (PYTHON=3.11 ARGS='-k hold')"
+	@echo "make lint   check style, Python 3.6, shell scripts and whitespace"
+	@echo "make bench  measure against the targets, side by side"
+	@echo "make clean  remove what these made in this directory"
+
+# A newer Python after an older, so that both are heard of even if the first fails.
+test:
+	@.ci/setup system $(COMMANDS)
+	@set -eu; failed=; versions=$$(.ci/setup versions $(PYTHON)); \
+	for version in $$versions; do \
+	    bin=$$(.ci/setup venv $$version); \
+	    echo "== Python $$version"; \
+	    $$bin/python -m pytest -n auto $(ARGS) || failed="$$failed $$version"; \
+	done; \
+	if [ -n "$$failed" ]; then echo "tests failed on Python$$failed" >&2; exit 1; fi
+
+# The environment's python3 and xenvif-tagger are the first on the PATH.
+demo bench: START_demo = python3 demo/demo.py
+demo bench: START_bench = bench/run
+demo bench:
+	@.ci/setup system $(COMMANDS)
+	@set -eu; bin=$$(.ci/setup venv $(or $(PYTHON),newest)); \
+	PATH="$$bin:$$PATH" $(START_$@) $(ARGS)
+
+# ruff takes 3.7 for the oldest there is; vermin finds what 3.6 lacks, the library included, in
+# the code that gets installed. (The rest is run on 3.6 by the tests.)
+lint:
+	@.ci/setup system git python3 shellcheck
+	@set -eu; bin=$$(.ci/setup venv newest lint); failed=; \
+	mapfile -t python < <(.ci/setup files python); \
+	mapfile -t shell < <(.ci/setup files shell); \
+	mapfile -t text < <(.ci/setup files all); \
+	mapfile -t installed < <(printf '%s\n' "$${python[@]}" | grep -E '^(xenvif_tagger|hotplug)/'); \
+	run() { echo "$$1, $$2 files"; shift 2; "$$@" || failed=yes; }; \
+	if [ $${#python[@]} -gt 0 ]; then \
+	    run ruff $${#python[@]} $$bin/ruff check --quiet --force-exclude "$${python[@]}"; fi; \
+	if [ $${#installed[@]} -gt 0 ]; then \
+	    run vermin $${#installed[@]} $$bin/vermin --violations --no-tips -t=3.6- "$${installed[@]}"; fi; \
+	if [ $${#shell[@]} -gt 0 ]; then \
+	    run shellcheck $${#shell[@]} shellcheck "$${shell[@]}"; fi; \
+	if [ $${#text[@]} -gt 0 ]; then \
+	    echo "whitespace, $${#text[@]} files"; \
+	    if grep -InE '[[:blank:]]+$$' "$${text[@]}"; then \
+	        echo "whitespace at the end of these lines" >&2; failed=yes; fi; fi; \
+	[ -z "$$failed" ]
+
+clean:
+	rm -rf .venv build dist *.egg-info .pytest_cache .ruff_cache .hypothesis
+	find . -path ./.git -prune -o -name __pycache__ -prune -exec rm -rf {} +

@@ -1,0 +1,19 @@
+"""Fixtures that several test files share."""
+
+import pytest
+
+from private_ovs import PrivateOvs
+
+
+@pytest.fixture
+def ovs():
+    """An empty Open vSwitch of the test's own: only its database server."""
+    with PrivateOvs() as switch:
+        yield switch
+
+
+@pytest.fixture
+def ovs_dummy():
+    """The same with an ovs-vswitchd that gives any port an ofport, without devices."""
+    with PrivateOvs(vswitchd="dummy") as switch:
+        yield switch
