@@ -1,0 +1,136 @@
+"""Rows as the core sees them, made and changed by hand: for tests of the pure core."""
+import copy
+import json
+
+from xenvif_tagger import mark
+from xenvif_tagger.decide import decide
+from xenvif_tagger.port import UNIT, Port
+from xenvif_tagger.settings import Settings
+
+BOOT = "boot-now"
+VIF_UUID = "port-vif"
+TAP_UUID = "port-tap"
+IDENTITY = {"xs-vif-uuid": "vif-a", "xs-vm-uuid": "vm-a", "attached-mac": "00:16:3e:00:00:0a"}
+NEUTRON = {"net_uuid": "net-1", "network_type": "vlan", "segmentation_id": "1005", "tag": "5"}
+HELD = {"tag": 4095, "vlan_mode": "dot1q-tunnel", "cvlans": [4095]}
+SETTINGS = Settings(boot=BOOT)
+
+
+def unit(tag=None, vlan_mode=None, trunks=(), cvlans=()):
+    values = {"tag": tag, "vlan_mode": vlan_mode, "trunks": list(trunks), "cvlans": list(cvlans)}
+    return {column: value for column, value in values.items() if value not in (None, [])}
+
+
+def row(side, unit=None, ids=None, identity=IDENTITY, mark=None, **more):
+    """A row as plain data: what Port's constructor takes."""
+    made = {
+        "name": {"vif": "vif12.0", "tap": "tap12.0"}[side],
+        "uuid": {"vif": VIF_UUID, "tap": TAP_UUID}[side],
+        "bridge": "xenbr0", "unit": dict(unit or {}), "port_ids": {}, "other_config": {},
+        "interface_ids": dict(identity, **(ids or {})), "ofport": None, "error": None,
+        "policing": {}}
+    made.update(more)
+    if mark:
+        made["port_ids"] = dict(made["port_ids"], **{"xenvif-tagger": json.dumps(mark)})
+    return made
+
+
+def vif(*args, **more):
+    return row("vif", *args, **more)
+
+
+def tap(*args, **more):
+    return row("tap", *args, **more)
+
+
+def base(unit=None, port=None, **ids):
+    """A mark's base; port: the other row's UUID (default: the one on the vif's side)."""
+    return {"port": port or VIF_UUID, "unit": dict(unit or {}),
+            "Port": ids.get("Port", {}), "Interface": ids.get("Interface", {}),
+            "policing": ids.get("policing", {})}
+
+
+def apply(rows, changes):
+    """New rows (by name) after the changes; fails if a change does not start from what is."""
+    rows = copy.deepcopy(rows)
+    for change in changes:
+        found = rows[change.row]
+        if change.column == "external_ids":
+            cells, key = found[{"Port": "port_ids", "Interface": "interface_ids"}[change.table]], \
+                change.key
+        elif change.column in UNIT:
+            cells, key = found["unit"], change.column
+        else:
+            cells, key = found["policing"], change.column
+            cells.setdefault(key, 0)
+        assert cells.get(key) == change.old and change.old != change.new, change
+        if change.new is None:
+            del cells[key]
+        else:
+            cells[key] = change.new
+    return rows
+
+
+class World(object):
+    """A pair of rows that are decided about and written, as a driver would."""
+
+    def __init__(self, *rows, **settings):
+        self.rows = {found["name"]: copy.deepcopy(found) for found in rows}
+        settings.setdefault("boot", BOOT)
+        self.settings = Settings(**settings)
+        self.replugs = 0
+
+    def __getitem__(self, name):
+        return self.rows.get({"vif": "vif12.0", "tap": "tap12.0"}.get(name, name))
+
+    def __repr__(self):
+        return "World(%r, %r)" % (self.rows, {
+            name: getattr(self.settings, name) for name in self.settings.__slots__})
+
+    def decide(self, **how):
+        ports = [Port(**self[side]) if self[side] else None for side in ("vif", "tap")]
+        return decide(ports[0], ports[1], self.settings, **how)
+
+    def mirror(self, **how):
+        """Decide and write; returns the decision. Doing it again must change nothing."""
+        decision = self.decide(**how)
+        self.rows = apply(self.rows, decision.changes)
+        how.pop("prefer", None)
+        again = self.decide(**how)
+        assert again.changes == [], again.changes
+        return decision
+
+    def tags(self):
+        return tuple(self[side]["unit"].get("tag") if self[side] else None
+                     for side in ("vif", "tap"))
+
+    def units(self):
+        return tuple(self[side]["unit"] for side in ("vif", "tap"))
+
+    def mark(self, side):
+        return mark.parse(self[side]["port_ids"].get(mark.KEY))
+
+    def set(self, side, **unit_columns):
+        """As ``ovs-vsctl set Port``: None clears a column."""
+        for column, value in unit_columns.items():
+            self[side]["unit"].pop(column, None)
+            if value is not None:
+                self[side]["unit"][column] = value
+
+    def clear(self, side):
+        self[side]["unit"] = {}
+
+    def unplug(self, side):
+        del self.rows[self[side]["name"]]
+
+    def plug(self, side, unit=None, **more):
+        """A row made anew by the stock script: another UUID, nothing but its identity."""
+        self.replugs += 1
+        made = row(side, unit, **more)
+        made["uuid"] += "-%d" % self.replugs
+        self.rows[made["name"]] = made
+
+    def bind(self, side, tag):
+        """As Neutron's agent: the tag, then the marks of an own port in other_config."""
+        self.set(side, tag=tag)
+        self[side]["other_config"] = dict(NEUTRON)

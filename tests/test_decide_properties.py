@@ -1,0 +1,310 @@
+"""What holds of the decision for any two rows whatsoever: hypothesis searches for a pair of rows
+for which it does not."""
+import copy
+import json
+import os
+
+from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import strategies as st
+
+from rows import BOOT, HELD, IDENTITY, NEUTRON, TAP_UUID, VIF_UUID, World, apply, base, row, unit
+from xenvif_tagger import hold, identity, mark
+from xenvif_tagger.names import SIDES
+from xenvif_tagger.port import Port, is_open_trunk, is_real
+
+OTHER = {"vif": "tap", "tap": "vif"}
+UUIDS = {"vif": VIF_UUID, "tap": TAP_UUID}
+EXCLUDED = "secret"
+
+units = st.one_of(
+    st.just({}), st.sampled_from([HELD, unit(5), unit(4095)]),
+    st.builds(unit, st.sampled_from([None, 0, 5, 6, 4095]),
+              st.sampled_from([None, "trunk", "access", "native-untagged", "dot1q-tunnel"]),
+              st.sampled_from([[], [4095], [5, 6]]), st.sampled_from([[], [4095]])))
+# Few keys and few values, so that they meet.
+free_ids = st.dictionaries(
+    st.sampled_from(["iface-id", "vm-id", "x", EXCLUDED + "1", "iface-status", "ovn-installed-ts"]),
+    st.sampled_from(["", "1", "2"]), max_size=4)
+identities = st.one_of(
+    st.just(IDENTITY), st.just(IDENTITY), st.just({}),
+    st.just(dict(IDENTITY, **{"attached-mac": "00:16:3E:00:00:0A"})),
+    st.just(dict(IDENTITY, **{"xs-vif-uuid": "vif-b"})),
+    st.just({"xen-vm-uuid": "vm-a", "attached-mac": "00:16:3e:00:00:0a"}),
+    st.just({"xs-vm-uuid": "vm-a"}))
+
+
+@st.composite
+def marks(draw, side):
+    made = {}
+    if draw(st.booleans()):
+        made["vif"] = draw(st.sampled_from([{"xs-vif-uuid": "vif-a"}, {"xs-vif-uuid": "vif-b"}]))
+        made["boot"] = draw(st.sampled_from([BOOT, "boot-before"]))
+    if draw(st.booleans()):
+        made["base"] = base(
+            draw(units), draw(st.sampled_from([UUIDS[OTHER[side]], "port-old"])),
+            Port=draw(free_ids), Interface=draw(free_ids))
+    if draw(st.booleans()):
+        made["kept"] = {"port": draw(st.sampled_from([UUIDS[OTHER[side]], "port-old"])),
+                        "iface-id": draw(st.sampled_from(["1", "2"]))}
+    if draw(st.booleans()):
+        made["held"] = draw(st.sampled_from([HELD, {"tag": 4095}]))
+    return made
+
+
+@st.composite
+def raw_rows(draw, side):
+    return row(
+        side, draw(units), draw(free_ids), draw(identities), draw(marks(side)),
+        bridge=draw(st.sampled_from(["xenbr0", "xenbr0", "xenbr0", "xenbr1"])),
+        port_ids=draw(free_ids), other_config=draw(st.sampled_from([{}, {}, NEUTRON])),
+        ofport=draw(st.sampled_from([None, 3, 3, -1])),
+        error=draw(st.sampled_from([None, None, None, "could not open network device"])),
+        policing={"ingress_policing_rate": draw(st.sampled_from([0, 100, 200]))})
+
+
+@st.composite
+def worlds(draw):
+    """Two rows, settings; the tap has what was seen in a conflict now and then."""
+    vif, tap = draw(raw_rows("vif")), draw(raw_rows("tap"))
+    if draw(st.booleans()):
+        noted = mark.parse(tap["port_ids"].get(mark.KEY))
+        noted["seen"] = {"port": draw(st.sampled_from([VIF_UUID, "port-old"])),
+                         "vif": draw(st.one_of(st.just(vif["unit"]), units)),
+                         "tap": draw(st.one_of(st.just(tap["unit"]), units))}
+        tap["port_ids"][mark.KEY] = mark.encode(noted)
+    return World(vif, tap, iface_id=draw(st.sampled_from(["one", "both"])),
+                 exclude=[EXCLUDED + "*"], policing=draw(st.booleans()),
+                 hold_bridges=draw(st.sampled_from([[], ["xenbr0"]])))
+
+
+any_world = given(world=worlds(), prefer=st.sampled_from([None, None, "vif", "tap"]))
+# EXAMPLES=20000 for a long search.
+many = settings(max_examples=int(os.environ.get("EXAMPLES", "200")), deadline=None,
+                suppress_health_check=[HealthCheck.too_slow])
+
+
+def after(world, decision):
+    return apply(world.rows, decision.changes)
+
+
+@many
+@any_world
+def test_it_converges_and_deciding_again_gives_nothing(world, prefer):
+    first = world.decide(prefer=prefer)
+    world.rows = after(world, first)
+    # A choice by hand that was refused is no decision about the pair.
+    second = world.decide(prefer=prefer if first.state == "refused" else None)
+    assert second.changes == []
+    if first.is_substantial() and first.state == "drift":
+        assert second.state == "in-sync"
+
+
+@many
+@any_world
+def test_a_pair_that_is_in_sync_has_one_unit_and_one_base(world, prefer):
+    world.rows = after(world, world.decide(prefer=prefer))
+    decision = world.mirror()
+    if decision.state == "in-sync":
+        assert world["vif"]["unit"] == world["tap"]["unit"]
+        noted = [world.mark(side) for side in SIDES]
+        assert sum("base" in found for found in noted) == 1
+        assert not any("seen" in found for found in noted)
+
+
+@many
+@any_world
+def test_only_the_two_rows_and_only_what_differs_is_written(world, prefer):
+    decision = world.decide(prefer=prefer)
+    cells = [change[:5] for change in decision.changes]
+    assert {change.row for change in decision.changes} <= {"vif12.0", "tap12.0"}
+    assert len({cell[:4] for cell in cells}) == len(cells)
+    after(world, decision)  # asserts that each change starts from what stands there
+
+
+@many
+@any_world
+def test_what_is_not_ours_to_mirror_is_never_written(world, prefer):
+    for change in world.decide(prefer=prefer).changes:
+        assert change.column != "other_config"
+        if change.column == "external_ids" and change.key != mark.KEY:
+            assert not change.key.startswith(EXCLUDED)
+            assert change.key != "iface-status" and not change.key.startswith("ovn-installed")
+            if change.key in identity.KEYS:
+                # Only to a row that had none at all.
+                assert change.old is None
+                assert not identity.keys_of(world[change.row]["interface_ids"])
+        if change.column.startswith("ingress_policing"):
+            assert world.settings.policing
+
+
+@many
+@any_world
+def test_the_agents_own_port_keeps_its_tag_and_its_interface_row(world, prefer):
+    ports = {side: Port(**world[side]) for side in SIDES}
+    managed = [side for side in SIDES if ports[side].managed]
+    decision = world.decide(prefer=prefer)
+    for change in decision.changes:
+        side = change.row[:3]
+        if side in managed:
+            assert change.table != "Interface"
+            if len(managed) == 1 and change.column == "tag":
+                # A held port that nobody has given a real tag is not bound yet.
+                assert hold.is_held(ports[side])
+
+
+@many
+@any_world
+def test_a_contradicting_identity_is_refused_and_nothing_crosses(world, prefer):
+    vif, tap = (Port(**world[side]) for side in SIDES)
+    seen = [vif.ids["Interface"], tap.ids["Interface"], vif.mark.get("vif", {}),
+            tap.mark.get("vif", {})]
+    clash = any(identity.contradiction(one, other) for one in seen for other in seen)
+    decision = world.decide(prefer=prefer)
+    if clash or vif.bridge != tap.bridge:
+        assert decision.state == "refused"
+    if decision.state == "refused":
+        assert decision.source is None
+        # Each row alone comes to the same.
+        for side in SIDES:
+            alone = World(world[side])
+            alone.settings = world.settings
+            assert after(world, decision)[world[side]["name"]] == after(
+                alone, alone.decide())[world[side]["name"]]
+
+
+@many
+@any_world
+def test_a_row_that_may_not_lend_gives_nothing(world, prefer):
+    """Left-overs and rows without identity: change what they hold, and the other row gets the
+    same."""
+    vif, tap = (Port(**world[side]) for side in SIDES)
+    ports = {"vif": vif, "tap": tap}
+    for side in SIDES:
+        if identity.may_lend(ports[side], BOOT):
+            continue
+        changed = copy.deepcopy(world)
+        changed[side]["interface_ids"]["unheard-of"] = "1"
+        changed[side]["port_ids"]["unheard-of"] = "1"
+        name = world[OTHER[side]]["name"]
+        result = after(changed, changed.decide(prefer=prefer))[name]
+        assert "unheard-of" not in result["interface_ids"]
+        assert "unheard-of" not in result["port_ids"]
+        tag = ports[side].unit.get("tag")
+        if tag is not None and is_real(ports[side].unit) and world.decide().state != "refused":
+            given = {change.new for change in world.decide(prefer=prefer).changes
+                     if change.row == name and change.column == "tag"}
+            assert tag not in given or tag == (ports[OTHER[side]].mark.get("base") or {}).get(
+                "unit", {}).get("tag")
+
+
+@many
+@any_world
+def test_nothing_but_a_real_tag_opens_a_held_port(world, prefer):
+    ports = {side: Port(**world[side]) for side in SIDES}
+    rows = after(world, world.decide(prefer=prefer))
+    for side in SIDES:
+        if hold.is_held(ports[side]):
+            found = Port(**rows[world[side]["name"]])
+            assert hold.is_held(found) or is_real(found.unit)
+            if hold.is_held(found):
+                assert found.unit == HELD
+
+
+@many
+@any_world
+def test_a_dead_port_is_never_left_an_open_trunk(world, prefer):
+    rows = after(world, world.decide(prefer=prefer))
+    for found in rows.values():
+        if found["unit"].get("tag") == 4095 and found["unit"].get("vlan_mode") == "trunk":
+            assert not is_open_trunk(found["unit"])
+
+
+def exchanged(world):
+    """The same world with the two sides' names exchanged."""
+    vif, tap = copy.deepcopy(world["tap"]), copy.deepcopy(world["vif"])
+    seen = mark.parse(world["tap"]["port_ids"].get(mark.KEY)).get("seen")
+    for side, found in (("vif", vif), ("tap", tap)):
+        found["name"], found["uuid"] = side + "12.0", UUIDS[side]
+        text = found["port_ids"].get(mark.KEY)
+        if text is None:
+            continue
+        noted = mark.parse(text)
+        noted.pop("seen", None)
+        for field in ("base", "kept"):
+            if field in noted and noted[field]["port"] == UUIDS[side]:
+                noted[field]["port"] = UUIDS[OTHER[side]]
+        found["port_ids"][mark.KEY] = mark.encode(noted)
+    if seen:
+        noted = mark.parse(tap["port_ids"].get(mark.KEY))
+        noted["seen"] = dict(seen, vif=seen["tap"], tap=seen["vif"])
+        tap["port_ids"][mark.KEY] = mark.encode(noted)
+    turned = World(vif, tap)
+    turned.settings = world.settings
+    return turned
+
+
+def without_marks(found):
+    found = dict(found, port_ids=dict(found["port_ids"]))
+    for key in ("name", "uuid"):
+        found.pop(key)
+    found["port_ids"].pop(mark.KEY, None)
+    return found
+
+
+@many
+@any_world
+def test_exchanging_the_names_of_the_sides_exchanges_the_result(world, prefer):
+    turned = exchanged(world)
+    here = world.decide(prefer=prefer)
+    there = turned.decide(prefer=OTHER.get(prefer))
+    assert here.state == there.state
+    rows, turned_rows = after(world, here), after(turned, there)
+    assert without_marks(rows["vif12.0"]) == without_marks(turned_rows["tap12.0"])
+    assert without_marks(rows["tap12.0"]) == without_marks(turned_rows["vif12.0"])
+
+
+def reordered(value):
+    if isinstance(value, dict):
+        return {key: reordered(value[key]) for key in reversed(list(value))}
+    return value
+
+
+@many
+@any_world
+def test_the_order_of_keys_does_not_matter(world, prefer):
+    turned = copy.deepcopy(world)
+    for side in SIDES:
+        found = reordered(turned[side])
+        if mark.KEY in found["port_ids"]:
+            found["port_ids"][mark.KEY] = json.dumps(
+                reordered(json.loads(found["port_ids"][mark.KEY])))
+        turned.rows[found["name"]] = found
+    here, there = world.decide(prefer=prefer), turned.decide(prefer=prefer)
+    assert (here.state, here.reason, here.source, here.target) == (
+        there.state, there.reason, there.source, there.target)
+    # All but the old text of a mark, which has its keys in the order in which it was written.
+    assert [change._replace(old=None) for change in here.changes] == [
+        change._replace(old=None) for change in there.changes]
+
+
+@many
+@given(world=worlds(), side=st.sampled_from(SIDES), expired=st.booleans())
+def test_a_port_alone_is_stable_too(world, side, expired):
+    world.unplug(side)
+    first = world.decide(expired=expired)
+    assume(first.changes)
+    world.rows = after(world, first)
+    assert world.decide(expired=expired).changes == []
+
+
+@many
+@given(st.one_of(st.text(max_size=20), st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=3),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(
+        st.sampled_from(["vif", "boot", "base", "kept", "held", "seen", "port", "unit", "tag",
+                         "trunks", "Port", "Interface", "policing", "iface-id"]), inner),
+    max_leaves=12).map(json.dumps)))
+def test_a_mark_that_somebody_wrote_never_breaks_a_decision(text):
+    world = World(row("vif", unit(5), port_ids={mark.KEY: text}),
+                  row("tap", unit(6), port_ids={mark.KEY: text}))
+    world.mirror()

@@ -1,0 +1,65 @@
+"""Holding a port: keeping it closed until somebody gives it a real VLAN (DESIGN 4.6).
+
+The rules of one row by itself; they hold for single ports and in refused pairs too.
+"""
+from .port import DEAD, is_real
+
+
+def form(cvlans):
+    """The VLAN unit of a held port.
+
+    :param bool cvlans: whether the database has the column
+
+    Tag 4095 is what Neutron's agent takes for "dead, mine to bind". A dot1q-tunnel lets through
+    only what carries a customer VLAN of cvlans, and 4095 is reserved (IEEE 802.1Q, table 9-2), so
+    nobody's. Nothing in it is in ``trunks``, which newer xapi clears after the plug. When an agent
+    sets a tag and clears vlan_mode, cvlans without dot1q-tunnel means nothing: it is open.
+    Without cvlans (Open vSwitch 2.5) an access port of VLAN 4095 is the closest: closed to every
+    VLAN but the reserved one, also after that clear; Neutron's own dead form, a trunk of 4095,
+    would be open to all after it.
+    """
+    if cvlans:
+        return {"tag": DEAD, "vlan_mode": "dot1q-tunnel", "cvlans": [DEAD]}
+    return {"tag": DEAD}
+
+
+def is_held(row):
+    """Whether the row (a Port, or a draft of it) is held: it says so, and has no real tag."""
+    return "held" in row.mark and not is_real(row.unit)
+
+
+def hold(draft, settings):
+    """Close the port."""
+    draft.unit = form(settings.cvlans)
+    draft.mark["held"] = dict(draft.unit)
+
+
+def release(draft):
+    """Take the hold off a port that has a real tag, with what the hold had set beside the tag.
+
+    Older agents never clear vlan_mode (nor anything else) themselves.
+    """
+    for column, value in draft.mark.pop("held").items():
+        if column != "tag" and draft.unit.get(column) == value:
+            del draft.unit[column]
+
+
+def tidy(draft, settings):
+    """Bring one row into order: release it, restore its form, or close it where it gapes.
+
+    :returns: what was done in words, or None
+    """
+    if "held" in draft.mark:
+        if is_real(draft.unit):
+            release(draft)
+            return "it has a real tag: the hold goes"
+        if draft.unit != form(settings.cvlans):
+            hold(draft, settings)
+            return "it is held, and only a real tag opens it: its form is restored"
+    elif (draft.unit.get("tag") == DEAD and draft.unit.get("vlan_mode") == "trunk"
+          and not draft.unit.get("trunks")):
+        # Neutron's dead form after the "clear Port DEV trunks" of newer xapi's vif-real: a trunk
+        # of every VLAN.
+        draft.unit["trunks"] = [DEAD]
+        return "it is dead, and without trunks it was open to every VLAN"
+    return None

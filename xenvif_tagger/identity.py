@@ -1,0 +1,85 @@
+"""Whether two rows are one VIF's, and which of them may lend to the other (DESIGN 4.3)."""
+
+from . import mark
+
+# What proves a VIF, and what must not contradict.
+PROOF = ("xs-vif-uuid", "xen-vm-uuid", "attached-mac")
+KEYS = PROOF + ("xs-vm-uuid", "xs-network-uuid")
+
+
+def keys_of(ids):
+    """The identity keys in an Interface's external_ids (dict)."""
+    return {key: ids[key] for key in KEYS if key in ids}
+
+
+def stamp_of(ids):
+    """The identity that a row is stamped with (mark ``vif``), {} where its ids prove nothing.
+
+    ovs-xapi-sync rewrites the keys of whatever tap has the number (openvswitch/ovs branch-2.5,
+    xenserver/usr_share_openvswitch_scripts_ovs-xapi-sync), so the fewest that prove it are kept.
+    """
+    if PROOF[0] in ids:
+        return {PROOF[0]: ids[PROOF[0]]}
+    return {key: ids[key] for key in PROOF[1:] if key in ids}
+
+
+def contradiction(one, other):
+    """The first identity key that both dicts have with different values, or None.
+
+    A MAC is the same in either case of letters.
+    """
+    for key in KEYS:
+        if key in one and key in other and one[key] != other[key]:
+            if key != "attached-mac" or one[key].lower() != other[key].lower():
+                return key
+    return None
+
+
+def refusal(vif, tap):
+    """Why two ports must not be treated as siblings, in words; None if they may be.
+
+    :param Port vif, tap: the two rows as they stand
+    """
+    if vif.bridge != tap.bridge:
+        return "%s is on bridge %s and %s on %s" % (vif.name, vif.bridge, tap.name, tap.bridge)
+    ids = vif.ids["Interface"], tap.ids["Interface"]
+    key = contradiction(*ids)
+    if key:
+        return "they are of different VIFs: %s is %s on %s and %s on %s" % (
+            key, ids[0][key], vif.name, ids[1][key], tap.name)
+    for port, sibling in ((vif, tap), (tap, vif)):
+        stamp = port.mark.get("vif", {})
+        if contradiction(stamp, port.ids["Interface"]):
+            return "%s was plugged for another VIF than it now says: plug it anew" % port.name
+        if (contradiction(stamp, sibling.ids["Interface"])
+                or contradiction(stamp, sibling.mark.get("vif", {}))):
+            return "%s was plugged for another VIF than %s" % (port.name, sibling.name)
+    if not any(key in ids[0] and key in ids[1] for key in PROOF):
+        bare = [port for port, sibling in ((vif, tap), (tap, vif))
+                if is_bare(port) and stamp_of(sibling.ids["Interface"])]
+        if not bare:
+            return "nothing proves that they are one VIF's: none of %s is on both" % (
+                ", ".join(PROOF))
+    return None
+
+
+def is_bare(port):
+    """Whether the row has no VLAN and says nothing at all: it may take, and has nothing to lend.
+
+    Only such a row may be made a sibling without proof: it gets the identity of the other one,
+    and what else stood on it would be lent from then on.
+    """
+    ids = set(port.ids["Interface"]) | set(port.ids["Port"])
+    return ids <= {mark.KEY} and (not port.unit or "held" in port.mark)
+
+
+def may_lend(port, boot):
+    """Whether the sibling may be given what stands on this row.
+
+    Not what a guest has left behind: a row without its device counts only if it was seen alive
+    since the host booted, and one from before that never does. Nor what has no identity.
+    """
+    stamped = "vif" in port.mark
+    if stamped and port.mark.get("boot") != boot:
+        return False
+    return (stamped or not port.gone) and bool(keys_of(port.ids["Interface"]))

@@ -1,0 +1,113 @@
+"""The external_ids of a pair, key by key (DESIGN 4.4 and 4.5, rule 6)."""
+from . import identity, mark
+
+# iface-status says which of the two is the active one, the other is inactive
+# (ovs-vswitchd.conf.db(5), Interface external_ids); ovn-controller writes ovn-installed* for its
+# own port.
+_NEVER = frozenset(identity.KEYS + (mark.KEY, "iface-status"))
+_NEVER_PREFIX = "ovn-installed"
+IFACE_ID = "iface-id"
+
+
+def is_mirrored(key, settings):
+    """Whether an external_ids key is one that both siblings are to have."""
+    if key in _NEVER or key.startswith(_NEVER_PREFIX) or is_excluded(key, settings):
+        return False
+    return key != IFACE_ID or settings.iface_id == "both"
+
+
+def is_excluded(key, settings):
+    """Whether the operator's ``exclude`` names the key."""
+    for pattern in settings.exclude:
+        if key == pattern or (pattern.endswith("*") and key.startswith(pattern[:-1])):
+            return True
+    return False
+
+
+def _cells(row, settings):
+    """The mirrored values of a row or draft: name of the place -> dict that holds them."""
+    places = dict(row.ids)
+    if settings.policing:
+        places["policing"] = row.policing
+    return places
+
+
+def alike(one, other, settings):
+    """What both rows have alike: the external_ids (and policing) part of a base."""
+    ours, theirs = _cells(one, settings), _cells(other, settings)
+    common = {"Port": {}, "Interface": {}, "policing": {}}
+    for place in ours:
+        for key, value in ours[place].items():
+            if theirs[place].get(key) == value and is_mirrored(key, settings):
+                common[place][key] = value
+    return common
+
+
+def may_have_iface_id(row):
+    """Whether a row may be given an iface-id.
+
+    One that still has the agent's notes of a network would become the agent's own port by it, and
+    those notes be believed at its restart (neutron, _restore_local_vlan_map).
+    """
+    return not row.port.bound
+
+
+def _source(a, b, was, lends, winner):
+    """The side whose value of one key goes to the other: "vif", "tap", or None for neither.
+
+    :param a, b: the vif's and the tap's value, None where it has none; they differ
+    :param was: the value when they were last alike, None where they were not
+    """
+    for side, other, theirs in (("vif", "tap", b), ("tap", "vif", a)):
+        if not lends[other]:
+            value = a if side == "vif" else b
+            # A key that only the other row has is somebody's, unless we know of its removal.
+            return side if value is not None or theirs == was else None
+    if b == was:
+        return "vif"
+    if a == was:
+        return "tap"
+    if a is None or b is None:
+        return "tap" if a is None else "vif"
+    return winner
+
+
+def merge(vif, tap, base, settings, lends, winner=None):
+    """Bring the mirrored keys of two drafts together.
+
+    Three-way against base; without one each side gets the keys that it lacks. Where both have
+    changed to different values each keeps its own, unless there is a winner.
+
+    :param vif, tap: drafts
+    :param base: a mark's ``base`` that names the other row, or None
+    :param lends: dict side -> whether that row may lend; at least one may
+    :param winner: side whose value wins where both differ, or None
+    :returns: list of the keys on which the two stay different
+    """
+    split = []
+    ours, theirs = _cells(vif, settings), _cells(tap, settings)
+    for place in ours:
+        gives = lends
+        if place != "Port" and (vif.managed or tap.managed):
+            # A write to its Interface makes Neutron's agent jump to that row: it takes the last
+            # one modified of an iface-id (DESIGN 2.4).
+            gives = {"vif": lends["vif"] and not tap.managed,
+                     "tap": lends["tap"] and not vif.managed}
+            if not any(gives.values()):
+                continue
+        for key in sorted(set(ours[place]) | set(theirs[place])):
+            a, b = ours[place].get(key), theirs[place].get(key)
+            if a == b or not is_mirrored(key, settings):
+                continue
+            source = _source(a, b, (base or {}).get(place, {}).get(key), gives, winner)
+            if source is None:
+                split.append(key)
+                continue
+            receiver, cells, value = (tap, theirs, a) if source == "vif" else (vif, ours, b)
+            if key == IFACE_ID and not may_have_iface_id(receiver):
+                continue
+            if value is None:
+                del cells[place][key]
+            else:
+                cells[place][key] = value
+    return split

@@ -1,0 +1,52 @@
+"""The names of a VIF's ports, and which name belongs with which (DESIGN 4.1).
+
+A guest's NIC number N in domain D is ``vif<D>.<N>`` (netback, the PV path) and beside it
+``tap<D>.<N>`` (XenServer, XCP-ng) or ``vif<D>.<N>-emu`` (libxl), the NIC that QEMU emulates.
+Both of the latter are called the *tap* side here.
+"""
+
+VIF = "vif"
+TAP = "tap"
+SIDES = (VIF, TAP)
+_EMULATED = "-emu"
+_DIGITS = frozenset("0123456789")
+
+
+def _number(text):
+    """text as an int if it is written as the toolstack writes it (no sign, no leading 0)."""
+    if not text or not _DIGITS.issuperset(text) or (text[0] == "0" and text != "0"):
+        return None
+    return int(text)
+
+
+def parse(name):
+    """What a port's name says of its VIF.
+
+    :param str name: a port's or network device's name
+    :returns: ``(domid, devid, side)``, two ints and ``"vif"`` or ``"tap"``; None for any other name
+
+    >>> parse("vif12.0"), parse("tap12.0"), parse("vif12.0-emu")
+    ((12, 0, 'vif'), (12, 0, 'tap'), (12, 0, 'tap'))
+    >>> [parse(name) for name in ("vif12.0x", "vif012.0", "tap12.0-emu", "vif12", "vif-1.0")]
+    [None, None, None, None, None]
+    """
+    side = name[:3]
+    if side not in SIDES:
+        return None
+    domid, dot, devid = name[3:].partition(".")
+    if not dot:
+        return None
+    if side == VIF and devid.endswith(_EMULATED):
+        side = TAP
+        devid = devid[:-len(_EMULATED)]
+    domid = _number(domid)
+    devid = _number(devid)
+    if domid is None or devid is None:
+        return None
+    return domid, devid, side
+
+
+def names_of(domid, devid):
+    """Every name that a port of this VIF can have: the vif first, then the two for the tap side."""
+    vif = "vif%d.%d" % (domid, devid)
+    return vif, "tap%d.%d" % (domid, devid), vif + _EMULATED

@@ -1,0 +1,188 @@
+"""Which of two siblings decides about the VLAN unit (DESIGN 4.5, rules 1 to 5 and 7).
+
+With a base that names the other row ("valid") the rules come down to a three-way merge of whole
+units: docs/decisions.md shows that none of them is lost by that.
+"""
+from . import identity
+from .hold import is_held
+from .names import SIDES, TAP, VIF
+from .port import describe, is_open_trunk, is_real
+
+# What can be said of a pair.
+COPY = "copy"  # one side's unit goes to the other
+ALIKE = "alike"  # nothing to do
+HOLD = "hold"  # both are to be held
+PARTED = "parted"  # one is held, and the other has nothing that opens it: both stay
+WAIT = "wait"  # the agent's own port has no tag yet: wait for it
+CONFLICT = "conflict"
+REFUSED = "refused"
+
+OTHER = {VIF: TAP, TAP: VIF}
+
+
+class Pair(object):
+    """Two siblings' drafts (after hold.tidy) and what their marks say of their history.
+
+    base (dict or None): the mark's ``base`` that counts; holder: the side that has it;
+    valid (bool): it names the other row as it stands; lends: dict side -> it may lend.
+    """
+
+    def __init__(self, vif, tap, settings):
+        self.rows = {VIF: vif, TAP: tap}
+        self.settings = settings
+        self.lends = {side: identity.may_lend(self.rows[side].port, settings.boot)
+                      for side in SIDES}
+        bases = {side: self.rows[side].mark["base"] for side in SIDES
+                 if "base" in self.rows[side].mark}
+        named = [side for side in bases if bases[side]["port"] == self.rows[OTHER[side]].uuid]
+        # Rule 5: of two bases the one that names the other row counts; if neither or both, none.
+        if len(bases) == 1 or len(named) == 1:
+            self.holder = named[0] if len(named) == 1 else next(iter(bases))
+        else:
+            self.holder = None
+        self.base = bases.get(self.holder)
+        self.valid = self.holder in named
+        # A row that has lost what its own base says it had, whichever base counts.
+        self.cleared = [side for side in bases
+                        if bases[side]["unit"] and not self.rows[side].unit]
+        managed = [side for side in SIDES if self.rows[side].managed]
+        self.owner = managed[0] if len(managed) == 1 else None
+
+    def unit(self, side):
+        return self.rows[side].unit
+
+    def says(self, side):
+        """``vif12.0 has tag 5``, for reasons."""
+        return "%s has %s" % (self.rows[side].name, describe(self.unit(side)))
+
+    def mend_trunks(self, prefer):
+        """Give back trunks whose loss alone would open a port.
+
+        The end of newer xapi's vif-real clears them after the plug (xapi-project/xen-api 26.17,
+        ocaml/xenopsd/scripts/vif-real): nobody's decision.
+
+        :returns: names of the ports mended
+        """
+        mended = []
+        for side in SIDES:
+            row = self.rows[side]
+            if side in (prefer, self.owner) or not (self.valid or side == self.holder):
+                continue
+            was = self.base["unit"]
+            closed = dict(row.unit, trunks=was.get("trunks"))
+            if was.get("trunks") and closed == was and is_open_trunk(row.unit):
+                row.unit = dict(was)
+                mended.append(row.name)
+        return mended
+
+    def since_seen(self):
+        """The side that alone has changed since the pair was reported as in conflict, or None."""
+        seen = self.rows[TAP].mark.get("seen")
+        if seen is None or seen["port"] != self.rows[VIF].uuid:
+            return None
+        changed = [side for side in SIDES if self.unit(side) != seen[side]]
+        return changed[0] if len(changed) == 1 else None
+
+    def choose(self, prefer):
+        """What is to happen to the units.
+
+        :param prefer: the side that a person has named as the source, or None
+        :returns: ``(verdict, side, why)``: one of the words above, for COPY the side whose unit
+            goes to the other, and the reason in words
+        """
+        if not any(self.lends.values()):
+            return REFUSED, None, "both are left over: neither may lend to the other"
+        if prefer:
+            return self._choose_by_hand(prefer)
+        held = [side for side in SIDES if is_held(self.rows[side])]
+        if held:
+            return self._choose_held(held)
+        if self.unit(VIF) == self.unit(TAP):
+            return ALIKE, None, "both have %s" % describe(self.unit(VIF))
+        for side in SIDES:
+            if not self.lends[side]:
+                return self._choose_lender(OTHER[side])
+        if self.owner:
+            return self._choose_owner()
+        if self.valid:
+            return self._choose_by_base()
+        return self._choose_without_base()
+
+    def _choose_by_hand(self, prefer):
+        source, target = self.rows[prefer], self.rows[OTHER[prefer]]
+        if not self.lends[prefer]:
+            return REFUSED, None, "%s is left over from another guest: no source" % source.name
+        if self.owner == OTHER[prefer]:
+            return REFUSED, None, "%s is the agent's own port: only the agent sets its VLAN" % (
+                target.name)
+        if not is_real(source.unit) and (is_held(source) or is_held(target)):
+            return REFUSED, None, "only a real tag opens a held port: set %s's tag first" % (
+                source.name)
+        if source.unit == target.unit:
+            return ALIKE, None, "both have %s" % describe(source.unit)
+        return COPY, prefer, "%s, and it was named as the source" % self.says(prefer)
+
+    def _choose_held(self, held):
+        if len(held) == 2:
+            return HOLD, None, "both are held until one of them has a real tag"
+        side = OTHER[held[0]]
+        if is_real(self.unit(side)) and self.lends[side] and self.owner != held[0]:
+            return COPY, side, "%s: that releases %s" % (self.says(side), self.rows[held[0]].name)
+        if not self.unit(side) and self.owner != side:
+            return HOLD, None, "%s is held, so its sibling is" % self.rows[held[0]].name
+        return PARTED, None, "%s is held, and %s, which does not open it" % (
+            self.rows[held[0]].name, self.says(side))
+
+    def _was_cleared(self, side):
+        """Whether the side is empty because somebody cleared it, by a base that names it."""
+        return self.valid and self.base["unit"] and not self.unit(side)
+
+    def _choose_lender(self, lender):
+        taker = OTHER[lender]
+        if self.owner == taker:
+            return REFUSED, None, "%s is left over, and the agent's own port" % (
+                self.rows[taker].name)
+        if self.unit(lender) or self._was_cleared(lender):
+            return COPY, lender, "%s, and %s may only take" % (
+                self.says(lender), self.rows[taker].name)
+        return REFUSED, None, "%s is left over: its %s is lent to nobody" % (
+            self.rows[taker].name, describe(self.unit(taker)))
+
+    def _choose_owner(self):
+        # Rule 1. An agent's port without a tag that it is known to have lost is one that is just
+        # being bound (older agents write other_config first, DESIGN 2.4): to copy that would
+        # open the sibling to every VLAN for a moment.
+        if self.unit(self.owner) or self._was_cleared(self.owner):
+            return COPY, self.owner, "%s, and it is the agent's own port" % self.says(self.owner)
+        return WAIT, None, "%s is the agent's own port and has no tag yet: %s stays as it is" % (
+            self.rows[self.owner].name, self.rows[OTHER[self.owner]].name)
+
+    def _choose_by_base(self):
+        # Rules 2 to 4 where the base names the other row. A change since the conflict was
+        # reported comes first: it is the last decision, also where it goes back to the base.
+        changed = [side for side in SIDES if self.unit(side) != self.base["unit"]]
+        latest = self.since_seen() or (changed[0] if len(changed) == 1 else None)
+        if latest:
+            return COPY, latest, "%s, changed from %s" % (
+                self.says(latest), describe(self.base["unit"]))
+        return self._conflict("both changed from %s" % describe(self.base["unit"]))
+
+    def _choose_without_base(self):
+        empty = [side for side in SIDES if not self.unit(side) and side not in self.cleared]
+        if len(empty) == 1:
+            source = OTHER[empty[0]]
+            return COPY, source, "%s, and %s has no VLAN" % (
+                self.says(source), self.rows[empty[0]].name)
+        if self.holder and self.unit(self.holder) == self.base["unit"]:
+            source = OTHER[self.holder]
+            return COPY, source, "%s, and %s only followed a port that is gone" % (
+                self.says(source), self.rows[self.holder].name)
+        latest = self.since_seen()
+        if latest:
+            return COPY, latest, "%s, changed since the conflict was reported" % self.says(latest)
+        return self._conflict("no history says which is right")
+
+    def _conflict(self, why):
+        vif = self.rows[VIF]
+        return CONFLICT, None, "%s, %s: %s; choose with 'mirror port %s --from vif' or tap" % (
+            self.says(VIF), self.says(TAP), why, vif.name)
