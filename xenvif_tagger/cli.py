@@ -1,0 +1,243 @@
+"""The command line (DESIGN 6): a contract that scripts depend on."""
+import os
+import signal
+import sys
+
+import click
+
+from . import __version__, config, names, oneshot, report
+from .decide import CONFLICT, DRIFT, REFUSED
+from .ovsdb import BadRemote, Client, OvsdbError
+
+NAME = "xenvif-tagger"
+
+# Exit codes.
+DONE = 0
+NOT_ALIKE = 1
+USAGE = 2
+UNREACHABLE = 3
+
+
+class BadUsage(click.ClickException):
+    """Wrong usage that click itself does not find; the message names the cure."""
+
+    exit_code = USAGE
+
+
+class Options(object):
+    """What the options before the command say; connects on demand."""
+
+    def __init__(self, db, config_path, timeout, verbosity):
+        self.verbosity = verbosity
+        self.values = read_config(config_path)
+        self.remote = absolute(db or self.values["ovsdb", "remote"] or oneshot.default_remote())
+        self.timeout = timeout or self.values["ovsdb", "timeout"]
+
+    def connect(self):
+        """A oneshot.OneShot on the database."""
+        return oneshot.OneShot(Client(self.remote, self.timeout), self.values)
+
+    def say(self, lines):
+        """Print for people, unless -q."""
+        if self.verbosity >= 0:
+            for line in lines:
+                click.echo(line)
+
+
+def absolute(remote):
+    """The remote with the path of a unix socket made absolute, as ovs-vsctl takes it."""
+    kind, colon, path = remote.partition(":")
+    return kind + colon + os.path.abspath(path) if kind == "unix" and path else remote
+
+
+def read_config(path):
+    """The values of the config file (see config.py); a default path may be absent."""
+    try:
+        values, problems = config.read(path or config.DEFAULT_PATH)
+    except FileNotFoundError:
+        if path:
+            raise BadUsage("%s: no such config file" % path)
+        values, problems = config.parse("")
+    except OSError as error:
+        raise BadUsage("%s: can't read the config file: %s" % (
+            path or config.DEFAULT_PATH, error.strerror))
+    if problems:
+        raise BadUsage("%s: %s" % (path or config.DEFAULT_PATH, "; ".join(problems)))
+    return values
+
+
+@click.group(no_args_is_help=False,
+             context_settings={"help_option_names": ["-h", "--help"],
+                               "auto_envvar_prefix": "XENVIF_TAGGER"})
+@click.option("--db", metavar="REMOTE", help="OVSDB, as for ovs-vsctl: unix:PATH or tcp:HOST:PORT.")
+@click.option("--config", "config_path", metavar="FILE", envvar="XENVIF_TAGGER_CONFIG",
+              help="Config file, instead of %s." % config.DEFAULT_PATH)
+@click.option("--timeout", type=click.FloatRange(0.01, 86400), metavar="SECONDS",
+              help="How long the database may take to answer: 5, if not said here or there.")
+@click.option("-v", "--verbose", is_flag=True, help="Say each change.")
+@click.option("-q", "--quiet", is_flag=True, help="Say nothing but errors.")
+@click.version_option(__version__, prog_name=NAME)
+@click.pass_context
+def cli(context, db, config_path, timeout, verbose, quiet):
+    """Keep the two Open vSwitch ports of a Xen guest's NIC, vif and tap, configured alike.
+
+    Exit status: 0 done, or nothing to do; 1 check found a difference, or what was named was
+    refused or in conflict; 2 wrong usage, unknown domain or port; 3 the database can't be
+    reached.
+    """
+    if verbose and quiet:
+        raise BadUsage("-v and -q contradict each other: choose one")
+    context.obj = Options(db, config_path, timeout, verbose - quiet)
+
+
+@cli.group(no_args_is_help=False)
+def mirror():
+    """Give each port what its sibling has, where that is clear."""
+
+
+def mirror_options(command):
+    """The options that all kinds of mirror have."""
+    for option in (
+            click.pass_obj,
+            click.option("--wait", type=click.FloatRange(0, 86400), metavar="SECONDS",
+                         help="Wait until there is something to mirror."),
+            click.option("--json", "as_json", is_flag=True, help="Print JSON."),
+            click.option("--dry-run", is_flag=True,
+                         help="Say what would be changed, and write nothing."),
+            click.option("--from", "prefer", type=click.Choice(names.SIDES),
+                         help="This side is right, whatever the history says.")):
+        command = option(command)
+    return command
+
+
+@mirror.command("dom")
+@click.argument("domid", type=click.IntRange(0))
+@mirror_options
+def mirror_dom(options, domid, **how):
+    """The ports of domain DOMID."""
+    run_mirror(options, "domain %d" % domid, lambda shot: shot.vswitch.vifs(domid), **how)
+
+
+@mirror.command("port")
+@click.argument("name")
+@mirror_options
+def mirror_port(options, name, **how):
+    """The port NAME and its sibling."""
+    found = names.parse(name)
+    if found is None:
+        raise BadUsage(
+            "%s: not the name of a VIF's port: those are vifD.N, tapD.N, vifD.N-emu" % name)
+    run_mirror(options, name, lambda shot: [found[:2]], **how)
+
+
+@mirror.command("all")
+@mirror_options
+def mirror_all(options, **how):
+    """The ports of all domains."""
+    run_mirror(options, None, lambda shot: None, **how)
+
+
+def run_mirror(options, target, find, prefer, dry_run, as_json, wait):
+    """Mirror the VIFs that find(shot) gives (as oneshot takes them).
+
+    :param target: what the user named, None for all: a named target that is not there, is refused
+        or in conflict is an error
+    """
+    if dry_run and wait is not None:
+        raise BadUsage("--dry-run and --wait contradict each other: choose one")
+    shot = options.connect()
+    ready = True
+    if wait is not None:
+        ready, outcomes = shot.wait(lambda: find(shot), wait, prefer)
+    else:
+        outcomes = (shot.look if dry_run else shot.mirror)(find(shot), prefer)
+    if names.parse(target or ""):
+        outcomes = [outcome for outcome in outcomes
+                    if any(port.name == target for port in outcome.decision.ports())]
+    if not outcomes and target and wait is None:
+        raise BadUsage(unknown(target))
+    if as_json:
+        click.echo(report.as_json(outcomes))
+    else:
+        details = dry_run or options.verbosity > 0
+        told = outcomes if target or details else [
+            outcome for outcome in outcomes if report.is_news(outcome)]
+        options.say(line for outcome in told for line in report.lines(
+            outcome, report.width(), details))
+        if not target:
+            options.say([report.summary(outcomes)])
+    failed = [outcome for outcome in outcomes if outcome.problem and not outcome.written]
+    if failed:
+        raise OvsdbError("%s: not written: %s" % (
+            failed[0].decision.ports()[0].name, failed[0].problem))
+    if not ready:
+        fail("%s: nothing to mirror within %g s: %s" % (target or "all", wait, ", ".join(
+            "%s is %s" % (outcome.decision.ports()[0].name, outcome.decision.state)
+            for outcome in outcomes) or "it has no port"), NOT_ALIKE)
+    if target and any(outcome.decision.state in (REFUSED, CONFLICT) for outcome in outcomes):
+        sys.exit(NOT_ALIKE)
+
+
+def unknown(target):
+    """What to say of a port or domain that the database has not got."""
+    return "%s: no such port on any bridge: see '%s status'" % (target, NAME)
+
+
+@cli.command()
+@click.argument("domid", type=click.IntRange(0), required=False)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.pass_obj
+def status(options, domid, as_json):
+    """Show each VIF's ports, their VLANs, and whether they are alike."""
+    show(options, domid, as_json)
+
+
+@cli.command()
+@click.argument("domid", type=click.IntRange(0), required=False)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.pass_obj
+def check(options, domid, as_json):
+    """As status, and exit with 1 if any pair is in drift or conflict."""
+    outcomes = show(options, domid, as_json)
+    if any(outcome.decision.state in (DRIFT, CONFLICT) for outcome in outcomes):
+        sys.exit(NOT_ALIKE)
+
+
+def show(options, domid, as_json):
+    """Print the outcomes for a domain, or all; returns them."""
+    shot = options.connect()
+    outcomes = shot.look(None if domid is None else shot.vswitch.vifs(domid))
+    if domid is not None and not outcomes:
+        raise BadUsage(unknown("domain %d" % domid))
+    if as_json:
+        click.echo(report.as_json(outcomes))
+    else:
+        options.say(report.table(outcomes, report.width(), colour=sys.stdout.isatty()))
+    return outcomes
+
+
+def fail(message, code):
+    """Say what is wrong in one line, and exit."""
+    sys.stderr.write("xenvif-tagger: %s\n" % " ".join(message.split()))
+    sys.exit(code)
+
+
+def main():
+    """The console script."""
+    try:
+        cli(prog_name=NAME, standalone_mode=False)
+    except click.Abort:
+        fail("interrupted", 130)
+    except BadRemote as error:
+        fail(str(error), USAGE)
+    except OvsdbError as error:
+        fail(str(error), UNREACHABLE)
+    except click.UsageError as error:
+        path = error.ctx.command_path if error.ctx else NAME
+        fail("%s: see '%s --help'" % (error.format_message().rstrip("."), path), error.exit_code)
+    except click.ClickException as error:
+        fail(error.format_message(), error.exit_code)
+    except BrokenPipeError:
+        # As any filter does when its reader has gone; and nothing is left to be flushed at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(128 + signal.SIGPIPE)

@@ -1,0 +1,109 @@
+"""The config file: INI, read alike by the commands, the watcher and the plug path.
+
+Read by some lines of our own: to import configparser costs more than a plug may be delayed by,
+and it tells no line numbers of what it does not know. The syntax is what configparser would take:
+``[section]``, ``key = value``, comments after ``#`` or ``;`` at the start of a line.
+"""
+import os
+
+DEFAULT_PATH = "/etc/xenvif-tagger.conf"
+
+
+class BadValue(ValueError):
+    """What a value must be, in words."""
+
+
+def _words(text):
+    return tuple(text.replace(",", " ").split())
+
+
+def _choice(*words):
+    def convert(text):
+        if text not in words:
+            raise BadValue("must be %s" % " or ".join(words))
+        return text
+    return convert
+
+
+def _switch(text):
+    return {"yes": True, "no": False}[_choice("yes", "no")(text)]
+
+
+def _seconds(text):
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = -1
+    if not 0 < seconds <= 86400:
+        raise BadValue("must be a number of seconds, above 0 and at most 86400")
+    return seconds
+
+
+def _path(text):
+    # The plug path runs with whatever directory udev has.
+    if not os.path.isabs(text):
+        raise BadValue("must be an absolute path")
+    return text
+
+
+# (section, key): (what turns its text into a value, the default)
+KEYS = {
+    ("mirror", "iface_id"): (_choice("one", "both"), "one"),
+    ("mirror", "exclude"): (_words, ()),
+    ("mirror", "policing"): (_switch, False),
+    ("hold", "bridges"): (_words, ()),
+    ("hold", "orphan_grace"): (_seconds, 30.0),
+    ("plug", "stock_script"): (_path, None),
+    ("plug", "timeout"): (_seconds, 1.0),
+    ("ovsdb", "remote"): (str, None),
+    ("ovsdb", "timeout"): (_seconds, 5.0),
+}
+
+
+def parse(text):
+    """Read the text of a config file.
+
+    :returns: ``(values, problems)``: dict (section, key) -> value, defaults included, and a list
+        of strings, each ``line N: what is wrong``. What is wrong has its default in values.
+    """
+    values = {key: default for key, (_, default) in KEYS.items()}
+    problems = []
+    section = None
+    seen = set()
+    for number, line in enumerate(text.splitlines(), 1):
+        line = line.strip()
+        if not line or line[0] in "#;":
+            continue
+        if line.startswith("[") and line.endswith("]"):
+            section = line[1:-1].strip()
+            if not any(known == section for known, _ in KEYS):
+                problems.append("line %d: unknown section [%s]" % (number, section))
+            continue
+        key, equals, value = (part.strip() for part in line.partition("="))
+        if not equals:
+            problems.append("line %d: neither [section] nor key = value: %s" % (number, line))
+        elif (section, key) not in KEYS:
+            where = "before any [section]" if section is None else "in [%s]" % section
+            problems.append("line %d: unknown key %s %s" % (number, key, where))
+        elif (section, key) in seen:
+            problems.append("line %d: %s was set above already" % (number, key))
+        elif not value:
+            pass  # as if it were not there: the file as shipped names every key
+        else:
+            seen.add((section, key))
+            try:
+                values[section, key] = KEYS[section, key][0](value)
+            except BadValue as error:
+                problems.append("line %d: %s = %s: it %s" % (number, key, value, error))
+    return values, problems
+
+
+def read(path):
+    """Read a config file.
+
+    :param str path: the file
+    :returns: as ``parse``
+    :raises OSError: it can't be read
+    """
+    with open(path, "rb") as stream:
+        return parse(stream.read().decode("utf-8", "replace"))

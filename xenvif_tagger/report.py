@@ -1,0 +1,140 @@
+"""What the commands print: tables and lines for people, JSON for scripts (DESIGN 6)."""
+import json
+import shutil
+import textwrap
+
+import click
+
+from .decide import CONFLICT, DRIFT, HELD, IN_SYNC, MIRRORED, ORPHAN, REFUSED
+from .port import after
+
+_COLOURS = {IN_SYNC: "green", MIRRORED: "green", DRIFT: "yellow", ORPHAN: "yellow",
+            HELD: "yellow", CONFLICT: "red", REFUSED: "red"}
+# These are as they should be: the table names the reason of the others only.
+_PLAIN = (IN_SYNC, "single")
+
+
+def _port_json(port, changes):
+    if port is None:
+        return None
+    unit, ids = after(port, changes)
+    return {"port": port.name, "tag": unit.get("tag"), "vlan_mode": unit.get("vlan_mode"),
+            "trunks": unit.get("trunks", []), "cvlans": unit.get("cvlans", []),
+            "external_ids": ids["Interface"]}
+
+
+def as_json(outcomes):
+    """The outcomes (list of oneshot.Outcome) as the JSON text of DESIGN 6."""
+    pairs = []
+    for outcome in outcomes:
+        decision = outcome.decision
+        made = decision.changes if outcome.written else ()
+        pairs.append({
+            "domid": outcome.domid, "devid": outcome.devid,
+            "bridge": decision.ports()[0].bridge,
+            "vif": _port_json(decision.vif, made), "tap": _port_json(decision.tap, made),
+            "state": decision.state, "reason": outcome.problem or decision.reason,
+            "source": decision.source, "target": decision.target,
+            "changes": [dict(change._asdict()) for change in decision.changes]})
+    return json.dumps({"pairs": pairs}, indent=2, sort_keys=True)
+
+
+def _cell(port):
+    """A port's VLAN in a few letters: ``5``, ``trunk:5,6``; ``-`` for none."""
+    if port is None or not port.unit:
+        return "-"
+    unit = port.unit
+    words = [str(unit["tag"])] if "tag" in unit else []
+    if set(unit) - {"tag"}:
+        mode = unit.get("vlan_mode", "access" if "tag" in unit else "trunk")
+        words.append(mode if "trunks" not in unit else "%s:%s" % (
+            mode, ",".join(str(vlan) for vlan in unit["trunks"])))
+    return _shorten(" ".join(words), 12)
+
+
+def _shorten(text, width):
+    text = "".join(c if c.isprintable() else "?" for c in text)
+    return text if len(text) <= width else text[:width - 2] + ".."
+
+
+def vm_of(outcome):
+    """What is known of whose VIF it is: libxl's name for it, or the start of the VM's uuid."""
+    for port in outcome.decision.ports():
+        ids = port.ids["Interface"]
+        for key, width in (("xen-vm-name", 12), ("xs-vm-uuid", 8), ("xen-vm-uuid", 8)):
+            if ids.get(key):
+                return ids[key][:width] if width == 8 else _shorten(ids[key], width)
+    return "dom %d" % outcome.domid
+
+
+def table(outcomes, width, colour):
+    """A row per VIF, and below it the reason where something is not as it should be.
+
+    :param outcomes: list of oneshot.Outcome
+    :param int width: columns to fill
+    :param bool colour: whether to colour the states
+    :returns: list of lines
+    """
+    rows = [("VM", "BRIDGE", "VIF", "TAG", "TAP", "TAG", "STATE")]
+    for outcome in outcomes:
+        decision = outcome.decision
+        rows.append((
+            _shorten(vm_of(outcome), 12), _shorten(decision.ports()[0].bridge, 12),
+            decision.vif.name if decision.vif else "-", _cell(decision.vif),
+            decision.tap.name if decision.tap else "-", _cell(decision.tap), decision.state))
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    lines = []
+    for row, outcome in zip(rows, [None] + list(outcomes)):
+        cells = [cell.ljust(size) for cell, size in zip(row, widths)][:-1] + [row[-1]]
+        if colour:
+            cells[-1] = click.style(row[-1], bold=outcome is None, fg=_COLOURS.get(row[-1]))
+        lines.append("  ".join(cells))
+        if outcome is not None and row[-1] not in _PLAIN:
+            lines += reason_lines(outcome, width)
+    return lines
+
+
+def width():
+    """Columns of the terminal, or COLUMNS; 80 where there is neither."""
+    return shutil.get_terminal_size((80, 24)).columns
+
+
+def reason_lines(outcome, width):
+    """The reason, indented and wrapped."""
+    return textwrap.wrap(outcome.problem or outcome.decision.reason, max(width, 40),
+                         initial_indent="    ", subsequent_indent="    ")
+
+
+def is_news(outcome):
+    """Whether a run over all should tell of it: something was done, or is not as it should be."""
+    return outcome.decision.state not in _PLAIN or outcome.problem is not None
+
+
+def summary(outcomes):
+    """``3 VIFs: 1 mirrored, 2 in-sync``."""
+    count = {}
+    for outcome in outcomes:
+        count[outcome.decision.state] = count.get(outcome.decision.state, 0) + 1
+    return "%d VIF%s: %s" % (len(outcomes), "" if len(outcomes) == 1 else "s", ", ".join(
+        "%d %s" % (count[state], state) for state in sorted(count)) or "none")
+
+
+def _value(value):
+    if value is None:
+        return "(none)"
+    return json.dumps(value, ensure_ascii=False)
+
+
+def lines(outcome, width, details):
+    """What happened to one VIF, in lines: who, state, why; and with details (bool) each change."""
+    decision = outcome.decision
+    who = " -> ".join([decision.source, decision.target]) if decision.target else " and ".join(
+        port.name for port in decision.ports())
+    state = "failed" if outcome.problem and not outcome.written else decision.state
+    said = ["%s: %s" % (who, state)] + reason_lines(outcome, width)
+    if details:
+        for change in decision.changes:
+            what = change.column if change.key is None else "%s:%s" % (change.column, change.key)
+            said.append("    %s %s %s: %s -> %s" % (
+                change.table, change.row, what, _value(change.old), _value(change.new)))
+    return said
