@@ -2,6 +2,7 @@
 
 import pytest
 
+from lab import Lab
 from private_ovs import PrivateOvs
 
 
@@ -17,3 +18,9 @@ def ovs_dummy():
     """The same with an ovs-vswitchd that gives any port an ofport, without devices."""
     with PrivateOvs(vswitchd="dummy") as switch:
         yield switch
+
+
+@pytest.fixture
+def lab(ovs):
+    """A pair of ports in `ovs`, and the one-shot driver watched at its work."""
+    return Lab(ovs)

@@ -1,10 +1,12 @@
 """The one-shot OVSDB client, against a real ovsdb-server and against servers that misbehave."""
 
 import fcntl
+import itertools
 import json
 import os
 import socket
 import struct
+import tempfile
 import termios
 import threading
 import time
@@ -93,11 +95,11 @@ class Server:
 
 
 @pytest.fixture
-def serve(tmp_path_factory):
-    def start(talk):
-        return Server(str(tmp_path_factory.mktemp("s") / "s"), talk)
-
-    return start
+def serve():
+    # In /tmp: a unix socket's path has 107 bytes at most, and pytest's own directories are deep.
+    with tempfile.TemporaryDirectory(prefix="ovsdb-", dir="/tmp") as directory:
+        numbers = itertools.count()
+        yield lambda talk: Server("%s/%d" % (directory, next(numbers)), talk)
 
 
 def read_message(connection):
@@ -207,6 +209,7 @@ def test_byte_by_byte_nothing_is_out_before_the_last(item):
     [
         b"HTTP/1.1 400 Bad Request\r\n\r\n",
         b"[]",
+        b'[{"a": 5',
         b"5",
         b'"{}"',
         b"null",
@@ -469,8 +472,8 @@ def test_the_servers_keep_alive_is_answered_while_waiting(ovs):
     # Without an answer to its echo the server drops the connection one interval later, and an
     # interval is at least 1 s.
     port = ovs_port_for_tcp(ovs, inactivity_probe=1000)
-    with Client("tcp:127.0.0.1:%d" % port, LONG) as client:
-        assert client.wait_update(3.0) is False
+    with Client("tcp:127.0.0.1:%d" % port, 1.0) as client:
+        assert client.wait_update(3.5) is False
         assert client.transact([]) == []
 
 
@@ -659,10 +662,13 @@ if os.geteuid() != 0:  # root may do anything
 
 
 def test_silence_is_a_time_out(serve):
-    with serve(read_message) as server:
-        error, text = problem_of(names_from, server, SHORT)
-    assert type(error) is Unreachable
-    assert text.startswith(server.remote + ": no answer within 0.5 s")
+    with serve(read_message) as server, Client(server.remote, SHORT) as client:
+        error, text = problem_of(names, client)
+        assert type(error) is Unreachable
+        assert text.startswith(server.remote + ": no answer within 0.5 s")
+        client.restart_deadline()
+        error, text = problem_of(names, client)
+        assert text == server.remote + ": the connection is closed"
 
 
 def test_half_a_reply_and_silence_is_a_time_out(serve):
@@ -793,6 +799,17 @@ def test_closed_in_the_middle_of_a_reply(serve):
 def test_closed_without_a_reply(serve):
     def talk(connection):
         read_message(connection)
+        connection.close()
+
+    with serve(talk) as server:
+        error, text = problem_of(names_from, server)
+    assert type(error) is Unreachable
+    assert text.startswith(server.remote + ": closed the connection: ")
+
+
+def test_closed_with_the_request_unread(serve):
+    def talk(connection):  # for which the client gets ECONNRESET
+        connection.recv(1, socket.MSG_PEEK)
         connection.close()
 
     with serve(talk) as server:

@@ -3,8 +3,8 @@
 The plug-time hook, the one-shot commands and the watcher all call ``decide`` and write what it
 says. No memory, no I/O, no clock.
 """
-from . import hold, identity, merge, names, pair
-from .names import SIDES, TAP, VIF
+from . import hold, identity, mark, merge, names, pair
+from .names import OTHER, SIDES, TAP, VIF
 from .port import DEAD, describe, differences, is_bookkeeping
 
 # States (DESIGN 6); "mirrored" is what the one-shot makes of a drift that it has written.
@@ -21,10 +21,11 @@ ORPHAN = "orphan"
 class Draft(object):
     """A row as it is to become: begins as the Port was read, and is changed in place."""
 
-    __slots__ = ("port", "name", "uuid", "managed", "unit", "ids", "policing", "mark")
+    __slots__ = ("port", "name", "uuid", "managed", "unit", "ids", "policing", "mark", "notes")
 
     def __init__(self, port):
         self.port = port
+        self.notes = []
         self.name = port.name
         self.uuid = port.uuid
         self.managed = port.managed
@@ -32,6 +33,11 @@ class Draft(object):
         self.ids = {table: dict(ids) for table, ids in port.ids.items()}
         self.policing = dict(port.policing)
         self.mark = dict(port.mark)
+
+    def note(self, what):
+        """Add to the reason what was done to this row by itself (str), if anything (None)."""
+        if what:
+            self.notes.append("%s: %s" % (self.name, what))
 
     def is_written(self):
         """Whether anything beside our mark differs from the row as read."""
@@ -46,10 +52,11 @@ class Decision(object):
     source, target (str or None): names of the ports from which and to which something goes.
     unit (dict): the VLAN unit that both have when the changes are made; {} also where they
         will not be alike.
+    split (list of str): external_ids keys that stay different.
     changes (list of port.Change): what is to be written; empty if nothing.
     """
 
-    __slots__ = ("vif", "tap", "state", "reason", "source", "target", "unit", "changes")
+    __slots__ = ("vif", "tap", "state", "reason", "source", "target", "unit", "split", "changes")
 
     def __init__(self, vif, tap, state, reason):
         self.vif = vif
@@ -59,6 +66,7 @@ class Decision(object):
         self.source = None
         self.target = None
         self.unit = {}
+        self.split = []
         self.changes = []
 
     def ports(self):
@@ -80,23 +88,31 @@ def decide(vif, tap, settings, prefer=None, expired=False):
     :returns: Decision
     """
     drafts = {side: Draft(port) for side, port in ((VIF, vif), (TAP, tap)) if port is not None}
-    notes = []
-    for side in SIDES:
-        note = side in drafts and hold.tidy(drafts[side], settings)
-        if note:
-            notes.append("%s: %s" % (drafts[side].name, note))
-    source = None
+    for side in drafts:
+        draft = drafts[side]
+        draft.note(hold.tidy(draft, settings))
+        if side != prefer:
+            draft.note(hold.mend_trunks(draft, draft.mark.get("base")))
+    source, split = None, []
     if len(drafts) == 1:
-        state, reason = _alone(next(iter(drafts.values())), settings, expired)
+        side, draft = next(iter(drafts.items()))
+        if side == prefer:
+            # A person says that it is right as it is: it follows nobody any more.
+            draft.mark.pop("base", None)
+        state, reason = _alone(draft, settings, expired)
     else:
         reason = identity.refusal(vif, tap)
         state = REFUSED
         if reason is None:
-            state, source, reason = _together(drafts, settings, prefer)
+            state, source, reason, split = _together(drafts, settings, prefer)
+    if split:
+        reason += "; %s differs, each keeps its own" % ", ".join(split)
     for draft in drafts.values():
         _stamp(draft, settings)
 
+    notes = [note for side in SIDES if side in drafts for note in drafts[side].notes]
     decision = Decision(vif, tap, state, "; ".join([reason] + notes))
+    decision.split = split
     decision.changes = [change for side in SIDES if side in drafts
                         for change in differences(drafts[side].port, drafts[side])]
     if state == IN_SYNC:
@@ -105,9 +121,9 @@ def decide(vif, tap, settings, prefer=None, expired=False):
             decision.state = DRIFT
     if len(drafts) == 2 and state not in (REFUSED, CONFLICT):
         written = [side for side in SIDES if drafts[side].is_written()]
-        target = pair.OTHER[source] if source else written[0] if len(written) == 1 else None
+        target = OTHER[source] if source else written[0] if len(written) == 1 else None
         if target:
-            decision.source = drafts[pair.OTHER[target]].name
+            decision.source = drafts[OTHER[target]].name
             decision.target = drafts[target].name
     return decision
 
@@ -129,10 +145,15 @@ def decide_vif(ports, settings, prefer=None, expired=False):
 
 
 def _stamp(draft, settings):
-    """Note on a row first seen alive whose it is, before ovs-xapi-sync can rewrite its ids."""
+    """Note on a row when it is first seen whose it is, before ovs-xapi-sync can rewrite its ids.
+
+    The boot is noted when it is first seen alive: a row that was gone by then may not lend.
+    """
     stamp = identity.stamp_of(draft.ids["Interface"])
-    if stamp and not draft.port.gone and "vif" not in draft.mark:
+    if stamp and "vif" not in draft.mark:
         draft.mark["vif"] = stamp
+        draft.mark["boot"] = ""
+    if draft.mark.get("boot") == "" and not draft.port.gone:
         draft.mark["boot"] = settings.boot
 
 
@@ -142,7 +163,8 @@ def _alone(draft, settings, expired):
         return HELD, "it has no sibling, and is held until it has a real tag"
     if "base" not in draft.mark:
         return SINGLE, "%s has no sibling" % draft.name
-    # The agent's own port is no orphan: the agent sees it, and has not given its VLAN away.
+    # A managed row's tag is never written, not even here: whether the agent still knows it as its
+    # own can't be told from the rows.
     if (expired and draft.port.bridge in settings.hold_bridges and not draft.managed
             and draft.unit.get("tag") != DEAD):
         had = describe(draft.unit)
@@ -153,21 +175,21 @@ def _alone(draft, settings, expired):
 
 
 def _together(drafts, settings, prefer):
-    """Two rows that may be siblings: changes the drafts; ``(state, source side, reason)``."""
+    """Two rows that may be siblings: change their drafts. Returns
+    ``(state, source side, reason, split)``."""
     vif, tap = drafts[VIF], drafts[TAP]
     both = pair.Pair(vif, tap, settings)
-    mended = both.mend_trunks(prefer)
+    if both.valid and OTHER[both.holder] != prefer:
+        other = drafts[OTHER[both.holder]]
+        other.note(hold.mend_trunks(other, both.base))
     verdict, source, reason = both.choose(prefer)
-    if mended:
-        reason += "; %s had lost its trunks, and would have been open to every VLAN" % (
-            " and ".join(mended))
     if verdict == pair.REFUSED:
-        return REFUSED, None, reason
+        return REFUSED, None, reason, []
     if verdict == pair.CONFLICT:
         tap.mark["seen"] = {"port": vif.uuid, VIF: vif.unit, TAP: tap.unit}
-        return CONFLICT, None, reason
+        return CONFLICT, None, reason, []
     if verdict == pair.WAIT:
-        return DRIFT, None, reason
+        return DRIFT, None, reason, []
     if verdict == pair.HOLD:
         _hold(drafts.values(), settings)
     elif verdict == pair.COPY:
@@ -175,13 +197,11 @@ def _together(drafts, settings, prefer):
 
     _give_identity(vif, tap)
     split = merge.merge(vif, tap, both.base if both.valid else None, settings, both.lends, prefer)
-    if split:
-        reason += "; %s differs, each keeps its own" % ", ".join(split)
     _keep_iface_id(drafts, both.lends, settings)
     tap.mark.pop("seen", None)
     _renew_base(drafts, both, settings)
     held = hold.is_held(vif) or hold.is_held(tap)
-    return HELD if held else IN_SYNC, source, reason
+    return HELD if held else IN_SYNC, source, reason, split
 
 
 def _hold(rows, settings):
@@ -192,7 +212,7 @@ def _hold(rows, settings):
 
 def _copy(drafts, source, settings, prefer):
     """Give one side's unit to the other; returns what to add to the reason."""
-    giver, taker = drafts[source], drafts[pair.OTHER[source]]
+    giver, taker = drafts[source], drafts[OTHER[source]]
     if not giver.unit and not prefer and giver.port.bridge in settings.hold_bridges:
         # Rule 3. The agent's own port is left to the agent.
         _hold([taker] if giver.managed and not taker.managed else [giver, taker], settings)
@@ -203,10 +223,19 @@ def _copy(drafts, source, settings, prefer):
 
 
 def _give_identity(vif, tap):
-    """Give a row that says nothing of its VIF the identity of its sibling, once (DESIGN 4.4)."""
+    """Note on a row without any identity whose it is taken to be; if it says nothing at all, it
+    gets the sibling's identity keys, once (DESIGN 4.4).
+
+    Not if it has other keys: with an identity it would lend them from then on, on our word alone.
+    """
     for row, sibling in ((vif, tap), (tap, vif)):
-        if not identity.keys_of(row.ids["Interface"]):
+        if identity.keys_of(row.ids["Interface"]):
+            continue
+        if not row.ids["Interface"] and set(row.ids["Port"]) <= {mark.KEY}:
             row.ids["Interface"].update(identity.keys_of(sibling.ids["Interface"]))
+        elif "vif" not in row.mark:
+            row.mark["vif"] = identity.stamp_of(sibling.ids["Interface"])
+            row.mark["boot"] = ""
 
 
 def _keep_iface_id(drafts, lends, settings):
@@ -221,29 +250,35 @@ def _keep_iface_id(drafts, lends, settings):
         return
     ids = {side: drafts[side].ids["Interface"] for side in SIDES}
     for side in SIDES:
-        other = pair.OTHER[side]
+        other = OTHER[side]
         if (kept[side] and not kept[other] and key not in ids[side] and key not in ids[other]
                 and kept[side]["port"] != drafts[other].uuid and lends[side]
                 and merge.may_have_iface_id(drafts[other])):
             ids[other][key] = kept[side][key]
     for side in SIDES:
-        other = pair.OTHER[side]
-        if key in ids[other] and key not in ids[side]:
+        other = OTHER[side]
+        if key in ids[other] and key not in ids[side] and lends[other]:
             drafts[side].mark["kept"] = {"port": drafts[other].uuid, key: ids[other][key]}
 
 
 def _renew_base(drafts, both, settings):
-    """Note the state in which the pair is alike, on one row: the one that was written."""
+    """Note the state in which the pair is alike, on one row: the one that was written.
+
+    Beside the agent's own port always on the other one: when the agent's goes, what is left must
+    be known for an orphan, whose VLAN may become another tenant's.
+    """
     vif, tap = drafts[VIF], drafts[TAP]
     alike = merge.alike(vif, tap, settings)
     # A held row's unit is the hold's, nobody's decision.
     alike["unit"] = {} if hold.is_held(vif) or hold.is_held(tap) else dict(vif.unit)
     written = [side for side in SIDES if drafts[side].is_written()]
-    if len(written) == 1:
+    if both.owner:
+        holder = OTHER[both.owner]
+    elif len(written) == 1:
         holder = written[0]
     elif both.valid and not written and dict(alike, port=both.base["port"]) == both.base:
         holder = both.holder
     else:
         holder = TAP
-    drafts[holder].mark["base"] = dict(alike, port=drafts[pair.OTHER[holder]].uuid)
-    drafts[pair.OTHER[holder]].mark.pop("base", None)
+    drafts[holder].mark["base"] = dict(alike, port=drafts[OTHER[holder]].uuid)
+    drafts[OTHER[holder]].mark.pop("base", None)

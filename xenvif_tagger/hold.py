@@ -1,8 +1,8 @@
-"""Holding a port: keeping it closed until somebody gives it a real VLAN (DESIGN 4.6).
+"""Keeping ports closed: the hold (DESIGN 4.6), and what would open a port by mistake.
 
 The rules of one row by itself; they hold for single ports and in refused pairs too.
 """
-from .port import DEAD, is_real
+from .port import DEAD, is_open_trunk, is_real
 
 
 def form(cvlans):
@@ -62,4 +62,21 @@ def tidy(draft, settings):
         # of every VLAN.
         draft.unit["trunks"] = [DEAD]
         return "it is dead, and without trunks it was open to every VLAN"
+    return None
+
+
+def mend_trunks(draft, base):
+    """Give back trunks whose loss alone would open the port.
+
+    The end of newer xapi's vif-real clears them after the plug (xapi-project/xen-api 26.17,
+    ocaml/xenopsd/scripts/vif-real, handle_trunks): nobody's decision.
+
+    :param dict base: a mark's ``base`` that says what the row had, or None
+    :returns: what was done in words, or None
+    """
+    was = base["unit"] if base else {}
+    if was.get("trunks") and dict(draft.unit, trunks=was["trunks"]) == was and (
+            is_open_trunk(draft.unit)):
+        draft.unit = dict(was)
+        return "it had lost its trunks, and would have been open to every VLAN"
     return None

@@ -1,7 +1,5 @@
 """Whether two rows are one VIF's, and which of them may lend to the other (DESIGN 4.3)."""
 
-from . import mark
-
 # What proves a VIF, and what must not contradict.
 PROOF = ("xs-vif-uuid", "xen-vm-uuid", "attached-mac")
 KEYS = PROOF + ("xs-vm-uuid", "xs-network-uuid")
@@ -54,23 +52,21 @@ def refusal(vif, tap):
         if (contradiction(stamp, sibling.ids["Interface"])
                 or contradiction(stamp, sibling.mark.get("vif", {}))):
             return "%s was plugged for another VIF than %s" % (port.name, sibling.name)
-    if not any(key in ids[0] and key in ids[1] for key in PROOF):
-        bare = [port for port, sibling in ((vif, tap), (tap, vif))
-                if is_bare(port) and stamp_of(sibling.ids["Interface"])]
-        if not bare:
+    # A row without identity keys that followed this sibling before says so in its stamp.
+    known = [keys_of(port.ids["Interface"]) or port.mark.get("vif", {}) for port in (vif, tap)]
+    if not any(key in known[0] and key in known[1] for key in PROOF):
+        takers = [port for port, own, other in ((vif, known[0], known[1]),
+                                                (tap, known[1], known[0]))
+                  if not own and _has_no_unit(port) and not port.gone
+                  and any(key in other for key in PROOF)]
+        if not takers or takers[0].managed:
             return "nothing proves that they are one VIF's: none of %s is on both" % (
                 ", ".join(PROOF))
     return None
 
 
-def is_bare(port):
-    """Whether the row has no VLAN and says nothing at all: it may take, and has nothing to lend.
-
-    Only such a row may be made a sibling without proof: it gets the identity of the other one,
-    and what else stood on it would be lent from then on.
-    """
-    ids = set(port.ids["Interface"]) | set(port.ids["Port"])
-    return ids <= {mark.KEY} and (not port.unit or "held" in port.mark)
+def _has_no_unit(port):
+    return not port.unit or "held" in port.mark
 
 
 def may_lend(port, boot):
@@ -79,7 +75,8 @@ def may_lend(port, boot):
     Not what a guest has left behind: a row without its device counts only if it was seen alive
     since the host booted, and one from before that never does. Nor what has no identity.
     """
-    stamped = "vif" in port.mark
-    if stamped and port.mark.get("boot") != boot:
-        return False
-    return (stamped or not port.gone) and bool(keys_of(port.ids["Interface"]))
+    if "vif" in port.mark and port.mark.get("boot"):
+        known = port.mark["boot"] == boot
+    else:
+        known = not port.gone
+    return known and bool(keys_of(port.ids["Interface"]))

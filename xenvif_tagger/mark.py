@@ -4,8 +4,8 @@ History lives in the database, not in a process: so a restart forgets nothing, a
 and watcher decide alike. The fields, all optional:
 
 ``vif``   the identity keys of the VIF that the row was plugged for, ``{"xs-vif-uuid": ...}`` or
-          ``{"xen-vm-uuid": ..., "attached-mac": ...}``; with ``boot``, the host's boot id then,
-          it is the *stamp*.
+          ``{"xen-vm-uuid": ..., "attached-mac": ...}``; with ``boot``, the host's boot id when
+          it was first seen alive (empty: not yet), it is the *stamp*.
 ``base``  ``{"port", "unit", "Port", "Interface", "policing"}``: the state in which the pair was
           last alike: the other row's Port UUID, the VLAN unit, and per table the mirrored
           external_ids that both had.

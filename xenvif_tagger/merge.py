@@ -1,5 +1,6 @@
 """The external_ids of a pair, key by key (DESIGN 4.4 and 4.5, rule 6)."""
 from . import identity, mark
+from .names import OTHER
 
 # iface-status says which of the two is the active one, the other is inactive
 # (ovs-vswitchd.conf.db(5), Interface external_ids); ovn-controller writes ovn-installed* for its
@@ -85,29 +86,29 @@ def merge(vif, tap, base, settings, lends, winner=None):
     :returns: list of the keys on which the two stay different
     """
     split = []
-    ours, theirs = _cells(vif, settings), _cells(tap, settings)
-    for place in ours:
-        gives = lends
-        if place != "Port" and (vif.managed or tap.managed):
-            # A write to its Interface makes Neutron's agent jump to that row: it takes the last
-            # one modified of an iface-id (DESIGN 2.4).
-            gives = {"vif": lends["vif"] and not tap.managed,
-                     "tap": lends["tap"] and not vif.managed}
-            if not any(gives.values()):
+    rows = {"vif": vif, "tap": tap}
+    cells = {side: _cells(row, settings) for side, row in rows.items()}
+    for place in cells["vif"]:
+        for key in sorted(set(cells["vif"][place]) | set(cells["tap"][place])):
+            values = {side: cells[side][place].get(key) for side in rows}
+            if values["vif"] == values["tap"] or not is_mirrored(key, settings):
                 continue
-        for key in sorted(set(ours[place]) | set(theirs[place])):
-            a, b = ours[place].get(key), theirs[place].get(key)
-            if a == b or not is_mirrored(key, settings):
-                continue
-            source = _source(a, b, (base or {}).get(place, {}).get(key), gives, winner)
+            was = (base or {}).get(place, {}).get(key)
+            source = _source(values["vif"], values["tap"], was, lends, winner)
+            if source and place != "Port" and rows[OTHER[source]].managed:
+                # A write to its Interface makes Neutron's agent jump to that row: it takes the
+                # last one modified of an iface-id (DESIGN 2.4). What it has, stands.
+                managed = OTHER[source]
+                stands = values[source] is None and not rows[source].managed and lends[managed]
+                source = managed if stands else None
             if source is None:
                 split.append(key)
                 continue
-            receiver, cells, value = (tap, theirs, a) if source == "vif" else (vif, ours, b)
-            if key == IFACE_ID and not may_have_iface_id(receiver):
+            target = OTHER[source]
+            if key == IFACE_ID and not may_have_iface_id(rows[target]):
                 continue
-            if value is None:
-                del cells[place][key]
+            if values[source] is None:
+                del cells[target][place][key]
             else:
-                cells[place][key] = value
+                cells[target][place][key] = values[source]
     return split

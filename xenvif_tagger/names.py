@@ -8,6 +8,7 @@ Both of the latter are called the *tap* side here.
 VIF = "vif"
 TAP = "tap"
 SIDES = (VIF, TAP)
+OTHER = {VIF: TAP, TAP: VIF}
 _EMULATED = "-emu"
 _DIGITS = frozenset("0123456789")
 

@@ -5,8 +5,8 @@ units: docs/decisions.md shows that none of them is lost by that.
 """
 from . import identity
 from .hold import is_held
-from .names import SIDES, TAP, VIF
-from .port import describe, is_open_trunk, is_real
+from .names import OTHER, SIDES, TAP, VIF
+from .port import describe, is_real
 
 # What can be said of a pair.
 COPY = "copy"  # one side's unit goes to the other
@@ -16,8 +16,6 @@ PARTED = "parted"  # one is held, and the other has nothing that opens it: both 
 WAIT = "wait"  # the agent's own port has no tag yet: wait for it
 CONFLICT = "conflict"
 REFUSED = "refused"
-
-OTHER = {VIF: TAP, TAP: VIF}
 
 
 class Pair(object):
@@ -54,26 +52,6 @@ class Pair(object):
     def says(self, side):
         """``vif12.0 has tag 5``, for reasons."""
         return "%s has %s" % (self.rows[side].name, describe(self.unit(side)))
-
-    def mend_trunks(self, prefer):
-        """Give back trunks whose loss alone would open a port.
-
-        The end of newer xapi's vif-real clears them after the plug (xapi-project/xen-api 26.17,
-        ocaml/xenopsd/scripts/vif-real): nobody's decision.
-
-        :returns: names of the ports mended
-        """
-        mended = []
-        for side in SIDES:
-            row = self.rows[side]
-            if side in (prefer, self.owner) or not (self.valid or side == self.holder):
-                continue
-            was = self.base["unit"]
-            closed = dict(row.unit, trunks=was.get("trunks"))
-            if was.get("trunks") and closed == was and is_open_trunk(row.unit):
-                row.unit = dict(was)
-                mended.append(row.name)
-        return mended
 
     def since_seen(self):
         """The side that alone has changed since the pair was reported as in conflict, or None."""

@@ -1,0 +1,236 @@
+"""A pair of ports in a real ovsdb-server, mirrored by the one-shot driver, every write of it held
+against what it may write: for the tests of the rules and of the traces."""
+import json
+import subprocess
+import sys
+
+from rows import unit
+from xenvif_tagger import config, mark
+from xenvif_tagger.decide import decide_vif
+from xenvif_tagger.names import parse
+from xenvif_tagger.oneshot import OneShot
+from xenvif_tagger.ovsdb import Client
+from xenvif_tagger.port import UNIT
+
+A = {"xs-vif-uuid": "vif-a", "xs-vm-uuid": "vm-a", "xs-network-uuid": "net-a",
+     "attached-mac": "00:16:3e:00:00:0a"}
+B = {"xs-vif-uuid": "vif-b", "xs-vm-uuid": "vm-b", "xs-network-uuid": "net-a",
+     "attached-mac": "00:16:3e:00:00:0b"}
+XEN = {"xen-vm-uuid": "vm-a", "xen-vm-name": "a", "attached-mac": "00:16:3e:00:00:0a"}
+NEUTRON = {"net_uuid": "net-1", "network_type": "vlan", "segmentation_id": "1005", "tag": "5"}
+OTHER = {"vif": "tap", "tap": "vif"}
+SIDES = ("vif", "tap")
+T5, T6, T7, DEAD, NONE = unit(5), unit(6), unit(7), unit(4095), {}
+TRUNK = unit(None, "trunk", [5, 6])
+DIFFER = "conflict"
+OPEN = unit(None, "trunk")
+
+
+class Lab(object):
+    """VIF 12.0 between ports that are none of its business, and runs over it.
+
+    A port is named by its side, "vif" or "tap", or in full. config: ("section", "key")'s key.
+    """
+
+    def __init__(self, ovs, **settings):
+        self.ovs = ovs
+        self.values = config.parse("")[0]
+        for key, value in settings.items():
+            section = "hold" if key == "bridges" else "mirror"
+            assert (section, key) in self.values
+            self.values[section, key] = value
+        self.boot = None
+        ovs.add_bridge("br0")
+        for name, ids, tag in (("vif1.0", B, 11), ("tap1.0", B, None), ("vif120.0", B, None),
+                               ("tap120.0", B, 12), ("vif12.1", B, 13), ("eth0", A, None)):
+            ovs.add_port("br0", name, ids, tag=tag)
+
+    # -- acts
+
+    @staticmethod
+    def name(side):
+        return side + "12.0" if side in SIDES else side
+
+    def plug(self, side, unit=NONE, ids=None, identity=A, bridge="br0", port_ids=None, noted=None,
+             **columns):
+        """As the stock script: a row made anew. noted: the mark that a hook would give it."""
+        if noted is not None:
+            port_ids = dict(port_ids or {}, **{mark.KEY: mark.encode(noted)})
+        return self.ovs.add_port(bridge, self.name(side), dict(identity, **(ids or {})), port_ids,
+                                 **dict(unit, **columns))
+
+    def unplug(self, side):
+        self.ovs.delete_port(self.name(side))
+
+    def _update(self, table, side, row):
+        self.ovs.transact({"op": "update", "table": table, "row": row,
+                           "where": [["name", "==", self.name(side)]]})
+
+    def set(self, side, unit):
+        """Give the port this unit, all of it, in one transaction."""
+        row = {column: unit.get(column, ["set", []]) for column in UNIT
+               if column in self.ovs.schema["tables"]["Port"]["columns"]}
+        for column in ("trunks", "cvlans"):
+            if column in unit:
+                row[column] = ["set", unit[column]]
+        self._update("Port", side, row)
+
+    def ids(self, side, table="Interface", **changed):
+        """Set external_ids (``_`` stands for ``-``), or with None remove them."""
+        found = dict((self.ovs.port if table == "Port" else self.ovs.interface)(
+            self.name(side))["external_ids"])
+        for key, value in changed.items():
+            found.pop(key.replace("_", "-"), None)
+            if value is not None:
+                found[key.replace("_", "-")] = value
+        self._update(table, side, {"external_ids": ["map", sorted(found.items())]})
+
+    def bind(self, side, unit=None):
+        """As Neutron's agent: the unit, then the notes on its own port."""
+        if unit is not None:
+            self.set(side, unit)
+        self._update("Port", side, {"other_config": ["map", sorted(NEUTRON.items())]})
+
+    def interface(self, side, **columns):
+        self._update("Interface", side, columns)
+
+    def gone(self, side):
+        self.interface(side, ofport=-1, error="could not open network device")
+
+    def note(self, side, **fields):
+        """Change fields of our own mark by hand, where no run can make the case."""
+        noted = dict(self.mark(side), **fields)
+        self.ids(side, "Port", **{mark.KEY: mark.encode(noted)})
+
+    # -- what stands
+
+    def unit(self, side):
+        row = self.ovs.port(self.name(side))
+        return {column: row[column] if column in ("trunks", "cvlans") else row[column][0]
+                for column in UNIT if row.get(column)}
+
+    def units(self):
+        return self.unit("vif"), self.unit("tap")
+
+    def iface(self, side, *keys):
+        found = self.ovs.interface(self.name(side))["external_ids"]
+        return found.get(keys[0]) if len(keys) == 1 else found
+
+    def port_ids(self, side):
+        found = dict(self.ovs.port(self.name(side))["external_ids"])
+        found.pop(mark.KEY, None)
+        return found
+
+    def mark(self, side):
+        return mark.parse(self.ovs.port(self.name(side))["external_ids"].get(mark.KEY))
+
+    def everything(self):
+        """(table, UUID) -> row, _version included: all that the database holds."""
+        tables = sorted(self.ovs.schema["tables"])
+        return {(table, row["_uuid"]): row for table in tables for row in self.ovs.rows(table)}
+
+    def transactions(self):
+        return self.ovs.database_log().count("\nrecord ")
+
+    # -- runs
+
+    def shot(self):
+        shot = OneShot(Client(self.ovs.remote, 30), self.values)
+        if self.boot:
+            shot.settings.boot = self.boot
+        return shot
+
+    def run(self, prefer=None):
+        """Mirror VIF 12.0; returns the decision. Fails if any other row, or column of its rows
+        than may be, is written, if what was said is not what was done, or if a second run writes
+        anything."""
+        before, count = self.everything(), self.transactions()
+        decision, = [outcome.decision for outcome in self._mirror(prefer)]
+        after = self.everything()
+        assert self.transactions() - count == bool(decision.changes)
+        assert written(before, after) == sorted(map(tuple, decision.changes), key=str)
+        # A choice by hand that was refused decides nothing.
+        self._mirror(prefer if decision.state == "refused" else None)
+        assert self.everything() == after and self.transactions() - count <= 1
+        return decision
+
+    def _mirror(self, prefer=None):
+        outcomes = self.shot().mirror([(12, 0)], prefer)
+        assert [outcome.problem for outcome in outcomes] == [None] * len(outcomes)
+        return outcomes
+
+    def core(self, **how):
+        """The core's decision, nothing written."""
+        shot = self.shot()
+        return decide_vif(shot.vswitch.read([(12, 0)])[12, 0], shot.settings, **how)
+
+    def command(self, *args):
+        """Run the real command; returns its exit code, and what it printed as JSON."""
+        done = subprocess.run(
+            [sys.executable, "-m", "xenvif_tagger", "--db", self.ovs.remote] + list(args)
+            + ["--json"], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        assert done.stderr == b"", done.stderr
+        return done.returncode, json.loads(done.stdout.decode())
+
+    def paired(self, was, holder="tap", **ids):
+        """Both plugged, and alike in `was` after a run that left the base on the holder."""
+        self.plug(OTHER[holder], was, dict(ids, probe="1"))
+        self.plug(holder)
+        assert self.run().state in ("mirrored", "in-sync")
+        assert self.units() == (was, was)
+        assert "base" in self.mark(holder) and "base" not in self.mark(OTHER[holder])
+        return self
+
+
+def written(before, after):
+    """The cells that differ, as Change has them; only what may ever be written is let through."""
+    assert set(before) == set(after)
+    cells = []
+    for place, old in before.items():
+        new = after[place]
+        if old == new:
+            continue
+        table, row = place[0], old["name"]
+        assert table in ("Port", "Interface") and parse(row)[:2] == (12, 0), (old, new)
+        for column in set(old) - {"_version"}:
+            if old[column] == new[column]:
+                continue
+            if column == "external_ids":
+                for key in set(old[column]) | set(new[column]):
+                    was, becomes = old[column].get(key), new[column].get(key)
+                    if was != becomes:
+                        cells.append((table, row, column, key, was, becomes))
+            else:
+                assert column in UNIT or column.startswith("ingress_policing"), column
+                cells.append((table, row, column, None, plain(column, old[column]),
+                              plain(column, new[column])))
+    return sorted(cells, key=str)
+
+
+def plain(column, value):
+    if column in ("trunks", "cvlans"):
+        return value or None
+    return (value or [None])[0] if isinstance(value, list) else value
+
+
+def add_port(lab, bridge, side):
+    """As the stock script, which knows how to add to a fake bridge."""
+    name = lab.name(side)
+    lab.ovs.vsctl("add-port", bridge, name, "--", "set", "Interface", name, *[
+        "external-ids:%s=%s" % (key, json.dumps(value)) for key, value in A.items()])
+
+
+def base_of(unit, port):
+    return {"base": {"port": port, "unit": unit, "Port": {}, "Interface": {}, "policing": {}}}
+
+
+def assert_came_to(lab, decision, expected, found):
+    if expected == DIFFER:
+        assert decision.state == "conflict" and lab.units() == found
+        assert {change.key for change in decision.changes} <= {mark.KEY}
+        assert lab.mark("tap")["seen"]["vif"] == found[0]
+    else:
+        assert lab.units() == (expected, expected)
+        assert decision.state == "mirrored" or decision.state == "in-sync" and found == lab.units()
+        assert sum("base" in lab.mark(side) for side in SIDES) == 1
+        assert "seen" not in lab.mark("tap")

@@ -1,0 +1,320 @@
+"""The rules of DESIGN 4.6, on a real ovsdb-server: what is held, repaired and released."""
+import pytest
+
+from lab import DEAD, NONE, OPEN, OTHER, SIDES, T5, T6, T7, TRUNK, B, Lab, assert_came_to
+from private_ovs import PrivateOvs, schema_like_2_5
+from rows import HELD, unit
+from xenvif_tagger.port import after
+
+DEAD_FORM = unit(4095, "trunk", [4095])
+GAPING = unit(4095, "trunk")
+MARK = {"held": HELD}
+
+
+@pytest.fixture
+def lab(ovs):
+    return Lab(ovs, bridges=("br0",))
+
+
+def held_pair(lab):
+    """Held as a run holds them: by a clear on a bridge of the list."""
+    lab.paired(T5)
+    lab.set("vif", NONE)
+    assert lab.run().state == "held"
+    assert_held(lab, *SIDES)
+    return lab
+
+
+def assert_held(lab, *sides):
+    for side in sides:
+        assert lab.unit(side) == HELD and "held" in lab.mark(side)
+
+
+def assert_released(lab, unit, *sides):
+    for side in sides:
+        assert lab.unit(side) == unit and "held" not in lab.mark(side)
+
+
+@pytest.mark.parametrize("holder", SIDES)
+@pytest.mark.parametrize("side", SIDES)
+def test_a_clear_on_a_listed_bridge_holds_both(lab, side, holder):
+    lab.paired(T5, holder)
+    lab.set(side, NONE)
+    assert lab.run().state == "held"
+    assert_held(lab, *SIDES)
+
+
+def test_a_clear_elsewhere_is_copied(ovs):
+    lab = Lab(ovs, bridges=("br1",)).paired(T5)
+    lab.set("vif", NONE)
+    assert lab.run().state == "mirrored" and lab.units() == (NONE, NONE)
+
+
+# What an agent may leave on a held port that it binds: all of ours, what it knows of, or nothing.
+BOUND = [dict(HELD, tag=7), unit(7, None, [], [4095]), T7]
+
+
+@pytest.mark.parametrize("bound", BOUND, ids=str)
+@pytest.mark.parametrize("side", SIDES)
+@pytest.mark.parametrize("managed", [True, False])
+def test_a_real_tag_on_either_releases_both(lab, side, bound, managed):
+    held_pair(lab)
+    lab.set(side, bound)
+    if managed:
+        lab.ids(side, iface_id="port-a")
+        lab.bind(side)
+    assert lab.run().state == "mirrored"
+    assert_released(lab, T7, *SIDES)
+
+
+@pytest.mark.parametrize("side", SIDES)
+def test_what_the_agent_set_beside_the_tag_stays(lab, side):
+    held_pair(lab)
+    lab.set(side, unit(7, "native-untagged", [5, 7], [4095]))
+    lab.run()
+    assert_released(lab, unit(7, "native-untagged", [5, 7]), *SIDES)
+
+
+OPENING = [NONE, TRUNK, OPEN, DEAD, DEAD_FORM, GAPING, dict(HELD, trunks=[5]),
+           dict(HELD, cvlans=[7]), unit(None, None, [5]),
+           unit(None, "dot1q-tunnel", [], [4095]), unit(4095, "dot1q-tunnel")]
+
+
+@pytest.mark.parametrize("found", OPENING, ids=str)
+@pytest.mark.parametrize("sides", [("vif",), ("tap",), SIDES], ids=str)
+def test_nothing_else_opens_a_held_port(lab, sides, found):
+    held_pair(lab)
+    for side in sides:
+        lab.set(side, found)
+    assert lab.run().state == "held"
+    assert_held(lab, *SIDES)
+
+
+@pytest.mark.parametrize("side", SIDES)
+def test_a_person_does_not_open_it_without_a_real_tag_either(lab, side):
+    held_pair(lab)
+    lab.set(side, NONE)
+    assert lab.run(side).state == "refused"
+    assert_held(lab, *SIDES)
+
+
+def test_two_different_real_tags_release_both_and_are_a_conflict(lab):
+    held_pair(lab)
+    lab.set("vif", dict(HELD, tag=6))
+    lab.set("tap", T7)
+    assert lab.run().state == "conflict"
+    assert_released(lab, T6, "vif")
+    assert_released(lab, T7, "tap")
+    lab.run("vif")
+    assert lab.units() == (T6, T6)
+
+
+def test_two_equal_real_tags(lab):
+    held_pair(lab)
+    for side in SIDES:
+        lab.set(side, dict(HELD, tag=7))
+    lab.run()
+    assert_released(lab, T7, *SIDES)
+
+
+@pytest.mark.parametrize("side", SIDES)
+def test_a_single_port_is_restored_and_released(lab, side):
+    lab.plug(side, HELD, noted=MARK)
+    assert lab.run().state == "held"
+    for found in OPENING:
+        lab.set(side, found)
+        assert lab.run().state == "held"
+        assert_held(lab, side)
+    lab.set(side, dict(HELD, tag=7))
+    assert lab.run().state == "single"
+    assert_released(lab, T7, side)
+
+
+@pytest.mark.parametrize("side", SIDES)
+def test_a_sibling_plugged_beside_a_held_one_is_held_itself(lab, side):
+    lab.plug(side, HELD, noted=MARK)
+    lab.plug(OTHER[side])
+    assert lab.run().state == "held"
+    assert_held(lab, *SIDES)
+
+
+@pytest.mark.parametrize("found", [DEAD, DEAD_FORM], ids=str)
+@pytest.mark.parametrize("side", SIDES)
+def test_an_agents_dead_form_beside_a_held_one_stays(lab, side, found):
+    lab.plug(side, HELD, noted=MARK)
+    lab.plug(OTHER[side], found)
+    assert lab.run().state == "held"
+    assert_held(lab, side)
+    assert lab.unit(OTHER[side]) == found
+    lab.set(OTHER[side], T7)
+    lab.run()
+    assert_released(lab, T7, *SIDES)
+
+
+@pytest.mark.parametrize("found", [DEAD, DEAD_FORM, HELD], ids=str)
+@pytest.mark.parametrize("side", SIDES)
+def test_an_agents_dead_form_is_mirrored_as_any_unit(lab, side, found):
+    lab.paired(T5)
+    lab.set(side, found)
+    assert lab.run().state == "mirrored" and lab.units() == (found, found)
+    assert not any("held" in lab.mark(each) for each in SIDES)
+    lab.set(OTHER[side], T7)
+    lab.run()
+    assert lab.units() == (T7, T7)
+
+
+def apart(lab):
+    """Makes the pair one that is refused."""
+    lab.ovs.add_bridge("br1")
+    lab.unplug("vif")
+    lab.plug("vif", T6, bridge="br1")
+
+
+@pytest.mark.parametrize("bound", BOUND, ids=str)
+def test_row_by_row_in_refused_pairs_too(lab, bound):
+    held_pair(lab)
+    apart(lab)
+    lab.set("tap", NONE)
+    assert lab.run().state == "refused"
+    assert_held(lab, "tap")
+    lab.set("tap", bound)
+    assert lab.run().state == "refused"
+    assert_released(lab, T7, "tap")
+    assert lab.unit("vif") == T6
+
+
+@pytest.mark.parametrize("side", SIDES)
+def test_held_beside_another_guests_tag(lab, side):
+    lab.plug(side, HELD, noted=MARK)
+    lab.plug(OTHER[side], T5, identity=B)
+    assert lab.run().state == "refused"
+    assert_held(lab, side)
+
+
+@pytest.mark.parametrize("how", ["single", "pair", "refused", "managed"])
+def test_a_dead_trunk_without_trunks_is_repaired(lab, how):
+    lab.plug("tap", GAPING, {"iface-id": "port-a"})
+    if how == "managed":
+        lab.bind("tap")
+    if how != "single":
+        lab.plug("vif", identity=B if how == "refused" else lab.iface("tap"))
+    lab.run()
+    assert lab.unit("tap") == DEAD_FORM
+    if how in ("pair", "managed"):
+        assert lab.unit("vif") == DEAD_FORM
+
+
+@pytest.mark.parametrize("refused", [False, True])
+@pytest.mark.parametrize("listed", [False, True])
+def test_lost_trunks_are_repaired_row_by_row_too(ovs, listed, refused):
+    """4.5, 4: a row that lost only its trunks against the pair's base, so that it is open; 4.6:
+    repair goes row by row."""
+    lab = Lab(ovs, bridges=("br0",) if listed else ()).paired(TRUNK)
+    if refused:
+        apart(lab)
+    else:
+        lab.unplug("vif")
+    lab.set("tap", OPEN)
+    assert lab.run().state == ("refused" if refused else "orphan")
+    assert lab.unit("tap") == TRUNK
+
+
+@pytest.mark.parametrize("grace_over,listed,was,becomes", [
+    (True, True, T5, HELD), (True, True, TRUNK, HELD), (True, True, NONE, HELD),
+    (False, True, T5, T5), (True, False, T5, T5)], ids=str)
+@pytest.mark.parametrize("holder", SIDES)
+def test_an_orphan_is_held_after_the_grace_on_a_listed_bridge(ovs, holder, grace_over, listed, was,
+                                                              becomes):
+    lab = Lab(ovs, bridges=("br0",) if listed else ()).paired(was, holder)
+    lab.unplug(OTHER[holder])
+    decision = lab.core(expired=grace_over)
+    assert after(decision.ports()[0], decision.changes)[0] == becomes
+    assert decision.state == ("held" if becomes == HELD else "orphan")
+
+
+def test_an_orphan_that_is_no_follower_is_no_orphan(lab):
+    """A row without a base: nothing that went away was its owner."""
+    lab.paired(T5)
+    lab.unplug("tap")
+    assert lab.core(expired=True).state == "single"
+
+
+def test_a_held_pair_has_a_base_for_its_ids(lab):
+    lab.paired(T5, **{"vm-id": "1", "iface-id": "port-a"})
+    lab.set("vif", NONE)
+    lab.run()
+    lab.ids("tap", vm_id=None)
+    assert lab.run().state == "held"
+    assert lab.iface("vif", "vm-id") is None
+    lab.unplug("vif")
+    lab.plug("vif")
+    lab.run()
+    assert_held(lab, *SIDES)
+    assert lab.iface("vif", "iface-id") == "port-a"
+
+
+@pytest.mark.parametrize("side", SIDES)
+def test_the_agents_own_port_is_not_held(lab, side):
+    """4.5, 1: a managed row's tag is never written; its sibling is closed all the same."""
+    lab.paired(T5)
+    lab.ids(side, iface_id="port-a")
+    lab.bind(side)
+    lab.run()
+    lab.set(side, NONE)
+    assert lab.run().state == "held"
+    assert lab.unit(side) == NONE
+    assert_held(lab, OTHER[side])
+    lab.set(side, T7)
+    lab.run()
+    assert_released(lab, T7, *SIDES)
+
+
+def test_two_unlisted_empty_ports_are_left_as_they_are(ovs):
+    lab = Lab(ovs)
+    lab.plug("vif")
+    lab.plug("tap")
+    assert lab.run().state == "in-sync" and lab.units() == (NONE, NONE)
+
+
+@pytest.fixture
+def lab_2_5():
+    with PrivateOvs(schema=schema_like_2_5()) as ovs:
+        yield Lab(ovs, bridges=("br0",))
+
+
+@pytest.mark.parametrize("side", SIDES)
+def test_without_cvlans_a_held_port_is_an_access_port_of_4095(lab_2_5, side):
+    lab = lab_2_5.paired(TRUNK)
+    lab.set(side, NONE)  # more than its trunks: somebody's decision
+    assert lab.run().state == "held" and lab.units() == (DEAD, DEAD)
+    for found in (NONE, OPEN, GAPING, DEAD_FORM):
+        lab.set(side, found)
+        assert lab.run().state == "held" and lab.units() == (DEAD, DEAD)
+    lab.set(side, T7)
+    assert lab.run().state == "mirrored"
+    assert_released(lab, T7, *SIDES)
+
+
+def test_without_cvlans_the_rest_goes_as_ever(lab_2_5):
+    lab = lab_2_5.paired(TRUNK)
+    lab.set("vif", unit(5, "native-untagged", [5, 6]))
+    lab.run()
+    assert lab.units() == (unit(5, "native-untagged", [5, 6]),) * 2
+    lab.set("vif", T6)
+    lab.set("tap", T7)
+    assert_came_to(lab, lab.run(), "conflict", (T6, T7))
+
+
+def test_a_hold_survives_an_upgrade_to_a_schema_with_cvlans(lab_2_5):
+    lab = lab_2_5.paired(T5)
+    lab.set("vif", NONE)
+    lab.run()
+    assert lab.units() == (DEAD, DEAD)
+    with PrivateOvs() as newer:
+        schema = newer.schema
+    lab.ovs.restart_server(schema)
+    assert lab.run().state == "held"
+    assert_held(lab, *SIDES)
+    lab.set("tap", dict(HELD, tag=7))
+    lab.run()
+    assert_released(lab, T7, *SIDES)
