@@ -1,4 +1,5 @@
 """The command line (DESIGN 6): a contract that scripts depend on."""
+import math
 import os
 import signal
 import sys
@@ -29,19 +30,52 @@ class Options(object):
 
     def __init__(self, db, config_path, timeout, verbosity):
         self.verbosity = verbosity
-        self.values = read_config(config_path)
-        self.remote = absolute(db or self.values["ovsdb", "remote"] or oneshot.default_remote())
-        self.timeout = timeout or self.values["ovsdb", "timeout"]
+        self._db = db
+        self._config_path = config_path
+        self._timeout = timeout
 
     def connect(self):
         """A oneshot.OneShot on the database."""
-        return oneshot.OneShot(Client(self.remote, self.timeout), self.values)
+        values = read_config(self._config_path)
+        remote = absolute(self._db or values["ovsdb", "remote"] or oneshot.default_remote())
+        return oneshot.OneShot(Client(remote, self._timeout or values["ovsdb", "timeout"]), values)
 
     def say(self, lines):
         """Print for people, unless -q."""
         if self.verbosity >= 0:
             for line in lines:
-                click.echo(line)
+                emit(line)
+
+
+class Seconds(click.ParamType):
+    """A number of seconds (float), from a least one to a day."""
+
+    name = "seconds"
+
+    def __init__(self, least):
+        self.least = least
+
+    def convert(self, value, param, ctx):
+        try:
+            seconds = float(value)
+        except ValueError:
+            seconds = math.nan
+        if not self.least <= seconds <= 86400:
+            self.fail("%r is not a number of seconds from %g to 86400" % (value, self.least),
+                      param, ctx)
+        return seconds
+
+
+class Domid(click.ParamType):
+    """A domain id (int), written as Xen does: int() would take +12 and 1_2, too."""
+
+    name = "domid"
+
+    def convert(self, value, param, ctx):
+        found = names.parse("vif%s.0" % value)
+        if found is None:
+            self.fail("%r is not a domain id, a plain number" % value, param, ctx)
+        return found[0]
 
 
 def absolute(remote):
@@ -72,11 +106,11 @@ def read_config(path):
 @click.option("--db", metavar="REMOTE", help="OVSDB, as for ovs-vsctl: unix:PATH or tcp:HOST:PORT.")
 @click.option("--config", "config_path", metavar="FILE", envvar="XENVIF_TAGGER_CONFIG",
               help="Config file, instead of %s." % config.DEFAULT_PATH)
-@click.option("--timeout", type=click.FloatRange(0.01, 86400), metavar="SECONDS",
+@click.option("--timeout", type=Seconds(0.01), metavar="SECONDS",
               help="How long the database may take to answer: 5, if not said here or there.")
 @click.option("-v", "--verbose", is_flag=True, help="Say each change.")
 @click.option("-q", "--quiet", is_flag=True, help="Say nothing but errors.")
-@click.version_option(__version__, prog_name=NAME)
+@click.version_option(__version__, prog_name=NAME, allow_from_autoenv=False)
 @click.pass_context
 def cli(context, db, config_path, timeout, verbose, quiet):
     """Keep the two Open vSwitch ports of a Xen guest's NIC, vif and tap, configured alike.
@@ -99,19 +133,19 @@ def mirror_options(command):
     """The options that all kinds of mirror have."""
     for option in (
             click.pass_obj,
-            click.option("--wait", type=click.FloatRange(0, 86400), metavar="SECONDS",
+            click.option("--wait", type=Seconds(0), metavar="SECONDS",
                          help="Wait until there is something to mirror."),
-            click.option("--json", "as_json", is_flag=True, help="Print JSON."),
+            click.option("--json", is_flag=True, help="Print JSON."),
             click.option("--dry-run", is_flag=True,
                          help="Say what would be changed, and write nothing."),
-            click.option("--from", "prefer", type=click.Choice(names.SIDES),
+            click.option("--from", "from", type=click.Choice(names.SIDES),
                          help="This side is right, whatever the history says.")):
         command = option(command)
     return command
 
 
 @mirror.command("dom")
-@click.argument("domid", type=click.IntRange(0))
+@click.argument("domid", type=Domid())
 @mirror_options
 def mirror_dom(options, domid, **how):
     """The ports of domain DOMID."""
@@ -137,7 +171,7 @@ def mirror_all(options, **how):
     run_mirror(options, None, lambda shot: None, **how)
 
 
-def run_mirror(options, target, find, prefer, dry_run, as_json, wait):
+def run_mirror(options, target, find, dry_run, json, wait, **how):
     """Mirror the VIFs that find(shot) gives (as oneshot takes them).
 
     :param target: what the user named, None for all: a named target that is not there, is refused
@@ -145,6 +179,7 @@ def run_mirror(options, target, find, prefer, dry_run, as_json, wait):
     """
     if dry_run and wait is not None:
         raise BadUsage("--dry-run and --wait contradict each other: choose one")
+    prefer = how["from"]  # a keyword: no parameter can have that name
     shot = options.connect()
     ready = True
     if wait is not None:
@@ -153,11 +188,11 @@ def run_mirror(options, target, find, prefer, dry_run, as_json, wait):
         outcomes = (shot.look if dry_run else shot.mirror)(find(shot), prefer)
     if names.parse(target or ""):
         outcomes = [outcome for outcome in outcomes
-                    if any(port.name == target for port in outcome.decision.ports())]
+                    if target in outcome.ports]
     if not outcomes and target and wait is None:
         raise BadUsage(unknown(target))
-    if as_json:
-        click.echo(report.as_json(outcomes))
+    if json:
+        emit(report.as_json(outcomes))
     else:
         details = dry_run or options.verbosity > 0
         told = outcomes if target or details else [
@@ -174,7 +209,11 @@ def run_mirror(options, target, find, prefer, dry_run, as_json, wait):
         fail("%s: nothing to mirror within %g s: %s" % (target or "all", wait, ", ".join(
             "%s is %s" % (outcome.decision.ports()[0].name, outcome.decision.state)
             for outcome in outcomes) or "it has no port"), NOT_ALIKE)
-    if target and any(outcome.decision.state in (REFUSED, CONFLICT) for outcome in outcomes):
+    wrong = [outcome for outcome in outcomes if outcome.decision.state in (REFUSED, CONFLICT)]
+    if target and wrong:
+        if options.verbosity < 0:
+            fail("%s: %s: %s" % (wrong[0].ports[0], wrong[0].decision.state,
+                                 wrong[0].decision.reason), NOT_ALIKE)
         sys.exit(NOT_ALIKE)
 
 
@@ -184,60 +223,83 @@ def unknown(target):
 
 
 @cli.command()
-@click.argument("domid", type=click.IntRange(0), required=False)
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.argument("domid", type=Domid(), required=False)
+@click.option("--json", is_flag=True, help="Print JSON.")
 @click.pass_obj
-def status(options, domid, as_json):
+def status(options, domid, json):
     """Show each VIF's ports, their VLANs, and whether they are alike."""
-    show(options, domid, as_json)
+    show(options, domid, json)
 
 
 @cli.command()
-@click.argument("domid", type=click.IntRange(0), required=False)
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.argument("domid", type=Domid(), required=False)
+@click.option("--json", is_flag=True, help="Print JSON.")
 @click.pass_obj
-def check(options, domid, as_json):
+def check(options, domid, json):
     """As status, and exit with 1 if any pair is in drift or conflict."""
-    outcomes = show(options, domid, as_json)
+    outcomes = show(options, domid, json)
     if any(outcome.decision.state in (DRIFT, CONFLICT) for outcome in outcomes):
         sys.exit(NOT_ALIKE)
 
 
-def show(options, domid, as_json):
+def show(options, domid, json):
     """Print the outcomes for a domain, or all; returns them."""
     shot = options.connect()
     outcomes = shot.look(None if domid is None else shot.vswitch.vifs(domid))
     if domid is not None and not outcomes:
         raise BadUsage(unknown("domain %d" % domid))
-    if as_json:
-        click.echo(report.as_json(outcomes))
+    if json:
+        emit(report.as_json(outcomes))
     else:
-        options.say(report.table(outcomes, report.width(), colour=sys.stdout.isatty()))
+        options.say(report.table(outcomes, report.width(), report.is_terminal()))
     return outcomes
+
+
+def emit(text):
+    """Print for whoever reads standard output, if there is one."""
+    if sys.stdout is None:
+        return
+    # A locale without UTF-8 (Python 3.6 in a systemd unit) must not cost the answer.
+    encoding = sys.stdout.encoding or "ascii"
+    sys.stdout.write(text.encode(encoding, "backslashreplace").decode(encoding) + "\n")
+    sys.stdout.flush()
 
 
 def fail(message, code):
     """Say what is wrong in one line, and exit."""
-    sys.stderr.write("xenvif-tagger: %s\n" % " ".join(message.split()))
+    text = "%s: %s\n" % (NAME, report.clean(" ".join(message.split())))
+    if sys.stderr is not None:
+        sys.stderr.write(text)
     sys.exit(code)
 
 
 def main():
     """The console script."""
     try:
-        cli(prog_name=NAME, standalone_mode=False)
-    except click.Abort:
-        fail("interrupted", 130)
+        # Not cli(): that refuses to work in a locale without UTF-8 (click 8.0, Python 3.6), and
+        # exits with 1, which says something else here, when the reader of its output has gone.
+        with cli.make_context(NAME, sys.argv[1:]) as context:
+            cli.invoke(context)
+    except click.exceptions.Exit as error:
+        sys.exit(error.exit_code)
+    except (click.Abort, KeyboardInterrupt):
+        fail("interrupted", 128 + signal.SIGINT)
     except BadRemote as error:
         fail(str(error), USAGE)
     except OvsdbError as error:
         fail(str(error), UNREACHABLE)
     except click.UsageError as error:
+        # Those that click finds have a context; ours name the cure themselves.
         path = error.ctx.command_path if error.ctx else NAME
         fail("%s: see '%s --help'" % (error.format_message().rstrip("."), path), error.exit_code)
     except click.ClickException as error:
         fail(error.format_message(), error.exit_code)
     except BrokenPipeError:
-        # As any filter does when its reader has gone; and nothing is left to be flushed at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(128 + signal.SIGPIPE)
+        # The reader of our output has gone. Everything is written to the database by then: end as
+        # any filter does.
+        signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+        os.kill(os.getpid(), signal.SIGPIPE)
+    except OSError as error:
+        # What stands in the buffer would be tried again at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        fail("can't write the output: %s" % error.strerror, UNREACHABLE)

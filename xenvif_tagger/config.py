@@ -1,8 +1,8 @@
 """The config file: INI, read alike by the commands, the watcher and the plug path.
 
 Read by some lines of our own: to import configparser costs more than a plug may be delayed by,
-and it tells no line numbers of what it does not know. The syntax is what configparser would take:
-``[section]``, ``key = value``, comments after ``#`` or ``;`` at the start of a line.
+and it tells no line numbers of what it does not know. ``[section]``, ``key = value``, and comments
+on lines that begin with ``#`` or ``;``: nothing else.
 """
 import os
 
@@ -46,6 +46,13 @@ def _path(text):
     return text
 
 
+def _remote(text):
+    kind, _, where = text.partition(":")
+    if kind not in ("unix", "tcp", "ssl") or not where:
+        raise BadValue("must be unix:PATH, tcp:HOST:PORT or ssl:HOST:PORT")
+    return text
+
+
 # (section, key): (what turns its text into a value, the default)
 KEYS = {
     ("mirror", "iface_id"): (_choice("one", "both"), "one"),
@@ -55,7 +62,7 @@ KEYS = {
     ("hold", "orphan_grace"): (_seconds, 30.0),
     ("plug", "stock_script"): (_path, None),
     ("plug", "timeout"): (_seconds, 1.0),
-    ("ovsdb", "remote"): (str, None),
+    ("ovsdb", "remote"): (_remote, None),
     ("ovsdb", "timeout"): (_seconds, 5.0),
 }
 
@@ -106,4 +113,4 @@ def read(path):
     :raises OSError: it can't be read
     """
     with open(path, "rb") as stream:
-        return parse(stream.read().decode("utf-8", "replace"))
+        return parse(stream.read().decode("utf-8-sig", "replace"))

@@ -4,8 +4,10 @@ import time
 
 from .decide import DRIFT, IN_SYNC, MIRRORED, decide_vif
 from .settings import Settings
-from .vswitch import Vswitch
+from .vswitch import Unwritten, Vswitch
 
+# VIFs in one transaction: some 10 operations each.
+BATCH = 500
 # How often a pair that somebody changes under our hands is read anew.
 ROUNDS = 20
 
@@ -13,17 +15,24 @@ ROUNDS = 20
 class Outcome(object):
     """What became of a VIF.
 
-    domid, devid (int); decision (decide.Decision); written (bool): its changes are made;
-    problem (str or None): why the database did not take them.
+    domid, devid (int); ports: the names of all ports that bear its number; decision
+    (decide.Decision); written (bool): its changes are made; problem (str or None): why the
+    database did not take them.
     """
 
-    __slots__ = ("domid", "devid", "decision", "written", "problem")
+    __slots__ = ("domid", "devid", "ports", "decision", "written", "problem")
 
-    def __init__(self, vif, decision):
+    def __init__(self, vif, ports, decision):
         self.domid, self.devid = vif
+        self.ports = [port.name for port in ports]
         self.decision = decision
         self.written = False
         self.problem = None
+
+    @property
+    def vif(self):
+        """(domid, devid)."""
+        return self.domid, self.devid
 
 
 def boot_id():
@@ -42,12 +51,12 @@ def default_remote():
     return "unix:%s/db.sock" % run_dir()
 
 
-def settings_of(values, has_cvlans):
+def settings_of(values):
     """The core's Settings from the values of a config file (see config.py)."""
     return Settings(
         iface_id=values["mirror", "iface_id"], exclude=values["mirror", "exclude"],
         policing=values["mirror", "policing"], hold_bridges=values["hold", "bridges"],
-        boot=boot_id(), cvlans=has_cvlans)
+        boot=boot_id())
 
 
 class OneShot(object):
@@ -60,7 +69,7 @@ class OneShot(object):
     def __init__(self, client, values):
         self.client = client
         self.vswitch = Vswitch(client)
-        self.settings = settings_of(values, self.vswitch.has_cvlans)
+        self.settings = settings_of(values)
 
     def look(self, vifs=None, prefer=None):
         """What would be done, nothing written.
@@ -71,36 +80,62 @@ class OneShot(object):
         """
         self.client.restart_deadline()
         found = self.vswitch.read_all() if vifs is None else self.vswitch.read(vifs)
-        return [Outcome(vif, decide_vif(found[vif], self.settings, prefer))
+        self.settings.cvlans = self.vswitch.has_cvlans
+        return [Outcome(vif, found[vif], decide_vif(found[vif], self.settings, prefer))
                 for vif in sorted(found)]
 
     def mirror(self, vifs=None, prefer=None):
         """Do it: parameters, result and errors as ``look``; outcomes as they are afterwards."""
         done = {}
+        suspects = set()
         for _ in range(ROUNDS):
             outcomes = self.look(vifs, prefer)
-            done.update(((outcome.domid, outcome.devid), outcome) for outcome in outcomes)
-            lost = self._write([outcome for outcome in outcomes if outcome.decision.changes])
-            if not lost:
+            for vif in vifs or ():
+                done.pop(vif, None)  # it may have gone
+            done.update((outcome.vif, outcome) for outcome in outcomes)
+            vifs = self._write([outcome for outcome in outcomes if outcome.decision.changes],
+                               suspects)
+            if not vifs:
                 break
-            vifs = lost
+        for vif in vifs:
+            done[vif].problem = "somebody changes it all the time: gave up after %d tries" % ROUNDS
         return [done[vif] for vif in sorted(done)]
 
-    def _write(self, outcomes):
-        """Write what is to be changed; returns the VIFs with which a race was lost."""
-        failed = {id(decision): error for decision, error in self.vswitch.write(
-            [outcome.decision for outcome in outcomes])}
-        lost = []
-        for outcome in outcomes:
-            error = failed.get(id(outcome.decision))
-            outcome.written = error is None
-            if error:
-                outcome.problem = error.reason
-                if error.lost:
-                    lost.append((outcome.domid, outcome.devid))
-            elif outcome.decision.state == DRIFT and outcome.decision.is_substantial():
-                outcome.decision.state = MIRRORED
-        return lost
+    def _write(self, outcomes, suspects):
+        """Write what is to be changed, in few transactions.
+
+        One that failed once goes alone from then on, so that it does not hold up the others.
+
+        :param suspects: the set of those VIFs, added to here
+        :returns: list of the VIFs that must be looked at again: a race was lost
+        """
+        together = [outcome for outcome in outcomes if outcome.vif not in suspects]
+        batches = [together[at:at + BATCH] for at in range(0, len(together), BATCH)]
+        batches += [[outcome] for outcome in outcomes if outcome.vif in suspects]
+        again = []
+        while batches:
+            batch = batches.pop()
+            try:
+                self.vswitch.write([outcome.decision for outcome in batch])
+            except Unwritten as error:
+                if error.culprit is None and len(batch) > 1:
+                    # The commit failed. Whose fault it is, only halving tells.
+                    batches += [batch[:len(batch) // 2], batch[len(batch) // 2:]]
+                    continue
+                for outcome in batch:
+                    guilty = error.culprit in (None, outcome.decision)
+                    if guilty:
+                        suspects.add(outcome.vif)
+                    if guilty and not error.lost:
+                        outcome.problem = error.reason
+                    else:
+                        again.append(outcome.vif)
+                continue
+            for outcome in batch:
+                outcome.written = True
+                if outcome.decision.state == DRIFT and outcome.decision.is_substantial():
+                    outcome.decision.state = MIRRORED
+        return again
 
     def wait(self, find, seconds, prefer=None):
         """Mirror as soon as there is something to mirror: woken by the database, not polling.
@@ -111,10 +146,16 @@ class OneShot(object):
             one; what became of each
         """
         until = time.monotonic() + seconds
+        mirrored = {}
         self.vswitch.monitor()
         while True:
             self.client.restart_deadline()
             outcomes = self.mirror(find(), prefer)
+            # What was mirrored in an earlier round is told as such.
+            outcomes = [mirrored.get(outcome.vif, outcome)
+                        if outcome.decision.state == IN_SYNC else outcome for outcome in outcomes]
+            mirrored.update((outcome.vif, outcome) for outcome in outcomes
+                            if outcome.decision.state == MIRRORED)
             ready = is_ready(outcomes)
             left = until - time.monotonic()
             if ready or left <= 0 or not self.client.wait_update(left):

@@ -1,17 +1,22 @@
 """What the commands print: tables and lines for people, JSON for scripts (DESIGN 6)."""
 import json
+import os
 import shutil
+import sys
 import textwrap
+import unicodedata
 
 import click
 
-from .decide import CONFLICT, DRIFT, HELD, IN_SYNC, MIRRORED, ORPHAN, REFUSED
+from .decide import CONFLICT, DRIFT, HELD, IN_SYNC, MIRRORED, ORPHAN, REFUSED, SINGLE
 from .port import after
 
 _COLOURS = {IN_SYNC: "green", MIRRORED: "green", DRIFT: "yellow", ORPHAN: "yellow",
             HELD: "yellow", CONFLICT: "red", REFUSED: "red"}
 # These are as they should be: the table names the reason of the others only.
-_PLAIN = (IN_SYNC, "single")
+_PLAIN = (IN_SYNC, SINGLE)
+# The table's columns that may be cut: VM, BRIDGE and both TAGs.
+_CUT = (0, 1, 3, 5)
 
 
 def _port_json(port, changes):
@@ -49,22 +54,51 @@ def _cell(port):
         mode = unit.get("vlan_mode", "access" if "tag" in unit else "trunk")
         words.append(mode if "trunks" not in unit else "%s:%s" % (
             mode, ",".join(str(vlan) for vlan in unit["trunks"])))
-    return _shorten(" ".join(words), 12)
+    return " ".join(words)
 
 
-def _shorten(text, width):
-    text = "".join(c if c.isprintable() else "?" for c in text)
-    return text if len(text) <= width else text[:width - 2] + ".."
+def clean(text):
+    """The text without what would steer a terminal: names and values may be anybody's."""
+    return "".join(c if c.isprintable() else "?" for c in text)
+
+
+def _size(text):
+    """The columns that a text takes on a terminal."""
+    return sum(0 if unicodedata.combining(c) else 1 + (unicodedata.east_asian_width(c) in "WF")
+               for c in text)
+
+
+def _fit(text, size):
+    """The text in just so many columns: filled up with spaces, or cut and marked with ``..``."""
+    if _size(text) > size:
+        while _size(text) > size - 2:
+            text = text[:-1]
+        text += ".."
+    return text + " " * (size - _size(text))
 
 
 def vm_of(outcome):
     """What is known of whose VIF it is: libxl's name for it, or the start of the VM's uuid."""
     for port in outcome.decision.ports():
         ids = port.ids["Interface"]
-        for key, width in (("xen-vm-name", 12), ("xs-vm-uuid", 8), ("xen-vm-uuid", 8)):
-            if ids.get(key):
-                return ids[key][:width] if width == 8 else _shorten(ids[key], width)
+        if ids.get("xen-vm-name"):
+            return ids["xen-vm-name"]
+        uuid = ids.get("xs-vm-uuid") or ids.get("xen-vm-uuid")
+        if uuid:
+            return uuid[:8]
     return "dom %d" % outcome.domid
+
+
+def _sizes(rows, width):
+    """How wide each column is: as wide as its cells, but the row not wider than width, if some of
+    those that may be cut are cut for it."""
+    sizes = [max(_size(row[column]) for row in rows) for column in range(len(rows[0]))]
+    while sum(sizes) + 2 * (len(sizes) - 1) > width:
+        widest = max(_CUT, key=lambda column: sizes[column])
+        if sizes[widest] <= 5:
+            break
+        sizes[widest] -= 1
+    return sizes
 
 
 def table(outcomes, width, colour):
@@ -78,18 +112,19 @@ def table(outcomes, width, colour):
     rows = [("VM", "BRIDGE", "VIF", "TAG", "TAP", "TAG", "STATE")]
     for outcome in outcomes:
         decision = outcome.decision
-        rows.append((
-            _shorten(vm_of(outcome), 12), _shorten(decision.ports()[0].bridge, 12),
+        rows.append(tuple(clean(cell) for cell in (
+            vm_of(outcome), decision.ports()[0].bridge,
             decision.vif.name if decision.vif else "-", _cell(decision.vif),
-            decision.tap.name if decision.tap else "-", _cell(decision.tap), decision.state))
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+            decision.tap.name if decision.tap else "-", _cell(decision.tap), decision.state)))
+    sizes = _sizes(rows, width)
     lines = []
     for row, outcome in zip(rows, [None] + list(outcomes)):
-        cells = [cell.ljust(size) for cell, size in zip(row, widths)][:-1] + [row[-1]]
+        cells = [_fit(cell, size) for cell, size in zip(row[:-1], sizes)]
+        state = row[-1]
         if colour:
-            cells[-1] = click.style(row[-1], bold=outcome is None, fg=_COLOURS.get(row[-1]))
-        lines.append("  ".join(cells))
-        if outcome is not None and row[-1] not in _PLAIN:
+            state = click.style(state, bold=outcome is None, fg=_COLOURS.get(state))
+        lines.append("  ".join(cells + [state]))
+        if outcome is not None and is_news(outcome):
             lines += reason_lines(outcome, width)
     return lines
 
@@ -99,15 +134,21 @@ def width():
     return shutil.get_terminal_size((80, 24)).columns
 
 
+def is_terminal():
+    """Whether a person looks on, who wants colours (see no-color.org)."""
+    return sys.stdout is not None and sys.stdout.isatty() and not os.environ.get("NO_COLOR")
+
+
 def reason_lines(outcome, width):
     """The reason, indented and wrapped."""
-    return textwrap.wrap(outcome.problem or outcome.decision.reason, max(width, 40),
+    return textwrap.wrap(clean(outcome.problem or outcome.decision.reason), max(width, 40),
                          initial_indent="    ", subsequent_indent="    ")
 
 
 def is_news(outcome):
-    """Whether a run over all should tell of it: something was done, or is not as it should be."""
-    return outcome.decision.state not in _PLAIN or outcome.problem is not None
+    """Whether there is something to tell: it was done, or is not as it should be."""
+    decision = outcome.decision
+    return decision.state not in _PLAIN or bool(decision.split) or outcome.problem is not None
 
 
 def summary(outcomes):
@@ -135,6 +176,6 @@ def lines(outcome, width, details):
     if details:
         for change in decision.changes:
             what = change.column if change.key is None else "%s:%s" % (change.column, change.key)
-            said.append("    %s %s %s: %s -> %s" % (
-                change.table, change.row, what, _value(change.old), _value(change.new)))
+            said.append(clean("    %s %s %s: %s -> %s" % (
+                change.table, change.row, what, _value(change.old), _value(change.new))))
     return said

@@ -2,92 +2,115 @@
 
 The reader keeps the rows as the server sent them: they are what a write is guarded with.
 """
+import functools
+
 from . import names
-from .ovsdb import OperationError
+from .ovsdb import OperationError, Unreachable
 from .ovsdb_value import from_map, from_set, from_uuid, to_map, to_set
 from .port import POLICING, UNIT, Port
 
 # Every column that a decision is based on. Those that the server's schema lacks are left out:
 # cvlans came with Open vSwitch 2.8.
-_PORT = ("_uuid", "name", "interfaces", "fake_bridge", "external_ids", "other_config") + UNIT
-_INTERFACE = ("_uuid", "name", "external_ids", "ofport", "error") + POLICING
-MONITORED = {
-    "Port": ("tag", "vlan_mode", "trunks", "cvlans", "external_ids", "other_config"),
-    "Interface": ("external_ids", "ofport", "error") + POLICING,
-    "Bridge": ("ports",),
+_COLUMNS = {
+    "Port": ("_uuid", "name", "interfaces", "fake_bridge", "external_ids", "other_config") + UNIT,
+    "Interface": ("_uuid", "name", "external_ids", "ofport", "error") + POLICING,
+    "Bridge": ("_uuid", "name", "ports"),
 }
-# Pairs in one transaction: some 10 operations each.
-BATCH = 500
 
 
 class Unwritten(Exception):
-    """A decision that the database did not take: lost (bool), it was a lost race; reason (str)."""
+    """A transaction that the database did not take.
 
-    def __init__(self, lost, reason):
-        Exception.__init__(self, reason)
-        self.lost = lost
-        self.reason = reason
+    culprit (decide.Decision): the one that it failed of; None where the server does not say.
+    lost (bool): somebody has changed what the decision was based on; reason (str).
+    """
+
+    def __init__(self, culprit, error):
+        Exception.__init__(self, str(error))
+        self.culprit = culprit
+        self.lost = error.error == "timed out"  # of a wait, RFC 7047, 5.2.6
+        self.reason = str(error)
+
+
+def _understood(method):
+    """Turns what comes of rows that are not as Open vSwitch's schema has them into an error."""
+    @functools.wraps(method)
+    def checked(self, *args):
+        try:
+            return method(self, *args)
+        except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
+            raise Unreachable("%s: not Open vSwitch's own database, by its answer (%s: %s)" % (
+                self.client.remote, type(error).__name__, error))
+    return checked
 
 
 class Vswitch(object):
     """The database behind an ovsdb.Client.
 
-    has_cvlans (bool): its schema has Port.cvlans.
+    has_cvlans (bool): its schema has Port.cvlans, as far as rows have been read.
     """
 
     def __init__(self, client):
         self.client = client
-        schema = client.get_schema()
-        self._schema = {table: schema.get(table, set()) for table in MONITORED}
-        self.has_cvlans = "cvlans" in self._schema["Port"]
+        self.has_cvlans = True
         self._rows = {}
 
-    def _columns(self, table, wanted):
-        return [column for column in wanted
-                if column == "_uuid" or column in self._schema[table]]
+    def _known_columns(self):
+        """_COLUMNS without those that the server's schema lacks."""
+        schema = self.client.get_schema()
+        return {table: [column for column in columns
+                        if column == "_uuid" or column in schema[table]]
+                for table, columns in _COLUMNS.items()}
 
-    def _select(self, table, wanted, where=()):
-        return {"op": "select", "table": table, "where": list(where),
-                "columns": self._columns(table, wanted)}
-
+    @_understood
     def monitor(self):
         """From now on the client's wait_update() tells of changes that a decision may depend on."""
-        self.client.monitor({table: self._columns(table, columns)
-                             for table, columns in MONITORED.items()})
+        self.client.monitor({table: [column for column in columns if column != "_uuid"]
+                             for table, columns in self._known_columns().items()})
 
+    @_understood
     def vifs(self, domid=None):
         """The VIFs that have a port: sorted list of (domid, devid), of one domain (int) or all."""
-        result = self.client.transact([self._select("Port", ("name",))])
-        found = (names.parse(row["name"]) for row in result[0]["rows"])
+        rows = self._answers([_select("Port", ["name"])])[0][0]
+        found = (names.parse(row["name"]) for row in rows)
         return sorted({name[:2] for name in found if name and domid in (None, name[0])})
 
+    @_understood
     def read(self, vifs):
-        """Some VIFs' ports: dict (domid, devid) -> list of port.Port. Absent ports are left out."""
-        wanted = [name for vif in vifs for name in names.names_of(*vif)]
-        operations = [self._select(table, columns, [["name", "==", name]]) for name in wanted
-                      for table, columns in (("Port", _PORT), ("Interface", _INTERFACE))]
-        operations.append(self._select("Port", _PORT, [["fake_bridge", "==", True]]))
-        results = [result["rows"] for result in self.client.transact(operations)]
-        ports = [row for rows in results[0:-1:2] for row in rows]
-        interfaces = [row for rows in results[1:-1:2] for row in rows]
-        tags = {tag for row in ports for tag in from_set(row["tag"])}
-        fakes = [row for row in results[-1] if tags.intersection(from_set(row["tag"]))]
-        # A port does not say which bridge it is on.
-        holders = self.client.transact([
-            self._select("Bridge", ("_uuid", "name"), [["ports", "includes", row["_uuid"]]])
-            for row in ports + fakes]) if ports else []
-        bridges = {}
-        for row, result in zip(ports + fakes, holders):
-            for bridge in result["rows"]:
-                bridges[from_uuid(row["_uuid"])] = bridge
-        return self._join(ports, interfaces, fakes, bridges)
+        """Some VIFs' ports: dict (domid, devid) -> list of port.Port. Absent ports are left out.
 
+        Rows come whole, so that no schema need be asked for first: that would take longer than
+        all the rest. Only the Ports are looked for by name, which the server does one by one.
+        """
+        found = self._answers([_select("Port", None, ["name", "==", name])
+                               for vif in vifs for name in names.names_of(*vif)])[0]
+        ports = [row for rows in found for row in rows]
+        tags = sorted({tag for row in ports for tag in from_set(row["tag"])})
+        # A port does not say which bridge it is on.
+        interfaces, holders, fakes = self._answers(
+            [_select("Interface", None, ["_uuid", "==", uuid])
+             for row in ports for uuid in from_set(row["interfaces"])],
+            [_on_bridge(row) for row in ports],
+            [_select("Port", None, ["fake_bridge", "==", True], ["tag", "==", tag])
+             for tag in tags])
+        fakes = [row for rows in fakes for row in rows]
+        holders += self._answers([_on_bridge(row) for row in fakes])[0]
+        bridges = {from_uuid(row["_uuid"]): found[0]
+                   for row, found in zip(ports + fakes, holders) if found}
+        return self._join(ports, [row for rows in interfaces for row in rows], fakes, bridges)
+
+    def _answers(self, *groups):
+        """The rows that each operation of some lists of selects gives: the same shape."""
+        operations = [operation for group in groups for operation in group]
+        results = iter(self.client.transact(operations) if operations else ())
+        return [[next(results)["rows"] for _ in group] for group in groups]
+
+    @_understood
     def read_all(self):
         """All VIFs' ports, as ``read``."""
-        results = self.client.transact([
-            self._select("Port", _PORT), self._select("Interface", _INTERFACE),
-            self._select("Bridge", ("_uuid", "name", "ports"))])
-        ports, interfaces, holders = (result["rows"] for result in results)
+        columns = self._known_columns()
+        ports, interfaces, holders = self._answers(
+            [_select(table, columns[table]) for table in ("Port", "Interface", "Bridge")])[0]
         bridges = {from_uuid(port): bridge for bridge in holders
                    for port in from_set(bridge["ports"])}
         fakes = [row for row in ports if row["fake_bridge"]]
@@ -119,39 +142,28 @@ class Vswitch(object):
                         from_map(row["other_config"]), _atom(interface["ofport"]),
                         _atom(interface["error"]),
                         {column: interface[column] for column in POLICING if column in interface})
+            self.has_cvlans = "cvlans" in row
             self._rows[port.name] = (row, interface, bridge)
             vifs.setdefault(names.parse(port.name)[:2], []).append(port)
         return vifs
 
     def write(self, decisions):
-        """Write decisions (list of decide.Decision), up to BATCH of them in one transaction.
+        """Write decisions (list of decide.Decision) in one transaction, or nothing.
 
-        Each is guarded by all that it was based on. One that fails does not hold up the others.
+        Each is guarded by all that it was based on.
 
-        :returns: those that were not written: list of (decision, Unwritten)
+        :raises Unwritten: the database did not take them
         """
-        failed = []
-        todo = [decisions[at:at + BATCH] for at in range(0, len(decisions), BATCH)]
-        while todo:
-            batch = todo.pop()
-            operations, owners = [], []
-            for decision in batch:
-                made = self._operations(decision)
-                operations += made
-                owners += [decision] * len(made)
-            try:
-                self.client.transact(operations)
-            except OperationError as error:
-                if error.index is None and len(batch) > 1:
-                    # The commit failed: which of them it was, only halving tells.
-                    todo += [batch[:len(batch) // 2], batch[len(batch) // 2:]]
-                    continue
-                culprit = batch[0] if error.index is None else owners[error.index]
-                failed.append((culprit, Unwritten(error.error == "timed out", str(error))))
-                rest = [decision for decision in batch if decision is not culprit]
-                if rest:
-                    todo.append(rest)
-        return failed
+        operations, owners = [], []
+        for decision in decisions:
+            made = self._operations(decision)
+            operations += made
+            owners += [decision] * len(made)
+        try:
+            self.client.transact(operations)
+        except OperationError as error:
+            culprit = None if error.index is None else owners[error.index]
+            raise Unwritten(culprit, error)
 
     def _operations(self, decision):
         """The guards and writes of one decision."""
@@ -190,9 +202,23 @@ def unit_of(row):
     return unit
 
 
+def _select(table, columns, *where):
+    """A select of columns (None: all) of the rows that fulfil all of where."""
+    operation = {"op": "select", "table": table, "where": list(where)}
+    if columns is not None:
+        operation["columns"] = columns
+    return operation
+
+
+def _on_bridge(port):
+    """The select of the bridge that has a port."""
+    return _select("Bridge", ["_uuid", "name"], ["ports", "includes", port["_uuid"]])
+
+
 def _guard(table, row):
     """Compare-and-set (RFC 7047, 5.2.6): fails unless the row still has the values that we read."""
-    values = {column: value for column, value in row.items() if column != "_uuid"}
+    values = {column: row[column] for column in _COLUMNS[table]
+              if column != "_uuid" and column in row}
     return {"op": "wait", "table": table, "where": [["_uuid", "==", row["_uuid"]]], "timeout": 0,
             "columns": sorted(values), "until": "==", "rows": [values]}
 

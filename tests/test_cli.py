@@ -1,0 +1,1547 @@
+"""The command line is a contract (DESIGN 6): the command as a stranger runs it, on a real database.
+
+Run, Proxy and the pairs are used by test_faults.py, too.
+"""
+
+import codecs
+import contextlib
+import fcntl
+import json
+import os
+import pty
+import re
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import termios
+import threading
+import unicodedata
+import uuid
+
+import pytest
+
+from xenvif_tagger import __version__
+
+LONG = 60  # seconds: far more than a busy machine needs, so reaching it is the failure
+BOOT = open("/proc/sys/kernel/random/boot_id").read().strip()
+STATES = "in-sync drift mirrored conflict refused held single orphan".split()
+COMMENT = "xenvif-tagger: "  # how each transaction of ours begins in the database's log
+
+PAIR_KEYS = {
+    "domid", "devid", "bridge", "vif", "tap", "state", "reason", "source", "target", "changes",
+}
+# cvlans is not in DESIGN 6, and is mirrored as the others are.
+PORT_KEYS = {"port", "tag", "vlan_mode", "trunks", "cvlans", "external_ids"}
+CHANGE_KEYS = {"table", "row", "column", "key", "old", "new"}
+
+
+# ---- the command -------------------------------------------------------------------------------
+
+
+def environment(**more):
+    """Ours without what would change the command's ways; None takes a variable away."""
+    env = {
+        name: value for name, value in os.environ.items()
+        if not name.startswith(("XENVIF_TAGGER_", "OVS_", "LC_", "PYTHON"))
+    }
+    env.update(
+        LC_ALL="C.UTF-8", COLUMNS="80",
+        # Not what this host may have in /etc: an empty file.
+        XENVIF_TAGGER_CONFIG=os.devnull,
+    )
+    env.update(more)
+    return {name: value for name, value in env.items() if value is not None}
+
+
+def command(*args, db=None):
+    """The command's argv; db: a PrivateOvs, a Proxy (anything with .remote), a remote, or None."""
+    remote = [] if db is None else ["--db", getattr(db, "remote", db)]
+    return [sys.executable, "-m", "xenvif_tagger"] + remote + [str(arg) for arg in args]
+
+
+class Run:
+    """The command in the background. As a context manager it is ended, however the test ends."""
+
+    def __init__(self, *args, db=None, env=None, cwd=None, argv=None):
+        self.argv = argv or command(*args, db=db)
+        self.code = self.out = self.err = None
+        self.process = subprocess.Popen(
+            self.argv, env=environment(**(env or {})), cwd=cwd,
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        )
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        if self.process.poll() is None:
+            self.process.kill()
+            self.process.wait()
+        self.process.stdout.close()
+        self.process.stderr.close()
+
+    def __repr__(self):
+        return "%s\nexit %s\n-- stdout\n%s-- stderr\n%s" % (
+            " ".join(self.argv[1:]), self.code, self.out, self.err)
+
+    def end(self):
+        """Wait until it has ended by itself."""
+        out, err = self.process.communicate(timeout=LONG)
+        self.code = self.process.returncode
+        self.out, self.err = out.decode(), err.decode()
+        return self
+
+    @property
+    def pairs(self):
+        return json.loads(self.out)["pairs"]
+
+    @property
+    def pair(self):
+        (pair,) = self.pairs
+        return pair
+
+
+def run(*args, **how):
+    with Run(*args, **how) as started:
+        return started.end()
+
+
+def assert_done(result, code=0):
+    assert (result.code, result.err) == (code, ""), result
+    return result
+
+
+def assert_error(result, code, *words):
+    """One line on stderr that names things, nothing on stdout."""
+    assert result.code == code, result
+    assert "Traceback" not in result.err, result
+    assert re.match(r"xenvif-tagger: [^\n]+\n\Z", result.err), result
+    assert result.out == "", result
+    for word in words:
+        assert word in result.err, result
+    return result
+
+
+# ---- pairs -------------------------------------------------------------------------------------
+
+
+def identity(domid, devid=0, **more):
+    """The external_ids that XenServer sets."""
+    name = "%d.%d" % (domid, devid)
+    ids = {
+        "xs-vif-uuid": str(uuid.uuid5(uuid.NAMESPACE_OID, name)),
+        "xs-vm-uuid": str(uuid.uuid5(uuid.NAMESPACE_OID, str(domid))),
+        "attached-mac": "00:16:3e:%02x:%02x:%02x" % (domid >> 8 & 255, domid & 255, devid),
+    }
+    ids.update(more)
+    return ids
+
+
+def add(ovs, name, ids=None, bridge="xenbr0", **columns):
+    """One port with its VIF's identity."""
+    domid, devid = re.match(r"\D+(\d+)\.(\d+)", name).groups()
+    ovs.add_port(bridge, name, identity(int(domid), int(devid), **(ids or {})), **columns)
+
+
+def add_pair(ovs, domid, devid=0, vif=None, tap=None, emu=False):
+    """vif and tap: what add() takes; by default the vif has tag 5 and the tap is bare."""
+    names = "vif%d.%d" % (domid, devid), "tap%d.%d" % (domid, devid)
+    if emu:
+        names = names[0], names[0] + "-emu"
+    add(ovs, names[0], **({"tag": 5} if vif is None else vif))
+    add(ovs, names[1], **(tap or {}))
+
+
+def held_mark():
+    return {"xenvif-tagger": json.dumps({"held": HELD})}
+
+
+HELD = {"tag": 4095, "vlan_mode": "dot1q-tunnel", "cvlans": [4095]}
+# A pair in each state but "mirrored": domain -> state.
+ZOO = {12: "drift", 13: "conflict", 14: "in-sync", 15: "single", 16: "refused", 17: "held",
+       18: "orphan"}
+
+
+def add_zoo(ovs, *domids):
+    """The pairs of these domains of ZOO; without any, all."""
+    domids = domids or sorted(ZOO)
+    if 12 in domids:
+        add_pair(ovs, 12)
+    if 13 in domids:
+        add_pair(ovs, 13, tap={"tag": 6})
+    if 14 in domids:
+        add_pair(ovs, 14, tap={"tag": 5})
+    if 15 in domids:
+        add(ovs, "vif15.0", tag=5)
+    if 16 in domids:
+        add_pair(ovs, 16, tap={"ids": {"xs-vif-uuid": "another"}})
+    if 17 in domids:
+        held = dict(HELD, port_external_ids=held_mark())
+        add_pair(ovs, 17, vif=held, tap=held)
+    if 18 in domids:
+        add_pair(ovs, 18)
+        assert_done(run("-q", "mirror", "dom", 18, db=ovs))
+        ovs.delete_port("vif18.0")
+
+
+@pytest.fixture
+def host(ovs):
+    """A private Open vSwitch with a bridge."""
+    ovs.add_bridge("xenbr0")
+    return ovs
+
+
+@pytest.fixture
+def zoo(host):
+    add_zoo(host)
+    return host
+
+
+def dump(ovs):
+    """The whole database: table -> UUID -> row, _version (which each write renews) included."""
+    return {table: {row["_uuid"]: row for row in ovs.rows(table)}
+            for table in ovs.schema["tables"]}
+
+
+def read_log(ovs):
+    """The database file, in which each transaction is a record."""
+    with open(ovs.database, "rb") as stream:
+        return stream.read()
+
+
+def commits(ovs):
+    """How many transactions the database has taken."""
+    return read_log(ovs).count(b"\nOVSDB JSON ") + 1
+
+
+def our_commits(ovs):
+    """The comments of our own transactions, in order."""
+    return re.findall('"_comment":"(%s[^"]*)"' % COMMENT, read_log(ovs).decode())
+
+
+def tag(ovs, name):
+    """The port's tag, None where it has none."""
+    return (ovs.port(name)["tag"] or [None])[0]
+
+
+# ---- between the command and the database ------------------------------------------------------
+
+
+class Proxy:
+    """A unix socket before another that logs the JSON-RPC messages of both directions.
+
+    `before(message)` is called with each request before it goes on: it may change the database
+    first; what is false for it to return (`None` is not) is swallowed.
+    `after(message)` likewise with what the server sends.
+    """
+
+    def __init__(self, path, upstream, before=None, after=None):
+        self.remote = "unix:" + path
+        self.log = []  # (whose, message): "client" or "server"
+        self._upstream = upstream.partition(":")[2]
+        self._hooks = {"client": before, "server": after}
+        self._news = threading.Condition()
+        self._sending = threading.Lock()  # to the command
+        self._clients = []
+        self._echoes = 0  # of ours
+        self._answered = 0
+        self._problems = []
+        self._threads = []
+        self._sockets = []
+        self._stopped = False
+        self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self._listener.bind(path)
+        self._listener.listen(8)
+        self._start(self._accept)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, kind, *_):
+        self._stopped = True
+        for end in [self._listener] + self._sockets:
+            with contextlib.suppress(OSError):
+                end.shutdown(socket.SHUT_RDWR)
+        for thread in self._threads:
+            thread.join(LONG)
+        for end in [self._listener] + self._sockets:
+            end.close()
+        if kind is None and self._problems:
+            raise self._problems[0]
+
+    def requests(self, method=None):
+        """What the command has sent: requests and answers (of a method: those requests)."""
+        with self._news:
+            return [message for whose, message in self.log if whose == "client"
+                    and (method is None or message.get("method") == method)]
+
+    def writes(self):
+        """The operations of each writing transaction that the command has sent."""
+        return [message["params"][1:] for message in self.requests("transact")
+                if is_write(message)]
+
+    def wait_for(self, condition):
+        """Until condition(proxy) is true, looked at with each message."""
+        with self._news:
+            assert self._news.wait_for(lambda: condition(self), LONG), self.log
+
+    def wait_until_waiting(self):
+        """Until the command has a monitor, has looked after that, and waits for nothing but news.
+
+        An echo is answered where it next reads. Up to two may come together with what it was
+        waiting for; three without a word between them, and it has no more to say.
+        """
+        quiet = 0
+        while quiet < 3:
+            self.wait_for(lambda _: self._has_looked() and self._unanswered() == set())
+            before = len(self.requests())
+            self._echo()
+            self.wait_for(lambda _: self._answered == self._echoes)
+            quiet = quiet + 1 if len(self.requests()) == before else 0
+
+    def _has_looked(self):
+        """Whether it has asked for something since the monitor, and since the last news."""
+        methods = [message.get("method") for _, message in self.log]
+        last = {method: number for number, method in enumerate(methods)}
+        return "monitor" in last and last.get("transact", -1) > max(
+            last["monitor"], last.get("update", -1))
+
+    def _unanswered(self):
+        asked, told = ({message["id"] for whose, message in self.log if whose == side
+                        and ("method" in message) == (side == "client")}
+                       for side in ("client", "server"))
+        return asked - told
+
+    def _echo(self):
+        """Ask the command whether it lives, as a server does. Not logged."""
+        self._echoes += 1
+        message = {"method": "echo", "params": ["x"], "id": "proxy-%d" % self._echoes}
+        with self._sending:
+            self._clients[-1].sendall(json.dumps(message).encode())
+
+    def _is_answer(self, message):
+        """Whether it answers _echo."""
+        if not str(message.get("id")).startswith("proxy-"):
+            return False
+        with self._news:
+            assert message == {"id": "proxy-%d" % self._echoes, "result": ["x"], "error": None}
+            self._answered += 1
+            self._news.notify_all()
+        return True
+
+    def _start(self, function, *args):
+        thread = threading.Thread(target=function, args=args)
+        self._threads.append(thread)
+        thread.start()
+
+    def _accept(self):
+        while True:
+            try:
+                client = self._listener.accept()[0]
+            except OSError:
+                return
+            server = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+            self._sockets += [client, server]
+            self._clients.append(client)
+            if self._stopped:
+                return
+            server.connect(self._upstream)
+            self._start(self._pump, "client", client, server)
+            self._start(self._pump, "server", server, client)
+
+    def _pump(self, whose, source, sink):
+        try:
+            for message in messages(source):
+                if whose == "client" and self._is_answer(message):
+                    continue
+                hook = self._hooks[whose]
+                passed = hook(message) if hook else None
+                with self._news:
+                    self.log.append((whose, message))
+                    self._news.notify_all()
+                if passed is None or passed:
+                    with self._sending if whose == "server" else contextlib.ExitStack():
+                        sink.sendall(json.dumps(message).encode())
+        except OSError:
+            pass  # either side has gone
+        except BaseException as error:
+            self._problems.append(error)
+        finally:
+            # What one side's end says, the other is to hear.
+            for end in (source, sink):
+                with contextlib.suppress(OSError):
+                    end.shutdown(socket.SHUT_RDWR)
+
+
+def messages(source):
+    """The JSON objects that come from a socket until its end."""
+    utf8 = codecs.getincrementaldecoder("utf-8")()
+    decoder = json.JSONDecoder()
+    text = ""
+    while True:
+        data = source.recv(1 << 20)
+        if not data:
+            return
+        text += utf8.decode(data)
+        while text.lstrip():
+            text = text.lstrip()
+            try:
+                if not text.endswith("}") and len(text) > 1 << 16:
+                    break  # the rest of something long: not decoded at each piece
+                message, end = decoder.raw_decode(text)
+            except ValueError:
+                break
+            text = text[end:]
+            yield message
+
+
+def is_write(message):
+    return message.get("method") == "transact" and any(
+        operation["op"] in ("update", "mutate", "insert", "delete")
+        for operation in message["params"][1:])
+
+
+@contextlib.contextmanager
+def proxies(tmp_path_factory):
+    """start(ovs or remote, before, after): a started Proxy, stopped at the end."""
+    with contextlib.ExitStack() as stack:
+        def start(ovs, before=None, after=None):
+            path = str(tmp_path_factory.mktemp("p") / "s")
+            return stack.enter_context(Proxy(path, getattr(ovs, "remote", ovs), before, after))
+
+        yield start
+
+
+@pytest.fixture
+def proxied(tmp_path_factory):
+    with proxies(tmp_path_factory) as start:
+        yield start
+
+
+# ---- usage -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("how", ["-h", "--help"])
+def test_help_lists_the_commands_that_work_and_no_others(how):
+    result = assert_done(run(how))
+    listed = result.out.partition("Commands:\n")[2]
+    assert re.findall(r"^  (\S+)", listed, re.M) == ["check", "mirror", "status"]
+    for option in ("--db REMOTE", "--config FILE", "--timeout", "-v,", "-q,", "--version"):
+        assert option in result.out
+    result = assert_done(run("mirror", how))
+    assert re.findall(r"^  (\S+)", result.out.partition("Commands:\n")[2], re.M) == [
+        "all", "dom", "port"]
+
+
+@pytest.mark.parametrize("kind", ["dom", "port", "all"])
+def test_help_of_mirror_shows_its_options(kind):
+    result = assert_done(run("mirror", kind, "--help"))
+    for option in ("--from [vif|tap]", "--dry-run", "--json", "--wait SECONDS"):
+        assert option in result.out
+
+
+def test_help_needs_no_good_config():
+    assert_done(run("mirror", "dom", "--help", env={"XENVIF_TAGGER_CONFIG": "/nonexistent"}))
+
+
+def test_version():
+    assert __version__ in assert_done(run("--version")).out
+
+
+# Without a database: what is wrong is found before one is asked for.
+BAD_USAGE = [
+    ([], "--help"),
+    (["mirror"], "--help"),
+    (["bogus"], "bogus"),
+    (["watch"], "watch"),
+    (["doctor"], "doctor"),
+    (["mirror", "vm", "x"], "vm"),
+    (["mirror", "bogus"], "bogus"),
+    (["--bogus", "status"], "--bogus"),
+    (["status", "--bogus"], "--bogus"),
+    (["mirror", "dom"], "DOMID"),
+    (["mirror", "dom", "twelve"], "twelve"),
+    (["mirror", "dom", "12.0"], "12.0"),
+    (["mirror", "dom", "--", "-1"], "-1"),
+    (["mirror", "dom", ""], "DOMID"),
+    (["mirror", "dom", "12", "13"], "13"),
+    (["status", "twelve"], "twelve"),
+    (["check", "twelve"], "twelve"),
+    (["mirror", "port"], "NAME"),
+    (["mirror", "port", "eth0"], "eth0"),
+    (["mirror", "port", "vif12"], "vif12"),
+    (["mirror", "port", "vif012.0"], "vif012.0"),
+    (["mirror", "port", "tap12.0-emu"], "tap12.0-emu"),
+    (["mirror", "port", ""], "vifD.N"),
+    (["mirror", "port", "two\nlines"], "two lines"),
+    (["mirror", "all", "12"], "12"),
+    (["mirror", "dom", "12", "--from", "both"], "both"),
+    (["mirror", "dom", "12", "--wait", "long"], "long"),
+    (["mirror", "dom", "12", "--wait", "-1"], "-1"),
+    (["mirror", "dom", "12", "--wait", "nan"], "nan"),
+    (["mirror", "dom", "12", "--wait", "inf"], "inf"),
+    (["--timeout", "0", "status"], "--timeout"),
+    (["--timeout", "-1", "status"], "--timeout"),
+    (["--timeout", "soon", "status"], "soon"),
+    (["--timeout", "nan", "status"], "nan"),
+    (["--timeout", "inf", "status"], "inf"),
+    (["-v", "-q", "status"], "-q"),
+    (["--db", "nonsense", "status"], "nonsense"),
+    (["--db", "unix:", "status"], "unix:PATH"),
+    (["--db", "tcp:", "status"], "tcp:HOST"),
+    (["--db", "ssl:127.0.0.1:6640", "status"], "ssl:"),
+    (["--db", "punix:/tmp/x", "status"], "punix:"),
+    (["--config", "/nonexistent", "status"], "/nonexistent"),
+]
+
+
+@pytest.mark.parametrize("args, word", BAD_USAGE, ids=lambda value: " ".join(value) or "nothing"
+                         if isinstance(value, list) else "")
+def test_bad_usage(args, word):
+    env = {"OVS_RUNDIR": "/nonexistent/dir"}
+    assert_error(run(*args, env=env), 2, word)
+
+
+@pytest.mark.parametrize("digits", ["1_2", "+12", "012", " 12", "１２"])
+def test_a_domain_is_a_plain_number(host, digits):
+    """DESIGN 4.1: D is a canonical decimal number; "1_2" must not be domain 12."""
+    add_pair(host, 12)
+    assert_error(run("mirror", "dom", digits, db=host), 2)
+    assert tag(host, "tap12.0") is None
+
+
+@pytest.mark.parametrize("args", [
+    ["mirror", "dom", "99"], ["mirror", "port", "vif99.0"], ["mirror", "port", "tap99.0"],
+    ["mirror", "port", "vif12.1"], ["status", "99"], ["check", "99"],
+    ["mirror", "dom", "99", "--dry-run"], ["mirror", "dom", "99", "--json"],
+    ["mirror", "port", "vif99.0", "--json"], ["status", "99", "--json"], ["-q", "status", "99"],
+    ["mirror", "dom", "1"], ["mirror", "dom", "120"],
+    ["mirror", "dom", "99999999999999999999"],
+], ids=" ".join)
+def test_what_the_database_has_not_got(host, args):
+    add_pair(host, 12)
+    before = read_log(host)
+    assert_error(run(*args, db=host), 2, [arg for arg in args if re.search("[0-9]", arg)][0])
+    assert read_log(host) == before
+
+
+def test_a_port_of_which_there_is_only_the_sibling(host):
+    add(host, "vif15.0", tag=5)
+    assert_error(run("mirror", "port", "tap15.0", db=host), 2, "tap15.0")
+    assert_done(run("mirror", "port", "vif15.0", db=host))
+
+
+def test_both_names_of_the_emulated_nic_can_be_asked_for(host):
+    """Three ports bear one VIF's number: each of them is there, and refused."""
+    add_pair(host, 12)
+    add(host, "vif12.0-emu")
+    for name in ("vif12.0", "tap12.0", "vif12.0-emu"):
+        result = assert_done(run("mirror", "port", name, db=host), 1)
+        assert "refused" in result.out
+
+
+def test_bad_remotes_are_usage_and_dead_ones_are_not(tmp_path):
+    assert_error(run("--db", "unix:relative-and-not-there", "status", cwd=str(tmp_path)), 3,
+                 "unix:%s/relative-and-not-there" % tmp_path)
+    assert_error(run("--db", "unix:/" + 120 * "x", "status"), 3, "107")
+    # An argument that is not text in any encoding.
+    assert_error(run(argv=[os.fsencode(arg) for arg in command("--db")] + [
+        b"unix:/\xff\xfe", b"status"]), 3)
+    assert_error(run(argv=[os.fsencode(arg) for arg in command("mirror", "port")] + [b"\xff"]), 2)
+
+
+# ---- the same by either name -------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("args, code", [
+    (["--help"], 0), (["--version"], 0), (["status"], 0), (["check"], 1), (["bogus"], 2),
+    (["--db", "unix:/nonexistent", "status"], 3), ([], 2), (["mirror", "dom", "--help"], 0),
+], ids=lambda value: " ".join(value) if isinstance(value, list) else "")
+def test_the_console_script_is_alike(host, args, code):
+    add_pair(host, 12)
+    script = os.path.join(os.path.dirname(sys.executable), "xenvif-tagger")
+    results = [run(argv=argv + args, env={"XENVIF_TAGGER_DB": host.remote})
+               for argv in (command(), [script])]
+    assert results[0].code == code
+    assert [(result.code, result.out, result.err) for result in results[:1]] == [
+        (result.code, result.out, result.err) for result in results[1:]]
+
+
+# ---- states, exit codes, JSON ------------------------------------------------------------------
+
+
+def check_shape(pairs):
+    for pair in pairs:
+        assert set(pair) == PAIR_KEYS
+        assert isinstance(pair["domid"], int) and isinstance(pair["devid"], int)
+        assert isinstance(pair["bridge"], str)
+        assert pair["state"] in STATES
+        assert isinstance(pair["reason"], str) and pair["reason"].strip()
+        names = []
+        for side in ("vif", "tap"):
+            port = pair[side]
+            if port is None:
+                continue
+            assert set(port) == PORT_KEYS
+            names.append(port["port"])
+            assert port["tag"] is None or isinstance(port["tag"], int)
+            assert port["vlan_mode"] is None or isinstance(port["vlan_mode"], str)
+            assert all(isinstance(vlan, int) for vlan in port["trunks"] + port["cvlans"])
+            assert all(isinstance(text, str) for item in port["external_ids"].items()
+                       for text in item)
+        assert names
+        assert {pair["source"], pair["target"]} <= {None} | set(names)
+        for change in pair["changes"]:
+            assert set(change) == CHANGE_KEYS
+            assert change["table"] in ("Port", "Interface") and change["row"] in names
+            assert change["old"] != change["new"]
+
+
+@pytest.mark.parametrize("args", [["status"], ["check"], ["mirror", "all", "--dry-run"]],
+                         ids=" ".join)
+def test_each_state(zoo, args):
+    before = read_log(zoo)
+    result = run(*args + ["--json"], db=zoo)
+    assert (result.code, result.err) == (args == ["check"], "")
+    check_shape(result.pairs)
+    assert {pair["domid"]: pair["state"] for pair in result.pairs} == ZOO
+    assert read_log(zoo) == before
+
+
+def test_json_of_a_pair(host):
+    add_pair(host, 12, vif={"vlan_mode": "native-untagged", "tag": 5, "trunks": [7, 6],
+                           "ids": {"iface-id": "port-a", "note": "ü"}})
+    result = assert_done(run("status", 12, "--json", db=host))
+    pair = result.pair
+    changes = pair.pop("changes")
+    assert pair.pop("reason")
+    assert pair == {
+        "domid": 12, "devid": 0, "bridge": "xenbr0", "state": "drift",
+        "source": "vif12.0", "target": "tap12.0",
+        "vif": {"port": "vif12.0", "tag": 5, "vlan_mode": "native-untagged", "trunks": [6, 7],
+                "cvlans": [], "external_ids": identity(12, note="ü", **{"iface-id": "port-a"})},
+        "tap": {"port": "tap12.0", "tag": None, "vlan_mode": None, "trunks": [], "cvlans": [],
+                "external_ids": identity(12)}}
+    substantial = [change for change in changes if change["key"] != "xenvif-tagger"]
+    assert sorted(substantial, key=lambda change: change["column"]) == [
+        {"table": "Interface", "row": "tap12.0", "column": "external_ids", "key": "note",
+         "old": None, "new": "ü"},
+        {"table": "Port", "row": "tap12.0", "column": "tag", "key": None, "old": None, "new": 5},
+        {"table": "Port", "row": "tap12.0", "column": "trunks", "key": None, "old": None,
+         "new": [6, 7]},
+        {"table": "Port", "row": "tap12.0", "column": "vlan_mode", "key": None, "old": None,
+         "new": "native-untagged"}]
+
+
+def test_json_after_mirroring_shows_the_rows_as_they_are_then(host):
+    add_pair(host, 12, vif={"tag": 5, "ids": {"note": "x"}})
+    done = assert_done(run("mirror", "dom", 12, "--json", db=host)).pair
+    now = assert_done(run("status", 12, "--json", db=host)).pair
+    assert (done["state"], now["state"], now["changes"]) == ("mirrored", "in-sync", [])
+    assert [done[side] for side in ("vif", "tap")] == [now[side] for side in ("vif", "tap")]
+    assert now["tap"]["tag"] == 5 and now["tap"]["external_ids"]["note"] == "x"
+
+
+@pytest.mark.parametrize("bare", ["vif12.0", "tap12.0", "vif12.0-emu"])
+def test_json_where_there_is_one_port(host, bare):
+    add(host, bare, tag=5)
+    pair = assert_done(run("status", "--json", db=host)).pair
+    check_shape([pair])
+    there, absent = ("vif", "tap") if bare == "vif12.0" else ("tap", "vif")
+    assert pair[absent] is None and pair[there]["port"] == bare and pair["state"] == "single"
+
+
+@pytest.mark.parametrize("args", [["status"], ["check"], ["mirror", "all"],
+                                  ["mirror", "all", "--dry-run"]], ids=" ".join)
+def test_nothing_there(host, args):
+    """Names that look alike are none, and no VIF at all is no error."""
+    for name in ("vif12.0x", "vif012.0", "tap12.0-emu", "vif12", "vif-1.0", "eth0"):
+        host.add_port("xenbr0", name, identity(12), tag=5)
+    before = read_log(host)
+    assert assert_done(run(*args + ["--json"], db=host)).pairs == []
+    assert_done(run(*args, db=host))
+    assert read_log(host) == before
+
+
+def test_json_is_in_the_order_of_domains_and_devices(host):
+    for domid, devid in ((120, 0), (12, 10), (2, 0), (12, 2)):
+        add(host, "vif%d.%d" % (domid, devid))
+    pairs = assert_done(run("status", "--json", db=host)).pairs
+    assert [(pair["domid"], pair["devid"]) for pair in pairs] == [
+        (2, 0), (12, 2), (12, 10), (120, 0)]
+
+
+@pytest.mark.parametrize("domid, code", [
+    (12, 0), (13, 1), (14, 0), (15, 0), (16, 1), (17, 0), (18, 0)])
+def test_exit_code_of_mirror(host, domid, code):
+    """1 where the named target is refused or in conflict; what is so is said."""
+    add_zoo(host, domid)
+    port = "tap18.0" if domid == 18 else "vif%d.0" % domid
+    for args in (["dom", domid], ["port", port]):
+        for more in (["--dry-run"], ["--dry-run", "--json"], [], ["--json"]):
+            result = assert_done(run("mirror", *args + more, db=host), code)
+            assert port in result.out
+    assert_done(run("mirror", "all", db=host), 0)
+
+
+def test_quiet_still_says_why_it_failed(host):
+    """-q: nothing but errors; exit 1 without a word would leave an operator with nothing."""
+    add_zoo(host, 13)
+    assert_error(run("-q", "mirror", "dom", 13, db=host), 1, "vif13.0")
+
+
+@pytest.mark.parametrize("domid, code", [
+    (12, 1), (13, 1), (14, 0), (15, 0), (16, 0), (17, 0), (18, 0)])
+def test_exit_code_of_check(host, domid, code):
+    add_zoo(host, domid)
+    before = read_log(host)
+    for more in ([], ["--json"]):
+        result = assert_done(run("check", *more, db=host), code)
+        status = assert_done(run("status", *more, db=host))
+        assert result.out == status.out != ""
+    assert run("-q", "check", db=host).code == code
+    assert read_log(host) == before
+
+
+def test_check_after_mirroring(host):
+    add_pair(host, 12)
+    add_pair(host, 13)
+    assert run("check", db=host).code == 1
+    assert_done(run("mirror", "dom", 12, db=host))
+    assert run("check", db=host).code == 1
+    assert_done(run("mirror", "all", db=host))
+    assert assert_done(run("check", db=host)).code == 0
+    host.vsctl("set", "port", "tap12.0", "tag=9")
+    assert run("check", db=host).code == 1
+    assert_done(run("mirror", "all", db=host))
+    assert tag(host, "vif12.0") == 9
+
+
+def test_from_resolves_a_conflict(host):
+    for domid, side, kept in ((13, "vif", 5), (14, "tap", 6)):
+        add_pair(host, domid, tap={"tag": 6})
+        result = assert_done(run("mirror", "dom", domid, db=host), 1)
+        assert "--from" in result.out
+        assert [tag(host, "%s%d.0" % (name, domid)) for name in ("vif", "tap")] == [5, 6]
+        assert_done(run("mirror", "dom", domid, "--from", side, db=host))
+        assert [tag(host, "%s%d.0" % (name, domid)) for name in ("vif", "tap")] == [kept, kept]
+        assert run("check", db=host).code == 0
+
+
+def test_mirror_port_leaves_other_vifs_of_the_domain_alone(host):
+    for devid in (0, 1, 10):
+        add_pair(host, 12, devid)
+    add_pair(host, 120)
+    pairs = assert_done(run("mirror", "port", "tap12.1", "--json", db=host)).pairs
+    assert [(pair["domid"], pair["devid"]) for pair in pairs] == [(12, 1)]
+    assert [tag(host, name) for name in ("tap12.0", "tap12.1", "tap12.10", "tap120.0")] == [
+        None, 5, None, None]
+    assert_done(run("mirror", "dom", 12, db=host))
+    assert [tag(host, name) for name in ("tap12.0", "tap12.10", "tap120.0")] == [5, 5, None]
+
+
+def test_differing_ids_are_shown(host):
+    """DESIGN 4.5, 6: where values differ each keeps its own, and it is shown."""
+    add_pair(host, 12, vif={"tag": 5, "ids": {"owner": "a"}}, tap={"ids": {"owner": "b"}})
+    result = assert_done(run("mirror", "dom", 12, db=host))
+    assert "owner" in result.out
+    assert "owner" in run("status", 12, "--json", db=host).pair["reason"]
+    assert "owner" in run("status", db=host).out
+
+
+# ---- what is printed is what is done -----------------------------------------------------------
+
+
+def applied(before, changes):
+    """The database after changes (as in the JSON); fails if one does not start from what is."""
+    after = json.loads(json.dumps(before))
+    for change in changes:
+        (row,) = [row for row in after[change["table"]].values() if row["name"] == change["row"]]
+        column, key, old, new = (change[name] for name in ("column", "key", "old", "new"))
+        if key is not None:
+            assert row[column].get(key) == old
+            row[column][key] = new
+            if new is None:
+                del row[column][key]
+        elif isinstance(row[column], list):
+            cells = {name: [] if value is None else value if isinstance(value, list) else [value]
+                     for name, value in (("old", old), ("new", new))}
+            assert row[column] == cells["old"]
+            row[column] = cells["new"]
+        else:
+            assert row[column] == old
+            row[column] = new
+    return after
+
+
+def without_versions(rows):
+    return {table: {uuid: {column: value for column, value in row.items() if column != "_version"}
+                    for uuid, row in found.items()} for table, found in rows.items()}
+
+
+def written_rows(before, after):
+    """(table, name) of the rows that were written, be it with what they had."""
+    return {(table, row.get("name")) for table in after for uuid, row in after[table].items()
+            if row["_version"] != before[table].get(uuid, {}).get("_version")}
+
+
+def change_lines(changes):
+    """The changes as --dry-run and -v print them."""
+    def text(value):
+        return "(none)" if value is None else json.dumps(value, ensure_ascii=False)
+    return ["    %s %s %s%s: %s -> %s" % (
+        change["table"], change["row"], change["column"],
+        "" if change["key"] is None else ":" + change["key"],
+        text(change["old"]), text(change["new"])) for change in changes]
+
+
+def printed_changes(text):
+    return [line for line in text.splitlines() if re.match("    (Port|Interface) ", line)]
+
+
+IDS = {"note": 'a "b" \\ c, d=e', "ünï": "çødé 🐧"}
+CASES = {
+    "vif tagged": ({"tag": 5}, {}, ()),
+    "tap tagged": ({}, {"tag": 6, "vlan_mode": "native-tagged", "trunks": [1, 2]}, ()),
+    "nothing but marks": ({"tag": 5}, {"tag": 5}, ()),
+    "no VLAN": ({}, {}, ()),
+    "ids both ways": ({"tag": 5, "ids": IDS}, {"ids": {"other": "x"},
+                                               "port_external_ids": {"p": "q"}}, ()),
+    "iface-id": ({"tag": 5, "ids": {"iface-id": "port-a", "iface-status": "active"}}, {}, ()),
+    "conflict": ({"tag": 5}, {"tag": 6}, ()),
+    "from": ({"tag": 5}, {"tag": 6, "vlan_mode": "access"}, ("--from", "vif")),
+    "refused": ({"tag": 5}, {"ids": {"xs-vif-uuid": "another"}}, ()),
+    "held, released": ({"tag": 5}, dict(HELD, port_external_ids=held_mark()), ()),
+    "dead, open": ({"tag": 4095, "vlan_mode": "trunk"}, {}, ()),
+}
+
+
+@pytest.mark.parametrize("case", sorted(CASES))
+@pytest.mark.parametrize("kind", ["dom", "port", "all"])
+def test_dry_run_says_exactly_what_a_run_does(host, case, kind):
+    vif, tap, more = CASES[case]
+    add_pair(host, 12, vif=dict(vif), tap=dict(tap))
+    add_pair(host, 13, tap={"tag": 5})
+    if kind != "all":
+        assert_done(run("mirror", "dom", 13, db=host))
+    args = ["mirror", kind] + {"dom": ["12"], "port": ["tap12.0"], "all": []}[kind] + list(more)
+    if kind == "all" and more:
+        args = args[:2] + list(more)
+    before, log = dump(host), read_log(host)
+    said = run(*args + ["--dry-run"], db=host)
+    said_json = run(*args + ["--dry-run", "--json"], db=host)
+    assert said.err == said_json.err == ""
+    assert dump(host) == before and read_log(host) == log
+
+    done = run(*args + ["--json"], db=host)
+    assert done.err == "" and done.code == said.code == said_json.code
+    check_shape(done.pairs)
+    changes = [change for pair in done.pairs for change in pair["changes"]]
+    assert changes == [change for pair in said_json.pairs for change in pair["changes"]]
+    assert change_lines(changes) == printed_changes(said.out)
+    after = dump(host)
+    assert without_versions(after) == without_versions(applied(before, changes))
+    assert written_rows(before, after) == {(change["table"], change["row"])
+                                           for change in changes}
+    # For each pair the states differ by one word.
+    for dry, wet in zip(said_json.pairs, done.pairs):
+        assert wet["state"] == ("mirrored" if dry["state"] == "drift" else dry["state"])
+        assert (wet["reason"], wet["source"], wet["target"]) == (
+            dry["reason"], dry["source"], dry["target"])
+
+    # And once more: nothing is left to do, and nothing is written.
+    log = read_log(host)
+    again = run(*args + ["--json"], db=host)
+    assert all(pair["changes"] == [] for pair in again.pairs)
+    assert read_log(host) == log
+
+
+def test_verbose_says_what_is_written(host):
+    add_pair(host, 12, vif={"tag": 5, "ids": IDS})
+    dry = assert_done(run("mirror", "dom", 12, "--dry-run", db=host))
+    done = assert_done(run("-v", "mirror", "dom", 12, db=host))
+    assert printed_changes(done.out) == printed_changes(dry.out) != []
+    assert done.out.splitlines()[0] == "vif12.0 -> tap12.0: mirrored"
+    assert dry.out.splitlines()[0] == "vif12.0 -> tap12.0: drift"
+    assert printed_changes(assert_done(run("-v", "mirror", "all", db=host)).out) == []
+
+
+def test_without_verbose_the_reason_is_said(host):
+    add_pair(host, 12)
+    result = assert_done(run("mirror", "dom", 12, db=host))
+    assert result.out.splitlines()[0] == "vif12.0 -> tap12.0: mirrored"
+    assert "tag 5" in result.out and not printed_changes(result.out)
+
+
+def test_mirror_all_tells_the_news_and_a_sum(zoo):
+    result = assert_done(run("mirror", "all", db=zoo))
+    assert "vif12.0 -> tap12.0: mirrored" in result.out
+    assert "vif13.0 and tap13.0: conflict" in result.out
+    assert "vif14.0" not in result.out and "vif15.0" not in result.out
+    assert re.search(r"^7 VIFs: .*\b1 mirrored\b", result.out, re.M)
+
+
+def test_quiet_says_nothing(host):
+    add_pair(host, 12)
+    for args in (["status"], ["mirror", "dom", "12", "--dry-run"], ["mirror", "dom", "12"],
+                 ["mirror", "all"], ["check"]):
+        assert assert_done(run("-q", *args, db=host)).out == ""
+    assert tag(host, "tap12.0") == 5
+
+
+def test_quiet_json_is_json(host):
+    """What was asked for by --json is not chatter."""
+    add_pair(host, 12)
+    assert assert_done(run("-q", "status", "--json", db=host)).pair["state"] == "drift"
+
+
+def test_each_transaction_says_whose_it_is(host):
+    add_pair(host, 12)
+    assert_done(run("mirror", "dom", 12, db=host))
+    assert our_commits(host) == ["xenvif-tagger: vif12.0 -> tap12.0"]
+
+
+# ---- the table ---------------------------------------------------------------------------------
+
+
+def columns_of(text):
+    """How many columns of a terminal the text takes."""
+    return sum(0 if unicodedata.combining(char) else
+               2 if unicodedata.east_asian_width(char) in "WF" else 1 for char in text)
+
+
+def check_table(text, width=80):
+    """Every row's cells begin where the header's do. Returns the rows, as lists of cells."""
+    lines = text.splitlines()
+    assert lines[0].split() == ["VM", "BRIDGE", "VIF", "TAG", "TAP", "TAG", "STATE"]
+    starts = [found.start() for found in re.finditer(r"\S+", lines[0])]
+    rows = []
+    for line in lines:
+        assert columns_of(line) <= width, line
+        assert line == line.rstrip()
+        if line.startswith("    "):
+            continue
+        # As a terminal shows it: a wide character takes two columns.
+        cells = "".join("" if unicodedata.combining(char) else
+                        char + (columns_of(char) - 1) * "\0" for char in line)
+        assert all(cells[start - 2:start] == "  " and cells[start] != " "
+                   for start in starts[1:]), text
+        rows.append([cells[start:end].strip().replace("\0", "")
+                     for start, end in zip(starts, starts[1:] + [None])])
+    return rows[1:]
+
+
+def test_the_table(zoo):
+    result = assert_done(run("status", db=zoo))
+    rows = check_table(result.out)
+    assert [row[-1] for row in rows] == [ZOO[domid] for domid in sorted(ZOO)]
+    assert rows[0] == [identity(12)["xs-vm-uuid"][:8], "xenbr0", "vif12.0", "5", "tap12.0", "-",
+                       "drift"]
+    assert rows[3][2:6] == ["vif15.0", "5", "-", "-"]
+    # The reason of what is not as it should be is below it.
+    lines = result.out.splitlines()
+    at = [number for number, line in enumerate(lines) if line.endswith("conflict")][0]
+    assert lines[at + 1].startswith("    vif13.0 has tag 5, tap13.0 has tag 6")
+    assert "\x1b" not in result.out
+
+
+def test_status_of_one_domain(zoo):
+    assert [row[2] for row in check_table(run("status", 13, db=zoo).out)] == ["vif13.0"]
+    assert [pair["domid"] for pair in run("status", 13, "--json", db=zoo).pairs] == [13]
+
+
+def long_names(host, name):
+    host.add_bridge("a-long-bridge-n")  # 15 characters: all that a device's name can have
+    ids = {"xen-vm-name": name, "xen-vm-uuid": str(uuid.uuid4())}
+    trunks = {"vlan_mode": "native-untagged", "tag": 4000, "trunks": list(range(1000, 1200))}
+    add_pair(host, 32767, 15, emu=True, vif=dict(trunks, ids=ids, bridge="a-long-bridge-n"),
+             tap=dict(trunks, tag=4001, ids=ids, bridge="a-long-bridge-n"))
+    add_pair(host, 1, vif={"tag": 1, "ids": {"xen-vm-name": "a"}}, tap={"tag": 1})
+    add(host, "tap32767.1")
+
+
+def test_the_table_with_long_names(host):
+    long_names(host, "a-virtual-machine-with-quite-a-long-name")
+    check_table(assert_done(run("status", db=host)).out)
+
+
+def test_the_table_with_wide_letters(host):
+    add_pair(host, 12, tap={"tag": 5}, vif={"tag": 5, "ids": {"xen-vm-name": "虚拟机一号"}})
+    add_pair(host, 13, tap={"tag": 5}, vif={"tag": 5, "ids": {"xen-vm-name": "plain"}})
+    check_table(assert_done(run("status", db=host)).out)
+
+
+@pytest.mark.parametrize("columns", ["80", "60", "132", "0", "nonsense", None])
+def test_reasons_are_as_wide_as_the_terminal(host, columns):
+    add_pair(host, 13, tap={"tag": 6})
+    lines = assert_done(run("status", db=host, env={"COLUMNS": columns})).out.splitlines()
+    width = int(columns) if columns in ("60", "132") else 80
+    assert max(len(line) for line in lines[2:]) <= width
+    assert (len(lines) == 3) == (width == 132)
+
+
+@pytest.mark.parametrize("value", ["\x1b[31mred", "\x9b31m", "a\rb", "a\x07", "a\x08b"])
+def test_what_stands_in_the_database_does_not_steer_the_terminal(host, value):
+    """Names and values may be anybody's: no control character of theirs is printed."""
+    add_pair(host, 12, vif={"tag": 5, "ids": {"xen-vm-name": value, "attached-mac": value,
+                                             "note": value, value: "1"}})
+    for args in (["status"], ["check"], ["mirror", "all", "--dry-run"], ["mirror", "dom", "12"]):
+        result = run(*args, db=host)
+        assert all(char.isprintable() for char in result.out.replace("\n", "")), ascii(result.out)
+
+
+def on_a_terminal(*args, **how):
+    """(what the command writes to a terminal, its exit code)."""
+    master, slave = pty.openpty()
+    try:
+        fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 100, 0, 0))
+        env = environment(COLUMNS=None, TERM="xterm")
+        process = subprocess.Popen(command(*args, **how), env=env, stdin=subprocess.DEVNULL,
+                                   stdout=slave, stderr=slave)
+        os.close(slave)
+        slave = None
+        shown = b""
+        with contextlib.suppress(OSError):  # EIO: the other end is closed
+            while True:
+                part = os.read(master, 1 << 16)
+                if not part:
+                    break
+                shown += part
+        return shown.decode().replace("\r\n", "\n"), process.wait(LONG)
+    finally:
+        for end in (master, slave):
+            if end is not None:
+                os.close(end)
+
+
+def test_colours_on_a_terminal_only(zoo):
+    escape = r"\x1b\[[0-9;]*m"
+    shown, code = on_a_terminal("status", db=zoo)
+    assert code == 0
+    assert re.search(escape + "conflict" + escape, shown)
+    piped = run("status", db=zoo, env={"COLUMNS": "100"}).out
+    assert "\x1b" not in piped
+    assert re.sub(escape, "", shown) == piped
+    # Red is for what is bad, and not for what is well.
+    colours = {state: colour for colour, state in re.findall(
+        r"((?:\x1b\[[0-9;]*m)+)([a-z-]+)\x1b", shown)}
+    assert colours["conflict"] == colours["refused"]
+    assert len({colours[state] for state in ("conflict", "drift", "in-sync")}) == 3
+
+
+@pytest.mark.parametrize("args", [["status", "--json"], ["check", "--json"]], ids=" ".join)
+def test_no_colours_in_json_on_a_terminal(host, args):
+    add_zoo(host, 12)
+    shown, code = on_a_terminal(*args, db=host)
+    assert "\x1b" not in shown
+    assert json.loads(shown)["pairs"][0]["state"] == "drift"
+
+
+# ---- environment, config file, precedence ------------------------------------------------------
+
+
+def test_the_database_by_the_environment(host):
+    add_pair(host, 12)
+    for env in ({"XENVIF_TAGGER_DB": host.remote}, {"OVS_RUNDIR": host.dir}):
+        assert "vif12.0" in assert_done(run("status", env=env)).out
+
+
+@pytest.mark.parametrize("kind", ["dom", "port", "all"])
+@pytest.mark.parametrize("yes", ["1", "true", "yes"])
+def test_dry_run_by_the_environment(host, kind, yes):
+    add_pair(host, 12)
+    before = read_log(host)
+    args = ["mirror", kind] + {"dom": ["12"], "port": ["vif12.0"], "all": []}[kind]
+    result = assert_done(run(*args, db=host, env={
+        "XENVIF_TAGGER_MIRROR_%s_DRY_RUN" % kind.upper(): yes}))
+    assert printed_changes(result.out)
+    assert read_log(host) == before
+
+
+def test_a_dry_run_variable_that_says_neither(host):
+    add_pair(host, 12)
+    before = read_log(host)
+    result = run("mirror", "dom", 12, db=host, env={"XENVIF_TAGGER_MIRROR_DOM_DRY_RUN": "maybe"})
+    assert_error(result, 2, "maybe")
+    assert read_log(host) == before
+
+
+@pytest.mark.parametrize("args, name", [
+    (["status"], "STATUS"), (["check"], "CHECK"), (["mirror", "dom", "12"], "MIRROR_DOM"),
+    (["mirror", "port", "vif12.0"], "MIRROR_PORT"), (["mirror", "all"], "MIRROR_ALL"),
+], ids=lambda value: " ".join(value) if isinstance(value, list) else "")
+def test_json_by_the_environment(host, args, name):
+    add_pair(host, 12, tap={"tag": 5})
+    result = assert_done(run(*args, db=host, env={"XENVIF_TAGGER_%s_JSON" % name: "1"}))
+    assert result.pair["domid"] == 12
+
+
+def test_from_and_wait_by_the_environment(host):
+    add_pair(host, 12, tap={"tag": 6})
+    assert_done(run("mirror", "dom", 12, db=host, env={"XENVIF_TAGGER_MIRROR_DOM_FROM": "tap"}))
+    assert tag(host, "vif12.0") == 6
+    result = run("mirror", "dom", 99, db=host, env={"XENVIF_TAGGER_MIRROR_DOM_WAIT": "0"})
+    assert_error(result, 1, "domain 99")
+
+
+def test_quiet_and_verbose_by_the_environment(host):
+    add_pair(host, 12)
+    result = assert_done(run("status", db=host, env={"XENVIF_TAGGER_QUIET": "1"}))
+    assert result.out == ""
+    result = assert_done(run("mirror", "dom", 12, db=host, env={"XENVIF_TAGGER_VERBOSE": "1"}))
+    assert printed_changes(result.out)
+
+
+def test_the_version_is_no_variable(host):
+    """An installer may well set XENVIF_TAGGER_VERSION for itself."""
+    assert_done(run("status", db=host, env={"XENVIF_TAGGER_VERSION": "0.1.0"}))
+
+
+@pytest.fixture
+def config(tmp_path):
+    def write(text, name="conf"):
+        path = tmp_path / name
+        path.write_bytes(text if isinstance(text, bytes) else text.encode("utf-8"))
+        return str(path)
+
+    return write
+
+
+def test_precedence_of_the_database(config, tmp_path):
+    """Option, variable, config file, OVS_RUNDIR, default: who is asked says the error."""
+    env = {"OVS_RUNDIR": str(tmp_path / "rundir")}
+    assert_error(run("status", env=env), 3, "unix:%s/rundir/db.sock: " % tmp_path)
+    env["XENVIF_TAGGER_CONFIG"] = config("[ovsdb]\nremote = unix:/by/config\n")
+    assert_error(run("status", env=env), 3, "unix:/by/config: ")
+    env["XENVIF_TAGGER_DB"] = "unix:/by/variable"
+    assert_error(run("status", env=env), 3, "unix:/by/variable: ")
+    assert_error(run("--db", "unix:/by/option", "status", env=env), 3, "unix:/by/option: ")
+    other = config("[ovsdb]\nremote = unix:/by/other\n", "other")
+    del env["XENVIF_TAGGER_DB"]
+    assert_error(run("--config", other, "status", env=env), 3, "unix:/by/other: ")
+
+
+def test_precedence_of_the_timeout(host, config):
+    host.pause()
+    env = {"XENVIF_TAGGER_CONFIG": config("[ovsdb]\ntimeout = 0.11\n")}
+    assert_error(run("status", db=host, env=env), 3, "0.11 s")
+    env["XENVIF_TAGGER_TIMEOUT"] = "0.12"
+    assert_error(run("status", db=host, env=env), 3, "0.12 s")
+    assert_error(run("--timeout", "0.13", "status", db=host, env=env), 3, "0.13 s")
+
+
+@pytest.mark.parametrize("how", ["--db", "variable", "config", "OVS_RUNDIR"])
+def test_a_relative_remote_begins_at_the_working_directory(host, config, how):
+    add_pair(host, 12)
+    parent, name = os.path.split(host.dir)
+    remote = "unix:%s/db.sock" % name
+    args, env = [], {}
+    if how == "--db":
+        args = ["--db", remote]
+    elif how == "variable":
+        env = {"XENVIF_TAGGER_DB": remote}
+    elif how == "config":
+        args = ["--config", config("[ovsdb]\nremote = %s\n" % remote)]
+    else:
+        env = {"OVS_RUNDIR": name}
+    env["PYTHONPATH"] = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+    assert "vif12.0" in assert_done(run(*args + ["status"], cwd=parent, env=env)).out
+
+
+def test_a_relative_config_file(host, config):
+    path = config("[mirror]\nexclude = note\n")
+    add_pair(host, 12, vif={"tag": 5, "ids": {"note": "x"}})
+    directory, name = os.path.split(path)
+    env = {"PYTHONPATH": os.path.dirname(os.path.dirname(os.path.abspath(__file__)))}
+    assert_done(run("--config", name, "mirror", "all", db=host, cwd=directory, env=env))
+    assert tag(host, "tap12.0") == 5 and "note" not in host.interface("tap12.0")["external_ids"]
+
+
+def test_the_option_beats_the_variable_for_the_config(host, config):
+    good = config("# nothing\n", "good")
+    assert_done(run("--config", good, "status", db=host, env={
+        "XENVIF_TAGGER_CONFIG": "/nonexistent"}))
+    assert_error(run("status", db=host, env={"XENVIF_TAGGER_CONFIG": "/nonexistent"}), 2,
+                 "/nonexistent")
+
+
+@pytest.mark.parametrize("text", [
+    "", "# only a comment\n\n; and another\n", "[mirror]\n", "[mirror]\r\niface_id = both\r\n",
+    "[mirror]\niface_id=one\nexclude = a, b* c\npolicing = yes\n[hold]\nbridges = x y\n"
+    "orphan_grace = 1.5\n[plug]\nstock_script = /a\ntimeout = 1\n[ovsdb]\ntimeout = 3\n",
+    "[plug]\nstock_script =\n[ovsdb]\nremote =\n", "\ufeff[mirror]\niface_id = both\n",
+], ids=["empty", "comments", "section", "CRLF", "all", "no values", "byte order mark"])
+def test_good_config_files(host, config, text):
+    add_pair(host, 12)
+    assert_done(run("--config", config(text), "status", db=host))
+
+
+@pytest.mark.parametrize("text, line, word", [
+    ("[mirror]\n\n# a comment\nifaceid = one\n", 4, "ifaceid"),
+    ("[miror]\n", 1, "miror"),
+    ("\niface_id = one\n", 2, "iface_id"),
+    ("[mirror]\niface_id = two\n", 2, "two"),
+    ("[mirror]\npolicing = maybe\n", 2, "maybe"),
+    ("[hold]\norphan_grace = -1\n", 2, "-1"),
+    ("[hold]\norphan_grace = nan\n", 2, "nan"),
+    ("[plug]\ntimeout = soon\n", 2, "soon"),
+    ("[plug]\nstock_script = relative\n", 2, "relative"),
+    ("[ovsdb]\n\n\ntimeout = 0\n", 4, "0"),
+    ("[ovsdb]\ntimeout = 1\ntimeout = 2\n", 3, "timeout"),
+    ("[mirror]\njust words\n", 2, "just words"),
+    ("[mirror\n", 1, "[mirror"),
+    (b"[mirror]\niface_id = \xff\xfe\n", 2, "iface_id"),
+    (b"\x7fELF\x02\x01\x01\x00\x00", 1, ""),
+    ("[ovsdb]\nremote = nonsense\n", 2, "nonsense"),
+])
+def test_bad_config_files(host, config, text, line, word):
+    add_pair(host, 12)
+    before = read_log(host)
+    path = config(text)
+    for args in (["status"], ["mirror", "all"]):
+        result = run(*args, env={"XENVIF_TAGGER_CONFIG": path, "OVS_RUNDIR": host.dir})
+        assert_error(result, 2, path, "line %d" % line, word)
+    assert read_log(host) == before
+
+
+def test_a_config_file_with_several_faults_is_one_line(host, config):
+    path = config("[mirror]\na = 1\nb = 2\n")
+    assert_error(run("--config", path, "status", db=host), 2, "line 2", "line 3")
+
+
+def test_config_files_that_cannot_be_read(host, tmp_path):
+    """(Permissions don't stop root.)"""
+    loop = tmp_path / "loop"
+    loop.symlink_to("loop")
+    for path in (str(tmp_path), str(loop), str(tmp_path / "absent"), "/proc/self/mem"):
+        assert_error(run("--config", path, "status", db=host), 2, path)
+
+
+def test_the_default_config_file_may_be_absent(host):
+    from xenvif_tagger import config as module
+    if not os.path.exists(module.DEFAULT_PATH):
+        assert_done(run("status", db=host, env={"XENVIF_TAGGER_CONFIG": None}))
+
+
+# ---- surroundings ------------------------------------------------------------------------------
+
+LOCALES = {
+    "C": {"LC_ALL": "C"},
+    "POSIX": {"LC_ALL": "POSIX"},
+    # As udev and cron leave it, and no help from newer Pythons either.
+    "none": {"LC_ALL": None, "LANG": None, "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"},
+    "C, ASCII": {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"},
+    "absent": {"LC_ALL": "xx_YY.UTF-8"},
+}
+
+
+@pytest.mark.parametrize("name", sorted(LOCALES))
+def test_any_locale(host, name):
+    """Python 3.6 has ASCII in the C locale, in which a service may well run."""
+    value = "naïve – ü 虚 🐧"
+    add_pair(host, 12, vif={"tag": 5, "ids": {"xen-vm-name": value, "note": value}})
+    add_pair(host, 13, tap={"ids": {"xen-vm-uuid": value}}, vif={"ids": {"xen-vm-uuid": "x"}})
+    env = LOCALES[name]
+    pairs = assert_done(run("status", "--json", db=host, env=env)).pairs
+    assert pairs[0]["vif"]["external_ids"]["note"] == value
+    assert_done(run("status", db=host, env=env))
+    assert_done(run("mirror", "dom", 13, db=host, env=env), 1)  # its reason has such letters
+    assert_done(run("mirror", "all", "--dry-run", db=host, env=env))
+    assert_done(run("-v", "mirror", "all", db=host, env=env))
+    assert host.interface("tap12.0")["external_ids"]["note"] == value
+    assert_done(run("--help", env=env))
+    argv = [os.fsencode(arg) for arg in command("mirror", "port", db=host)] + ["ü".encode()]
+    assert_error(run(argv=argv, env=env), 2)
+
+
+def by_shell(script, **variables):
+    return run(argv=["/bin/bash", "-c", script, "sh"] + variables.pop("args"), env=variables)
+
+
+def test_a_reader_that_goes_away(host):
+    """More than a pipe holds: the command is still writing when head has gone."""
+    host.add_many_ports("xenbr0", [
+        {"name": "%s%d.0" % (side, domid), "external_ids": identity(domid),
+         "tag": 5 if side == "vif" else None} for domid in range(1, 301) for side in ("vif", "tap")
+    ])
+    for args in (["status", "--json"], ["status"], ["mirror", "all", "--dry-run"],
+                 ["-v", "mirror", "all"]):
+        result = by_shell('"$@" | head -n 1', args=command(*args, db=host))
+        assert (result.code, result.err, result.out.count("\n")) == (0, "", 1), result
+    # It was written all the same.
+    assert tag(host, "tap1.0") == tag(host, "tap300.0") == 5
+
+
+@pytest.mark.parametrize("args", [
+    ["status"], ["status", "--json"], ["check"], ["mirror", "dom", "12"], ["--help"],
+    ["mirror", "--help"], ["--version"]], ids=" ".join)
+def test_a_reader_that_never_was(host, args):
+    """The end is as of any filter, by SIGPIPE: not 1, which is what check finds."""
+    add_zoo(host, 14)
+    script = 'exec 3> >(true); wait $!; "$@" >&3'
+    result = by_shell(script, args=command(*args, db=host))
+    assert result.err == ""
+    assert result.code == 128 + signal.SIGPIPE
+
+
+@pytest.mark.parametrize("args, code", [
+    (["status"], 0), (["status", "--json"], 0), (["check"], 1), (["mirror", "dom", "12"], 0),
+    (["mirror", "all", "--json"], 0), (["--help"], 0), (["--version"], 0),
+], ids=lambda value: " ".join(value) if isinstance(value, list) else "")
+def test_closed_stdout(host, args, code):
+    """As some service managers start things: nobody hears it, and the code is what counts."""
+    add_zoo(host, 12)
+    result = by_shell('"$@" >&-', args=command(*args, db=host))
+    assert (result.err, result.code) == ("", code)
+    if args[0] == "mirror":
+        assert tag(host, "tap12.0") == 5
+
+
+@pytest.mark.parametrize("args, code", [
+    (["status", "99"], 2), (["bogus"], 2), (["--db", "unix:/nonexistent", "status"], 3)],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "")
+def test_closed_stderr(host, args, code):
+    assert by_shell('"$@" 2>&-', args=command(*args, db=host)).code == code
+
+
+@pytest.mark.parametrize("args", [["status"], ["status", "--json"], ["mirror", "dom", "12"]],
+                         ids=" ".join)
+def test_a_full_disk(host, args):
+    add_zoo(host, 12)
+    result = by_shell('"$@" >/dev/full', args=command(*args, db=host))
+    assert result.code not in (0, 1)
+    assert re.match(r"xenvif-tagger: [^\n]*No space left[^\n]*\n\Z", result.err), result
+
+
+# ---- --wait ------------------------------------------------------------------------------------
+
+
+def waiting(*args, db):
+    return Run("mirror", *args + ("--wait", str(LONG)), db=db)
+
+
+def check_woken(proxy, since):
+    """After `since` messages, what came first was an update from the server."""
+    whose, message = proxy.log[since]
+    assert (whose, message.get("method")) == ("server", "update"), proxy.log[since:]
+
+
+LATER = {
+    # what is there, what comes
+    "tap": (lambda ovs: add(ovs, "vif12.0", tag=5), lambda ovs: add(ovs, "tap12.0")),
+    "vif": (lambda ovs: add(ovs, "tap12.0"), lambda ovs: add(ovs, "vif12.0", tag=5)),
+    "emulated": (lambda ovs: add(ovs, "vif12.0", tag=5), lambda ovs: add(ovs, "vif12.0-emu")),
+    "tag of the vif": (lambda ovs: add_pair(ovs, 12, vif={}),
+                       lambda ovs: ovs.vsctl("set", "port", "vif12.0", "tag=5")),
+    "tag of the tap": (lambda ovs: add_pair(ovs, 12, vif={}),
+                       lambda ovs: ovs.vsctl("set", "port", "tap12.0", "tag=5")),
+    "decision": (lambda ovs: add_pair(ovs, 12, tap={"tag": 6}),
+                 lambda ovs: ovs.vsctl("set", "port", "tap12.0", "tag=5")),
+    "identity": (lambda ovs: (add(ovs, "vif12.0", {"xs-vm-uuid": "one of several VIFs"}, tag=5),
+                              ovs.add_port(
+                                  "xenbr0", "tap12.0", {"xs-vm-uuid": "one of several VIFs"})),
+                 lambda ovs: ovs.vsctl("set", "interface", "tap12.0", "external_ids:xs-vif-uuid="
+                                       + identity(12)["xs-vif-uuid"])),
+    "bridge": (lambda ovs: (ovs.add_bridge("xenbr1"),
+                            add_pair(ovs, 12, tap={"bridge": "xenbr1"})),
+               lambda ovs: move_port(ovs, "tap12.0", "xenbr1", "xenbr0")),
+    "device": (lambda ovs: add_pair(ovs, 12, vif={"tag": 5, "ofport": -1}),
+               lambda ovs: ovs.vsctl("set", "interface", "vif12.0", "ofport=3")),
+}
+
+
+def move_port(ovs, name, source, target):
+    """From one bridge to another, the row staying as it is."""
+    port = ["uuid", ovs.port(name)["_uuid"]]
+    ovs.transact(*[
+        {"op": "mutate", "table": "Bridge", "where": [["name", "==", bridge]],
+         "mutations": [["ports", mutator, ["set", [port]]]]}
+        for bridge, mutator in ((source, "delete"), (target, "insert"))])
+
+
+@pytest.mark.parametrize("what", sorted(LATER))
+@pytest.mark.parametrize("args", [("dom", "12"), ("all",)], ids=" ".join)
+def test_wait_until_it_comes(host, proxied, what, args):
+    before, then = LATER[what]
+    before(host)
+    proxy = proxied(host)
+    with waiting(*args, db=proxy) as waiter:
+        proxy.wait_until_waiting()
+        since = len(proxy.log)
+        then(host)
+        result = assert_done(waiter.end())
+    check_woken(proxy, since)
+    assert "mirrored" in result.out or what == "decision"
+    other = "vif12.0-emu" if what == "emulated" else "tap12.0"
+    assert tag(host, "vif12.0") == tag(host, other) == 5
+
+
+def test_wait_for_a_port_by_name(host, proxied):
+    proxy = proxied(host)
+    with waiting("port", "tap12.0", db=proxy) as waiter:
+        proxy.wait_until_waiting()
+        add_pair(host, 12)
+        assert_done(waiter.end())
+    assert tag(host, "tap12.0") == 5
+
+
+def test_wait_where_there_is_nothing_to_wait_for(host):
+    add_pair(host, 12)
+    for state in ("mirrored", "in-sync"):
+        result = assert_done(run("mirror", "dom", 12, "--wait", LONG, "--json", db=host))
+        assert result.pair["state"] == state
+
+
+def test_what_was_mirrored_while_waiting_is_said(host, proxied):
+    """State "mirrored (just done)", with its changes, also where another pair came later."""
+    add_pair(host, 12, 0)
+    add_pair(host, 12, 1, vif={})
+    proxy = proxied(host)
+    with waiting("dom", "12", "--json", db=proxy) as waiter:
+        proxy.wait_until_waiting()
+        host.vsctl("set", "port", "vif12.1", "tag=6")
+        result = assert_done(waiter.end())
+    assert [tag(host, name) for name in ("tap12.0", "tap12.1")] == [5, 6]
+    assert [pair["state"] for pair in result.pairs] == ["mirrored", "mirrored"]
+    assert all(pair["changes"] for pair in result.pairs)
+
+
+WAITED_FOR = {
+    "nothing": lambda ovs: None,
+    "one port": lambda ovs: add(ovs, "vif12.0", tag=5),
+    "no VLAN": lambda ovs: add_pair(ovs, 12, vif={}),
+    "conflict": lambda ovs: add_pair(ovs, 12, tap={"tag": 6}),
+    "refused": lambda ovs: add_pair(ovs, 12, tap={"ids": {"xs-vif-uuid": "another"}}),
+}
+
+
+@pytest.mark.parametrize("what", sorted(WAITED_FOR))
+def test_it_does_not_poll(host, proxied, what):
+    """However long it waits, it asks the server for nothing more, nor where others change."""
+    WAITED_FOR[what](host)
+    host.add_port("xenbr0", "eth0")
+    # What is written at the first look (stamps) is written before the counting.
+    run("mirror", "dom", 12, db=host)
+    sent = {}
+    for seconds in ("0.1", "1.5"):
+        proxy = proxied(host)
+        with Run("mirror", "dom", 12, "--wait", seconds, db=proxy) as waiter:
+            proxy.wait_until_waiting()
+            # A column that no decision depends on, as ovs-vswitchd writes it all the time.
+            host.vsctl("set", "interface", "eth0", "statistics:rx_packets=" + seconds[-1])
+            result = waiter.end()
+        assert result.code == 1, result
+        sent[seconds] = [message.get("method") for message in proxy.requests()]
+    assert sent["0.1"] == sent["1.5"]
+    assert sent["1.5"].count("monitor") == 1
+
+
+@pytest.mark.parametrize("what", sorted(WAITED_FOR))
+@pytest.mark.parametrize("seconds", ["0", "0.2"])
+def test_wait_in_vain(host, what, seconds):
+    WAITED_FOR[what](host)
+    result = run("mirror", "dom", 12, "--wait", seconds, db=host)
+    assert result.code == 1
+    assert re.match(r"xenvif-tagger: [^\n]+\n\Z", result.err), result
+    assert "12" in result.err and seconds + " s" in result.err
+
+
+def test_wait_in_vain_json_is_json(host):
+    add(host, "vif12.0", tag=5)
+    result = run("mirror", "dom", 12, "--wait", "0", "--json", db=host)
+    assert result.code == 1
+    assert result.pair["state"] == "single"
+
+
+def test_wait_zero_does_what_there_is(host):
+    add_pair(host, 12)
+    result = assert_done(run("mirror", "dom", 12, "--wait", 0, "--json", db=host))
+    assert result.pair["state"] == "mirrored"
+    assert tag(host, "tap12.0") == 5
+
+
+def test_no_dry_run_that_waits(host):
+    assert_error(run("mirror", "dom", 12, "--wait", 1, "--dry-run", db=host), 2, "--dry-run")
+
+
+@pytest.mark.parametrize("kill", [False, True], ids=["stopped", "killed"])
+def test_the_database_ends_while_waiting(host, kill):
+    # (Not by a proxy: what the command sees when the server itself goes.)
+    add(host, "vif12.0", tag=5)
+    with waiting("dom", "12", db=host) as waiter:
+        wait_for_connections(host, 1)
+        host.stop_server(kill)
+        assert_error(waiter.end(), 3, host.remote)
+
+
+def wait_for_connections(ovs, count):
+    """Until the server has this many monitors."""
+    def monitors():
+        return sum(int(line.partition("monitors:")[2].split()[0]) for line in
+                   ovs.appctl("ovsdb-server", "memory/show").splitlines() if "monitors:" in line)
+
+    poll = threading.Event()
+    for _ in range(LONG * 100):
+        if monitors() >= count:
+            return
+        poll.wait(0.01)
+    raise AssertionError("nobody monitors")
+
+
+def test_echo_is_answered_while_waiting(host, proxied):
+    """A server that probes each second; it cuts off who has not answered one a second later."""
+    add(host, "vif12.0", tag=5)
+    host.appctl("ovsdb-server", "ovsdb-server/add-remote",
+               "db:Open_vSwitch,Open_vSwitch,manager_options")
+    path = os.path.join(host.dir, "probing.sock")
+    host.vsctl("set-manager", "punix:" + path, "--", "set", "manager", ".", "inactivity_probe=1000")
+    poll = threading.Event()
+    for _ in range(LONG * 100):
+        if os.path.exists(path):
+            break
+        poll.wait(0.01)
+    proxy = proxied("unix:" + path)
+    with waiting("dom", "12", db=proxy) as waiter:
+        proxy.wait_until_waiting()
+        since = len(proxy.log)
+        proxy.wait_for(lambda _: len(proxy.log) >= since + 4)
+        talk = proxy.log[since:since + 4]
+        assert [(whose, message.get("method")) for whose, message in talk] == 2 * [
+            ("server", "echo"), ("client", None)]
+        for asked, answered in zip(talk[::2], talk[1::2]):
+            assert answered[1] == {"id": asked[1]["id"], "result": asked[1]["params"],
+                                   "error": None}
+        add(host, "tap12.0")
+        assert_done(waiter.end())
+    assert tag(host, "tap12.0") == 5
+
+
+# ---- Ctrl-C ------------------------------------------------------------------------------------
+
+
+def test_ctrl_c_while_waiting(host, proxied):
+    proxy = proxied(host)
+    with waiting("dom", "12", db=proxy) as waiter:
+        proxy.wait_until_waiting()
+        waiter.process.send_signal(signal.SIGINT)
+        assert_error(waiter.end(), 130, "interrupted")
+
+
+def test_ctrl_c_while_the_database_hangs(host, proxied):
+    proxy = proxied(host, before=lambda message: False)
+    with Run("status", db=proxy) as hanging:
+        proxy.wait_for(lambda proxy: proxy.log)
+        hanging.process.send_signal(signal.SIGINT)
+        assert_error(hanging.end(), 130, "interrupted")
+
+
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP"])
+def test_other_ends_while_waiting(host, proxied, name):
+    proxy = proxied(host)
+    with waiting("dom", "12", db=proxy) as waiter:
+        proxy.wait_until_waiting()
+        waiter.process.send_signal(getattr(signal, name))
+        result = waiter.end()
+    assert (result.code, result.err) == (-getattr(signal, name), "")
