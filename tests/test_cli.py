@@ -25,7 +25,6 @@ import pytest
 from xenvif_tagger import __version__
 
 LONG = 60  # seconds: far more than a busy machine needs, so reaching it is the failure
-BOOT = open("/proc/sys/kernel/random/boot_id").read().strip()
 STATES = "in-sync drift mirrored conflict refused held single orphan".split()
 COMMENT = "xenvif-tagger: "  # how each transaction of ours begins in the database's log
 
@@ -1094,9 +1093,11 @@ def test_quiet_and_verbose_by_the_environment(host):
     assert printed_changes(result.out)
 
 
-def test_the_version_is_no_variable(host):
+@pytest.mark.parametrize("name, value", [("VERSION", "0.1.0"), ("VERSION", "1"), ("HELP", "1")])
+def test_version_and_help_are_no_variables(host, name, value):
     """An installer may well set XENVIF_TAGGER_VERSION for itself."""
-    assert_done(run("status", db=host, env={"XENVIF_TAGGER_VERSION": "0.1.0"}))
+    result = assert_done(run("status", "--json", db=host, env={"XENVIF_TAGGER_" + name: value}))
+    assert result.pairs == []
 
 
 @pytest.fixture
@@ -1275,7 +1276,7 @@ def test_a_reader_that_goes_away(host):
 
 
 @pytest.mark.parametrize("args", [
-    ["status"], ["status", "--json"], ["check"], ["mirror", "dom", "12"], ["--help"],
+    ["status"], ["status", "--json"], ["check"], ["mirror", "dom", "14"], ["--help"],
     ["mirror", "--help"], ["--version"]], ids=" ".join)
 def test_a_reader_that_never_was(host, args):
     """The end is as of any filter, by SIGPIPE: not 1, which is what check finds."""
@@ -1304,6 +1305,29 @@ def test_closed_stdout(host, args, code):
     ids=lambda value: " ".join(value) if isinstance(value, list) else "")
 def test_closed_stderr(host, args, code):
     assert by_shell('"$@" 2>&-', args=command(*args, db=host)).code == code
+
+
+@pytest.mark.parametrize("args", [
+    ["status", "99"], ["bogus"], ["--db", "unix:/nonexistent", "status"]], ids=" ".join)
+def test_nobody_reads_stderr(host, args):
+    """The code is then not one of those that say how the pairs are."""
+    result = by_shell('exec 3> >(true); wait $!; "$@" 2>&3', args=command(*args, db=host))
+    assert result.code not in (0, 1)
+
+
+def test_a_working_directory_that_is_gone(host, tmp_path):
+    """What can't be found is not the output; and nobody needs it for an absolute path."""
+    add_zoo(host, 14)
+    script = 'cd "$0" && rmdir "$0" && "$@"'
+    for remote, code in ((host.remote, 0), ("unix:relative", 3)):
+        directory = tmp_path / str(code)
+        directory.mkdir()
+        argv = ["/bin/bash", "-c", script, str(directory)] + command("status", db=remote)
+        result = run(argv=argv)
+        if code:
+            assert_error(result, code, "relative")
+        else:
+            assert_done(result)
 
 
 @pytest.mark.parametrize("args", [["status"], ["status", "--json"], ["mirror", "dom", "12"]],
@@ -1385,6 +1409,13 @@ def test_wait_for_a_port_by_name(host, proxied):
         add_pair(host, 12)
         assert_done(waiter.end())
     assert tag(host, "tap12.0") == 5
+
+
+def test_wait_for_a_port_that_has_another_name(host):
+    """The VIF's tap side is there, and is not called as was asked: nothing was done to that."""
+    add_pair(host, 12, emu=True)
+    result = run("mirror", "port", "tap12.0", "--wait", "0.1", db=host)
+    assert result.code in (1, 2) and "tap12.0" in result.err, result
 
 
 def test_wait_where_there_is_nothing_to_wait_for(host):

@@ -79,9 +79,12 @@ class Domid(click.ParamType):
 
 
 def absolute(remote):
-    """The remote with the path of a unix socket made absolute, as ovs-vsctl takes it."""
+    """The remote with the path of a unix socket made absolute."""
     kind, colon, path = remote.partition(":")
-    return kind + colon + os.path.abspath(path) if kind == "unix" and path else remote
+    try:
+        return kind + colon + os.path.abspath(path) if kind == "unix" and path else remote
+    except FileNotFoundError:
+        raise OvsdbError("%s: the working directory is gone: give an absolute path" % remote)
 
 
 def read_config(path):
@@ -182,13 +185,13 @@ def run_mirror(options, target, find, dry_run, json, wait, **how):
     prefer = how["from"]  # a keyword: no parameter can have that name
     shot = options.connect()
     ready = True
+    port = target if names.parse(target or "") else None
     if wait is not None:
-        ready, outcomes = shot.wait(lambda: find(shot), wait, prefer)
+        ready, outcomes = shot.wait(lambda: find(shot), wait, prefer, port)
     else:
         outcomes = (shot.look if dry_run else shot.mirror)(find(shot), prefer)
-    if names.parse(target or ""):
-        outcomes = [outcome for outcome in outcomes
-                    if target in outcome.ports]
+    if port:
+        outcomes = [outcome for outcome in outcomes if port in outcome.ports]
     if not outcomes and target and wait is None:
         raise BadUsage(unknown(target))
     if json:

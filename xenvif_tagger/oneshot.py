@@ -8,8 +8,10 @@ from .vswitch import Unwritten, Vswitch
 
 # VIFs in one transaction: some 10 operations each.
 BATCH = 500
-# How often a pair that somebody changes under our hands is read anew.
-ROUNDS = 20
+# How often a VIF that somebody changes under our hands is read anew.
+TRIES = 20
+# From how many VIFs on all rows are read: the server looks for each name in all of its rows.
+MANY = 50
 
 
 class Outcome(object):
@@ -62,12 +64,14 @@ def settings_of(values):
 class OneShot(object):
     """Decisions about VIFs, once.
 
-    :param ovsdb.Client client: the connection; its deadline is begun anew with each round
+    :param ovsdb.Client client: the connection
     :param dict values: the config file's values (see config.py)
+    :param bool patient: the client's deadline begins anew with each round
     """
 
-    def __init__(self, client, values):
+    def __init__(self, client, values, patient=True):
         self.client = client
+        self._patient = patient
         self.vswitch = Vswitch(client)
         self.settings = settings_of(values)
 
@@ -78,8 +82,14 @@ class OneShot(object):
         :returns: list of Outcome, in the order of (domid, devid); a VIF without ports is left out
         :raises ovsdb.OvsdbError: the database can't be reached
         """
-        self.client.restart_deadline()
-        found = self.vswitch.read_all() if vifs is None else self.vswitch.read(vifs)
+        if self._patient:
+            self.client.restart_deadline()
+        if vifs is None or len(vifs) > MANY:
+            found = self.vswitch.read_all()
+        else:
+            found = self.vswitch.read(vifs)
+        if vifs is not None:
+            found = {vif: found[vif] for vif in vifs if vif in found}
         self.settings.cvlans = self.vswitch.has_cvlans
         return [Outcome(vif, found[vif], decide_vif(found[vif], self.settings, prefer))
                 for vif in sorted(found)]
@@ -87,31 +97,27 @@ class OneShot(object):
     def mirror(self, vifs=None, prefer=None):
         """Do it: parameters, result and errors as ``look``; outcomes as they are afterwards."""
         done = {}
-        suspects = set()
-        for _ in range(ROUNDS):
+        tries = {}
+        while True:
             outcomes = self.look(vifs, prefer)
             for vif in vifs or ():
                 done.pop(vif, None)  # it may have gone
             done.update((outcome.vif, outcome) for outcome in outcomes)
-            vifs = self._write([outcome for outcome in outcomes if outcome.decision.changes],
-                               suspects)
+            vifs = self._write([outcome for outcome in outcomes if outcome.decision.changes], tries)
             if not vifs:
-                break
-        for vif in vifs:
-            done[vif].problem = "somebody changes it all the time: gave up after %d tries" % ROUNDS
-        return [done[vif] for vif in sorted(done)]
+                return [done[vif] for vif in sorted(done)]
 
-    def _write(self, outcomes, suspects):
+    def _write(self, outcomes, tries):
         """Write what is to be changed, in few transactions.
 
         One that failed once goes alone from then on, so that it does not hold up the others.
 
-        :param suspects: the set of those VIFs, added to here
+        :param tries: dict VIF -> how often it has failed, kept here
         :returns: list of the VIFs that must be looked at again: a race was lost
         """
-        together = [outcome for outcome in outcomes if outcome.vif not in suspects]
+        together = [outcome for outcome in outcomes if outcome.vif not in tries]
         batches = [together[at:at + BATCH] for at in range(0, len(together), BATCH)]
-        batches += [[outcome] for outcome in outcomes if outcome.vif in suspects]
+        batches += [[outcome] for outcome in outcomes if outcome.vif in tries]
         again = []
         while batches:
             batch = batches.pop()
@@ -125,9 +131,12 @@ class OneShot(object):
                 for outcome in batch:
                     guilty = error.culprit in (None, outcome.decision)
                     if guilty:
-                        suspects.add(outcome.vif)
+                        tries[outcome.vif] = tries.get(outcome.vif, 0) + 1
                     if guilty and not error.lost:
                         outcome.problem = error.reason
+                    elif tries.get(outcome.vif) == TRIES:
+                        outcome.problem = "somebody changes it all the time: gave up after %d " \
+                            "tries" % TRIES
                     else:
                         again.append(outcome.vif)
                 continue
@@ -137,11 +146,12 @@ class OneShot(object):
                     outcome.decision.state = MIRRORED
         return again
 
-    def wait(self, find, seconds, prefer=None):
+    def wait(self, find, seconds, prefer=None, name=None):
         """Mirror as soon as there is something to mirror: woken by the database, not polling.
 
         :param find: function without parameters: the VIFs to look at, list of (domid, devid)
         :param float seconds: how long at most
+        :param name: a port that must be there; None: any
         :returns: ``(ready, outcomes)``: whether every pair found has a VLAN on both, and there is
             one; what became of each
         """
@@ -149,14 +159,15 @@ class OneShot(object):
         mirrored = {}
         self.vswitch.monitor()
         while True:
-            self.client.restart_deadline()
+            self.client.restart_deadline()  # for find()
             outcomes = self.mirror(find(), prefer)
             # What was mirrored in an earlier round is told as such.
             outcomes = [mirrored.get(outcome.vif, outcome)
                         if outcome.decision.state == IN_SYNC else outcome for outcome in outcomes]
             mirrored.update((outcome.vif, outcome) for outcome in outcomes
                             if outcome.decision.state == MIRRORED)
-            ready = is_ready(outcomes)
+            ready = is_ready(outcomes) and (
+                name is None or any(name in outcome.ports for outcome in outcomes))
             left = until - time.monotonic()
             if ready or left <= 0 or not self.client.wait_update(left):
                 return ready, outcomes
