@@ -141,6 +141,10 @@ class Client:
         """Let `timeout` begin anew."""
         self._deadline = time.monotonic() + self._timeout
 
+    def extend_deadline(self, seconds):
+        """Don't count the last `seconds` (float): it was not the server that took them."""
+        self._deadline += seconds
+
     def transact(self, operations):
         """Run operations (list of dict, RFC 7047, 5.2) as one transaction.
 

@@ -106,6 +106,12 @@ class Vswitch(object):
         return [[next(results)["rows"] for _ in group] for group in groups]
 
     @_understood
+    def is_fake(self, bridge):
+        """Whether a bridge (str, its name) is a VLAN ("fake") bridge: its Port says so."""
+        rows = self._answers([_select("Port", ["fake_bridge"], ["name", "==", bridge])])[0][0]
+        return any(row["fake_bridge"] for row in rows)
+
+    @_understood
     def read_all(self):
         """All VIFs' ports, as ``read``."""
         columns = self._known_columns()

@@ -1,0 +1,69 @@
+"""What a port is created with, and what is taken off it before it is deleted (DESIGN 4.6, 4.7)."""
+from . import hold, identity, mark, names
+from .decide import DRIFT, REFUSED, Decision, decide_vif
+from .merge import IFACE_ID
+from .port import Change, Port, after, is_real
+
+# Stands in for the UUID of a row that is not there yet: no mark can name it.
+UNBORN = ""
+
+
+def born(name, bridge, interface_ids, siblings, settings, fake=False):
+    """Decide about a port that is about to be created.
+
+    :param str name, bridge: of the port
+    :param dict interface_ids: the Interface external_ids that it will be created with
+    :param siblings: the other ports with its VIF's number (list of port.Port)
+    :param bool fake: the bridge is a VLAN ("fake") bridge, which gives its ports their tag
+    :returns: ``(unit, ids, decision)``: the VLAN unit to create it with, dict; the external_ids
+        to add, ``{"Port": {...}, "Interface": {...}}``; and the Decision, for its reason
+    """
+    def unborn(unit, noted):
+        ids = {mark.KEY: mark.encode(noted)} if noted else None
+        return Port(name, UNBORN, bridge, unit, ids, interface_ids)
+
+    siblings = [port for port in siblings if port.name != name]
+    new = unborn({}, {})
+    decision = decide_vif(siblings + [new], settings)
+    if bridge in settings.hold_bridges and not fake and not _is_lent(decision):
+        # Created held, as if it had been held for ever: so its sibling is asked the same.
+        form = hold.form(settings.cvlans)
+        new = unborn(form, {"held": form})
+        decision = decide_vif(siblings + [new], settings)
+    unit, ids = after(new, [change for change in decision.changes if change.row == name])
+    given = {"Port": ids["Port"], "Interface": {
+        key: value for key, value in ids["Interface"].items() if key not in interface_ids}}
+    return {} if fake else unit, given, decision
+
+
+def _is_lent(decision):
+    """Whether the new port gets a unit that is neither dead nor empty."""
+    return decision.state != REFUSED and bool(decision.unit) and (
+        is_real(decision.unit) or "tag" not in decision.unit)
+
+
+def dying(name, ports):
+    """Decide about a port that is about to be deleted.
+
+    Neutron's agent takes the guest's port for deleted when one of two rows with its iface-id goes,
+    unless iface-id and attached-mac were taken off that row in an earlier transaction (DESIGN 2.4).
+
+    :param str name: of the port
+    :param ports: all ports with its VIF's number (list of port.Port)
+    :returns: Decision, or None where there is nothing to do
+    """
+    port = next((port for port in ports if port.name == name), None)
+    living = [other for other in ports if other.name != name and not other.gone]
+    if port is None or len(living) != 1 or identity.refusal(port, living[0]):
+        return None
+    ids = port.ids["Interface"]
+    if IFACE_ID not in ids or living[0].ids["Interface"].get(IFACE_ID) != ids[IFACE_ID]:
+        return None
+    vif, tap = port, living[0]
+    if names.parse(name)[2] == names.TAP:
+        vif, tap = tap, vif
+    decision = Decision(vif, tap, DRIFT, "%s goes and %s stays, with the same iface-id" % (
+        name, living[0].name))
+    decision.changes = [Change("Interface", name, "external_ids", key, ids[key], None)
+                        for key in (IFACE_ID, "attached-mac") if key in ids]
+    return decision

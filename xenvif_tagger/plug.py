@@ -1,0 +1,257 @@
+"""The plug driver: runs the stock setup-vif-rules in this process, and sees to it that the port is
+created with what its sibling has (DESIGN 2.1, 4.7).
+
+Nothing that goes wrong here may touch the plug: whatever it is, the stock command is run as it
+was, and one line in the syslog says why. Standard library only, and few of its modules: each plug
+pays for every import.
+"""
+import json
+import os
+import sys
+import time
+import types
+
+from . import birth, config, names
+from .oneshot import OneShot, default_remote
+from .ovsdb import Client
+
+STOCK = "setup-vif-rules"
+USUAL = ("/usr/libexec/xenopsd", "/opt/xensource/libexec")  # Fedora's and CentOS's; older
+
+
+class NotInProcess(Exception):
+    """The stock script can't be run in this process; str() says why. Nothing of it was done."""
+
+
+def log(message):
+    """One line in the syslog, with the ident that the stock script's own lines have."""
+    import syslog  # by then the stock script has imported it, or all is lost anyway
+
+    syslog.syslog(syslog.LOG_WARNING, "xenvif-tagger: " + " ".join(message.split()))
+
+
+def find_stock(values):
+    """The path of the stock script, or None: by the config, else where it usually is."""
+    chosen = values["plug", "stock_script"]
+    places = [chosen] if chosen else [os.path.join(place, STOCK) for place in USUAL]
+    return next((place for place in places if os.path.exists(place)), None)
+
+
+def read_config(path=None):
+    """The config's values; what is wrong in it is logged, and has its default."""
+    path = path or os.environ.get("XENVIF_TAGGER_CONFIG") or config.DEFAULT_PATH
+    problems = []
+    try:
+        values, problems = config.read(path)
+    except FileNotFoundError:
+        values = config.parse("")[0]
+    except OSError as error:
+        values = config.parse("")[0]
+        problems = [error.strerror or str(error)]
+    if problems:
+        log("%s: ignored: %s" % (path, "; ".join(problems)))
+    return values
+
+
+class Plug(object):
+    """One call of the stock script: for which device, and to do what with it.
+
+    device (str): tap12.0; action (str): ``filter`` plugs it anew, ``clear`` unplugs it.
+    """
+
+    def __init__(self, device, action, values):
+        self.device = device
+        self.action = action
+        self.values = values
+        parsed = names.parse(device)
+        self.vif = parsed and parsed[:2]
+        self.shot = None  # connected by the first command that needs it
+        self.failed = False
+
+    def attempt(self, what, step, *args):
+        """Do a step of ours; if it fails, log it and do no further one."""
+        if self.vif is None or self.failed:
+            return None
+        try:
+            return step(*args)
+        except Exception as error:
+            self.failed = True
+            log("%s: %s: %s: as stock does it" % (
+                self.device, what, str(error) or type(error).__name__))
+            return None
+
+    def connect(self):
+        """The one-shot driver, its one deadline running from the first call of this on."""
+        if self.shot is None:
+            remote = self.values["ovsdb", "remote"] or default_remote()
+            self.shot = OneShot(Client(remote, self.values["plug", "timeout"]), self.values,
+                                patient=False)
+        return self.shot
+
+    def around(self, doexec):
+        """The stock script's doexec(args) -> (rc, stdout, stderr), with our part in it."""
+        def run(args, *more, **named):
+            before = list(args) if isinstance(args, (list, tuple)) else []
+            if "add-port" in before and self.device in before:
+                return self.add_port(doexec, before, more, named)
+            if "del-port" in before and self.device in before and self.action == "clear":
+                self.attempt("before del-port", self.before_del_port)
+            return doexec(args, *more, **named)
+        return run
+
+    def add_port(self, doexec, args, more, named):
+        """Run the add-port command with what the port is to be born with, then look once more."""
+        extra = self.attempt("before add-port", self.additions, args) or []
+        begun = time.monotonic()
+        result = None
+        if extra:
+            try:
+                result = doexec(args + extra, *more, **named)
+            except OSError as error:  # E2BIG, execve(2): more than a command line can carry
+                log("%s: add-port with its sibling's settings: %s" % (self.device, error))
+        if result is None:
+            result = doexec(args, *more, **named)
+        elif result[0] != 0 and time.monotonic() - begun < 1:
+            # Was it our part? (If it took longer, it was the database.)
+            plain = doexec(args, *more, **named)
+            if plain[0] == 0:
+                log("%s: ovs-vsctl did not take its sibling's settings" % self.device)
+            result = plain
+        if result[0] == 0:
+            self.attempt("after add-port", self.look_again, time.monotonic() - begun)
+        return result
+
+    def additions(self, args):
+        """The words that make add-port create the port with its sibling's settings."""
+        at = args.index("add-port")
+        bridge = args[at + 1]
+        shot = self.connect()
+        # Asked for first: it is the same for any port, and the sibling is read as late as can be.
+        fake = shot.vswitch.is_fake(bridge)
+        ports = shot.vswitch.read([self.vif]).get(self.vif, [])
+        shot.settings.cvlans = shot.vswitch.has_cvlans
+        unit, ids, decision = birth.born(
+            self.device, bridge, ids_in(args), ports, shot.settings, fake)
+        if len(decision.ports()) > 1 or unit:
+            log("%s is plugged: %s" % (self.device, decision.reason))
+        return (words("port", self.device, unit, ids["Port"])
+                + words("interface", self.device, {}, ids["Interface"]))
+
+    def look_again(self, elapsed):
+        """What has changed while ovs-vsctl ran, and what it can't write: the sibling's mark."""
+        shot = self.connect()
+        shot.client.extend_deadline(elapsed)
+        for outcome in shot.mirror([self.vif]):
+            if outcome.problem and not outcome.written:
+                log("%s: %s" % (self.device, outcome.problem))
+
+    def before_del_port(self):
+        """Take iface-id and attached-mac off the dying row, if its sibling stays with them."""
+        shot = self.connect()
+        decision = birth.dying(self.device, shot.vswitch.read([self.vif]).get(self.vif, []))
+        if decision:
+            shot.vswitch.write([decision])
+            log("%s: iface-id taken off: %s" % (self.device, decision.reason))
+
+
+def ids_in(args):
+    """The Interface external_ids that a command line of the stock script sets.
+
+    It writes each as ``external-ids:"key"="value"`` (make_vswitch_external_ids in setup-vif-rules).
+    """
+    found = {}
+    for word in args:
+        if word.startswith('external-ids:"') and word.endswith('"'):
+            key, equals, value = word[len('external-ids:"'):-1].partition('"="')
+            if equals:
+                found[key] = value
+    return found
+
+
+def words(table, name, unit, ids):
+    """The part of an ovs-vsctl command line that sets a row's columns and external_ids.
+
+    Strings are written as JSON strings: ovs-vsctl takes those to the letter (ovs-vsctl(8),
+    Database Values).
+    """
+    values = []
+    for column, value in sorted(unit.items()):
+        values.append("%s=%s" % (column, json.dumps(value)))
+    for key, value in sorted(ids.items()):
+        values.append("external_ids:%s=%s" % (json.dumps(key), json.dumps(value)))
+    return ["--", "set", table, name] + values if values else []
+
+
+def run_stock(stock, plug):
+    """Run the stock script as the main program of this process.
+
+    :raises NotInProcess: it can't be, and nothing was done
+    """
+    try:
+        with open(stock, "rb") as stream:
+            source = stream.read()
+        first = source.split(b"\n", 1)[0]
+        if b"python" in first and b"python3" not in first:
+            raise NotInProcess("it is for Python 2")
+        code = compile(source, stock, "exec", dont_inherit=True)
+    except (OSError, SyntaxError, ValueError) as error:
+        raise NotInProcess(str(error))
+    # As the interpreter would have it. common.py takes its PATH from argv[0] when it is imported.
+    sys.argv[0] = stock
+    sys.path.insert(0, os.path.dirname(stock))
+    try:
+        import common
+
+        common.doexec = plug.around(common.doexec)
+    except Exception as error:
+        raise NotInProcess("its common.py: %s: %s" % (type(error).__name__, error))
+    # Functions of the stock script read globals that its __main__ block sets.
+    module = types.ModuleType("__main__")
+    module.__file__ = stock
+    module.__builtins__ = __builtins__
+    sys.modules["__main__"] = module
+    sys.excepthook = lambda kind, error, trace: sys.__excepthook__(
+        kind, error, _without_us(trace, stock))
+    exec(code, module.__dict__)
+
+
+def _without_us(trace, stock):
+    """A traceback as it would be if the interpreter had been given the stock script."""
+    while trace is not None and trace.tb_frame.f_code.co_filename != stock:
+        trace = trace.tb_next
+    return trace
+
+
+def run_beside(stock, plug, arguments):
+    """Run the stock script as a process of its own, and mirror at once; exits as it does."""
+    import signal
+    import subprocess
+
+    if plug.action == "clear":
+        plug.attempt("before unplugging", plug.before_del_port)
+    begun = time.monotonic()
+    code = subprocess.call([stock] + arguments)
+    if plug.action == "filter" and code == 0:
+        plug.attempt("after plugging", plug.look_again, time.monotonic() - begun)
+    if code < 0:
+        signal.signal(-code, signal.SIG_DFL)
+        os.kill(os.getpid(), -code)
+    sys.exit(code)
+
+
+def main(arguments):
+    """What hotplug/setup-vif-rules does: arguments as the stock script's, without its name."""
+    values = read_config()
+    stock = find_stock(values)
+    if stock is None:
+        message = "no stock %s in %s: set stock_script in %s" % (
+            STOCK, values["plug", "stock_script"] or " or ".join(USUAL), config.DEFAULT_PATH)
+        log(message)
+        sys.exit("xenvif-tagger: " + message)
+    device, action = (arguments[1], arguments[4]) if len(arguments) == 5 else ("", "")
+    plug = Plug(device, action, values)
+    try:
+        run_stock(stock, plug)
+    except NotInProcess as error:
+        log("%s: %s is run as a process of its own: %s" % (device or "no device", stock, error))
+        run_beside(stock, plug, arguments)
