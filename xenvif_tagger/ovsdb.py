@@ -3,8 +3,9 @@
 For the plug path and the one-shot commands: to import OVS's own library takes longer than a plug
 may, and it has no time limit. Few imports, all of the standard library: each plug pays for them.
 """
+# The C half of `socket`: to import the other one takes a plug longer than all that it does here.
+import _socket as socket
 import json
-import socket
 import time
 
 from .jsonstream import Framer, NotJson
