@@ -66,7 +66,7 @@ class OneShot(object):
 
     :param ovsdb.Client client: the connection
     :param dict values: the config file's values (see config.py)
-    :param bool patient: the client's deadline begins anew with each round
+    :param bool patient: the client's deadline begins anew with each read of rows and each write
     """
 
     def __init__(self, client, values, patient=True):
@@ -82,8 +82,7 @@ class OneShot(object):
         :returns: list of Outcome, in the order of (domid, devid); a VIF without ports is left out
         :raises ovsdb.OvsdbError: the database can't be reached
         """
-        if self._patient:
-            self.client.restart_deadline()
+        self._renew()
         if vifs is None or len(vifs) > MANY:
             found = self.vswitch.read_all()
         else:
@@ -93,6 +92,10 @@ class OneShot(object):
         self.settings.cvlans = self.vswitch.has_cvlans
         return [Outcome(vif, found[vif], decide_vif(found[vif], self.settings, prefer))
                 for vif in sorted(found)]
+
+    def _renew(self):
+        if self._patient:
+            self.client.restart_deadline()
 
     def mirror(self, vifs=None, prefer=None):
         """Do it: parameters, result and errors as ``look``; outcomes as they are afterwards."""
@@ -121,6 +124,7 @@ class OneShot(object):
         again = []
         while batches:
             batch = batches.pop()
+            self._renew()  # what was ours to do in between took the server no time
             try:
                 self.vswitch.write([outcome.decision for outcome in batch])
             except Unwritten as error:

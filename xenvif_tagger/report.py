@@ -45,9 +45,11 @@ def as_json(outcomes):
 
 
 def _cell(port):
-    """A port's VLAN in a few letters: ``5``, ``trunk:5,6``; ``-`` for none."""
-    if port is None or not port.unit:
+    """A port's VLAN in a few letters: ``5``, ``trunk:5,6``; ``trunk``, of every VLAN, for none."""
+    if port is None:
         return "-"
+    if not port.unit:
+        return "trunk"
     unit = port.unit
     words = [str(unit["tag"])] if "tag" in unit else []
     if set(unit) - {"tag"}:
@@ -136,7 +138,7 @@ def width():
 
 def is_terminal():
     """Whether a person looks on, who wants colours (see no-color.org)."""
-    return sys.stdout is not None and sys.stdout.isatty() and not os.environ.get("NO_COLOR")
+    return sys.stdout.isatty() and not os.environ.get("NO_COLOR")
 
 
 def reason_lines(outcome, width):
@@ -151,11 +153,15 @@ def is_news(outcome):
     return decision.state not in _PLAIN or bool(decision.split) or outcome.problem is not None
 
 
+def _state(outcome):
+    return "failed" if outcome.problem and not outcome.written else outcome.decision.state
+
+
 def summary(outcomes):
     """``3 VIFs: 1 mirrored, 2 in-sync``."""
     count = {}
     for outcome in outcomes:
-        count[outcome.decision.state] = count.get(outcome.decision.state, 0) + 1
+        count[_state(outcome)] = count.get(_state(outcome), 0) + 1
     return "%d VIF%s: %s" % (len(outcomes), "" if len(outcomes) == 1 else "s", ", ".join(
         "%d %s" % (count[state], state) for state in sorted(count)) or "none")
 
@@ -171,8 +177,7 @@ def lines(outcome, width, details):
     decision = outcome.decision
     who = " -> ".join([decision.source, decision.target]) if decision.target else " and ".join(
         port.name for port in decision.ports())
-    state = "failed" if outcome.problem and not outcome.written else decision.state
-    said = ["%s: %s" % (who, state)] + reason_lines(outcome, width)
+    said = ["%s: %s" % (who, _state(outcome))] + reason_lines(outcome, width)
     if details:
         for change in decision.changes:
             what = change.column if change.key is None else "%s:%s" % (change.column, change.key)
