@@ -936,7 +936,7 @@ def test_the_table(zoo):
     result = assert_done(run("status", db=zoo))
     rows = check_table(result.out)
     assert [row[-1] for row in rows] == [ZOO[domid] for domid in sorted(ZOO)]
-    assert rows[0] == [identity(12)["xs-vm-uuid"][:8], "xenbr0", "vif12.0", "5", "tap12.0", "-",
+    assert rows[0] == [identity(12)["xs-vm-uuid"][:8], "xenbr0", "vif12.0", "5", "tap12.0", "trunk",
                        "drift"]
     assert rows[3][2:6] == ["vif15.0", "5", "-", "-"]
     # The reason of what is not as it should be is below it.
