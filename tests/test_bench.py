@@ -1,0 +1,15 @@
+"""The benchmarks run. What they find is no matter of tests."""
+import os
+import re
+import subprocess
+import sys
+
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+
+
+def test_the_benchmark_of_the_commands_runs():
+    done = subprocess.run([sys.executable, os.path.join(ROOT, "bench", "run"), "--quick"],
+                          stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert done.returncode == 0, done.stderr.decode()
+    tables = re.findall(r"^\|---", done.stdout.decode(), re.M)
+    assert len(tables) == 3
