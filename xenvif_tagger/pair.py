@@ -162,5 +162,5 @@ class Pair(object):
 
     def _conflict(self, why):
         vif = self.rows[VIF]
-        return CONFLICT, None, "%s, %s: %s; choose with 'mirror port %s --from vif' or tap" % (
+        return CONFLICT, None, "%s, %s: %s; choose with 'mirror port %s --from vif' (or tap)" % (
             self.says(VIF), self.says(TAP), why, vif.name)
