@@ -8,13 +8,14 @@ from .port import Change, Port, after, is_real
 UNBORN = ""
 
 
-def born(name, bridge, interface_ids, siblings, settings, fake=False):
+def born(name, bridge, interface_ids, siblings, settings, fake=False, own=None):
     """Decide about a port that is about to be created.
 
     :param str name, bridge: of the port
     :param dict interface_ids: the Interface external_ids that it will be created with
     :param siblings: the other ports with its VIF's number (list of port.Port)
     :param bool fake: the bridge is a VLAN ("fake") bridge, which gives its ports their tag
+    :param dict own: the VLAN unit that it will be created with, whatever is decided here
     :returns: ``(unit, ids, decision)``: the VLAN unit to create it with, dict; the external_ids
         to add, ``{"Port": {...}, "Interface": {...}}``; and the Decision, for its reason
     """
@@ -23,9 +24,12 @@ def born(name, bridge, interface_ids, siblings, settings, fake=False):
         return Port(name, UNBORN, bridge, unit, ids, interface_ids)
 
     siblings = [port for port in siblings if port.name != name]
-    new = unborn({}, {})
+    new = unborn(own or {}, {})
     decision = decide_vif(siblings + [new], settings)
-    if bridge in settings.hold_bridges and not fake and not _is_lent(decision):
+    if own and any(change.row == name and change.key is None for change in decision.changes):
+        # Its sibling's would win, of which the second look is the judge: so nothing is noted yet.
+        decision = decide_vif([new], settings)
+    elif bridge in settings.hold_bridges and not fake and not own and not _is_lent(decision):
         # Created held, as if it had been held for ever: so its sibling is asked the same.
         form = hold.form(settings.cvlans)
         new = unborn(form, {"held": form})
@@ -33,7 +37,7 @@ def born(name, bridge, interface_ids, siblings, settings, fake=False):
     unit, ids = after(new, [change for change in decision.changes if change.row == name])
     given = {"Port": ids["Port"], "Interface": {
         key: value for key, value in ids["Interface"].items() if key not in interface_ids}}
-    return {} if fake else unit, given, decision
+    return {} if fake or own else unit, given, decision
 
 
 def _is_lent(decision):

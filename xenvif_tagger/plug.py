@@ -27,6 +27,8 @@ def log(message):
     """One line in the syslog, with the ident that the stock script's own lines have."""
     import syslog  # by then the stock script has imported it, or all is lost anyway
 
+    # syslog() raises for a NUL, and for what is no UTF-8.
+    message = "".join(c if c.isprintable() else " " for c in message)
     syslog.syslog(syslog.LOG_WARNING, "xenvif-tagger: " + " ".join(message.split()))
 
 
@@ -131,7 +133,7 @@ class Plug(object):
         ports = shot.vswitch.read([self.vif]).get(self.vif, [])
         shot.settings.cvlans = shot.vswitch.has_cvlans
         unit, ids, decision = birth.born(
-            self.device, bridge, ids_in(args), ports, shot.settings, fake)
+            self.device, bridge, ids_in(args), ports, shot.settings, fake, unit_in(args[at + 3:]))
         if len(decision.ports()) > 1 or unit:
             log("%s is plugged: %s" % (self.device, decision.reason))
         return (words("port", self.device, unit, ids["Port"])
@@ -166,6 +168,21 @@ def ids_in(args):
             if equals:
                 found[key] = value
     return found
+
+
+def unit_in(args):
+    """The VLAN unit in the words that follow ``add-port BRIDGE DEVICE``: what a person named.
+
+    Xen's vif-openvswitch has ``tag=5`` and ``trunk=6,7`` there from a bridge= string with VLANs.
+    """
+    unit = {}
+    for word in args[:args.index("--") if "--" in args else None]:
+        column, _, value = word.partition("=")
+        if column == "tag":
+            unit["tag"] = int(value)
+        elif column in ("trunk", "trunks"):
+            unit["trunks"] = sorted({int(vlan) for vlan in value.split(",")})
+    return unit
 
 
 def words(table, name, unit, ids):
@@ -241,8 +258,13 @@ def run_beside(stock, plug, arguments):
 
 def main(arguments):
     """What hotplug/setup-vif-rules does: arguments as the stock script's, without its name."""
-    values = read_config()
-    stock = find_stock(values)
+    try:
+        values = read_config()
+        stock = find_stock(values)
+    except Exception as error:
+        log("config: %s: ignored" % (str(error) or type(error).__name__))
+        values = config.parse("")[0]
+        stock = find_stock(values)
     if stock is None:
         message = "no stock %s in %s: set stock_script in %s" % (
             STOCK, values["plug", "stock_script"] or " or ".join(USUAL), config.DEFAULT_PATH)

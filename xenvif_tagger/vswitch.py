@@ -107,8 +107,12 @@ class Vswitch(object):
 
     @_understood
     def is_fake(self, bridge):
-        """Whether a bridge (str, its name) is a VLAN ("fake") bridge: its Port says so."""
-        rows = self._answers([_select("Port", ["fake_bridge"], ["name", "==", bridge])])[0][0]
+        """Whether a bridge (str, its name) is a VLAN ("fake") bridge: its Port says so.
+
+        Every bridge has a port of its own name; so has_cvlans is known after this.
+        """
+        rows = self._answers([_select("Port", None, ["name", "==", bridge])])[0][0]
+        self.has_cvlans = all("cvlans" in row for row in rows)
         return any(row["fake_bridge"] for row in rows)
 
     @_understood

@@ -1,0 +1,187 @@
+"""What xenopsd and udev do about a VIF on XenServer and XCP-ng."""
+
+import json
+import uuid
+
+from .stock import LIBEXEC
+from .vif import Vif, numbers
+
+VIF_SCRIPT = LIBEXEC + "/vif"
+SETUP_VIF_RULES = LIBEXEC + "/setup-vif-rules"
+METADATA = "/var/run/nonpersistent/xenopsd/classic/VM/%s/vif.%d"
+# What a daemon's children have; udev's have not even that.
+DAEMON = {"PATH": "/sbin:/usr/sbin:/bin:/usr/bin", "LANG": "en_US.UTF-8"}
+
+
+class Toolstack(object):
+    """The part of Dom0 that plays xapi."""
+
+    def add_vif(self, domid, devid, vm_uuid=None, vif_uuid=None, mac=None, bridge="xenbr0",
+                network_uuid=None, locking_mode=None, ipv4=(), ipv6=(), trunks=None,
+                setup_vif_rules=SETUP_VIF_RULES, final_uuid=None):
+        """Tell xenstore and the metadata about a VIF, as xenopsd does before it is plugged.
+
+        Identities not given are made up. locking_mode: None (unlocked), "locked", "disabled".
+        trunks: a list of VLANs, for a vif-real that sets or (if empty) clears them; None: as a
+        xapi of the version of these scripts has it. final_uuid: of a migration's target.
+        Returns the Vif.
+        """
+        vif = Vif(
+            domid, devid, str(vm_uuid or uuid.uuid4()),
+            vif_uuid=str(vif_uuid or uuid.uuid4()),
+            network_uuid=str(network_uuid or uuid.uuid4()),
+            mac=mac or "00:16:3e:%02x:%02x:%02x" % (domid >> 8 & 255, domid & 255, devid),
+            setup_vif_rules=setup_vif_rules, bridge=bridge,
+            locking_mode=locking_mode, ipv4=list(ipv4), ipv6=list(ipv6), trunks=trunks,
+        )
+        self.vifs[domid, devid] = vif
+        write = self.xenstore.write
+        write("/local/domain/%d/vm" % domid, "/vm/" + vif.vm_uuid)
+        write("/vm/%s/uuid" % vif.vm_uuid, vif.vm_uuid)
+        if final_uuid:
+            write("/vm/%s/final-uuid" % vif.vm_uuid, final_uuid)
+        for key, value in (
+            ("frontend-id", domid), ("online", 1), ("state", 1), ("script", VIF_SCRIPT),
+            ("mac", vif.mac), ("handle", devid),
+        ):
+            write(vif.backend + "/" + key, value)
+        for key, value in (
+            ("vif-uuid", vif.vif_uuid), ("network-uuid", vif.network_uuid), ("mac", vif.mac),
+            ("setup-vif-rules", setup_vif_rules), ("xenopsd-backend", "classic"), ("MTU", 1500),
+            ("bridge", bridge), ("bridge-MAC", "fe:ff:ff:ff:ff:ff"),
+        ):
+            write(vif.private + "/" + key, value)
+        if trunks is None and self.needs_trunks:
+            trunks = ()
+        if trunks is not None:
+            write(vif.private + "/trunks", ",".join(str(vlan) for vlan in trunks))
+        self._write_metadata(vif)
+        return vif
+
+    def plug_vif(self, domid, devid):
+        """What udev does when netback says that the vif is there. The device is made if it isn't.
+
+        This and the others return the script's subprocess.CompletedProcess.
+        """
+        vif = self.vifs[domid, devid]
+        self._have(vif.vif)
+        return self._udev(vif, "online", "vif")
+
+    def plug_tap(self, domid, devid):
+        """What udev does when QEMU has made its tap. The device is made if it isn't there."""
+        vif = self.vifs[domid, devid]
+        self._have(vif.tap)
+        return self._udev(vif, "add", "tap")
+
+    def unplug_vif(self, domid, devid):
+        """What udev does when the vif is gone. The device is removed if it is still there."""
+        vif = self.vifs[domid, devid]
+        self._have_not(vif.vif)
+        return self._udev(vif, "remove", "vif")
+
+    def unplug_tap(self, domid, devid):
+        """What udev does when the tap is gone. The device is removed if it is still there."""
+        vif = self.vifs[domid, devid]
+        self._have_not(vif.tap)
+        return self._udev(vif, "remove", "tap")
+
+    def move_vif(self, domid, devid, bridge):
+        """VIF.move: the tap stays where it is, though the script is called for it too."""
+        vif = self.vifs[domid, devid]
+        vif.bridge = bridge
+        self._write_metadata(vif)
+        self.xenstore.write(vif.private + "/bridge", bridge)
+        results = []
+        for kind in ("vif", "tap"):
+            env = dict(
+                DAEMON, script=VIF_SCRIPT, XENBUS_TYPE=kind, XENBUS_BASE_PATH="backend",
+                XENBUS_PATH="backend/%s/%d/%d" % (kind, domid, devid), XENBUS_PREFIX="",
+                INTERFACE=kind + vif.number,
+            )
+            results.append(self.run(VIF_SCRIPT, "move", "type_if=" + kind, env=env))
+        return results[0]
+
+    def set_locking_mode(self, domid, devid, mode, ipv4=(), ipv6=()):
+        """VIF.set_locking_mode of a running HVM guest: the rules of vif and tap anew.
+
+        Returns both results; the tap's is a failure where there is none, which xenopsd ignores.
+        """
+        vif = self.vifs[domid, devid]
+        vif.locking_mode, vif.ipv4, vif.ipv6 = mode, list(ipv4), list(ipv6)
+        self._write_metadata(vif)
+        return self.filter(vif.vif), self.filter(vif.tap)
+
+    def set_trunks(self, domid, devid, trunks):
+        """VIF.set_trunks of a running guest, as newer versions of xapi do it."""
+        vif = self.vifs[domid, devid]
+        vif.trunks = list(trunks)
+        text = ",".join(str(vlan) for vlan in trunks)
+        self.xenstore.write(vif.private + "/trunks", text)
+        for port in (vif.vif, vif.tap):
+            what = ("set", "Port", port, "trunks=" + text) if text else (
+                "clear", "Port", port, "trunks")
+            self.run("/usr/bin/ovs-vsctl", *what, env=DAEMON)
+
+    def filter(self, device, script=None):
+        """setup-vif-rules called for this device as xenopsd calls it."""
+        return self._setup_vif_rules(device, "filter", script)
+
+    def clear(self, device, script=None):
+        return self._setup_vif_rules(device, "clear", script)
+
+    @property
+    def needs_trunks(self):
+        """Is vif-real one that fails without a `trunks` key?"""
+        return "Failed to read ${PRIVATE}/trunks" in self.read_file(LIBEXEC + "/vif-real")
+
+    @property
+    def sets_trunks(self):
+        """Does vif-real write the port's trunks at all?"""
+        return "trunks" in self.read_file(LIBEXEC + "/vif-real")
+
+    # -- how
+
+    def _setup_vif_rules(self, device, action, script):
+        vif = self.vifs[numbers(device)]
+        script = script or vif.setup_vif_rules
+        args = ("classic", device, vif.vm_uuid, vif.devid, action)
+        return self.run(script, *args, env=DAEMON)
+
+    def udev_env(self, vif, action, kind):
+        """The environment that udev gives its rule's program: the event's, and nothing else."""
+        if kind == "tap":
+            return {
+                "ACTION": action, "SUBSYSTEM": "net", "INTERFACE": vif.tap,
+                "DEVPATH": "/devices/virtual/net/" + vif.tap,
+            }
+        return {
+            "ACTION": action, "SUBSYSTEM": "xen-backend", "vif": vif.vif, "script": VIF_SCRIPT,
+            "DEVPATH": "/devices/vif-%d-%d" % (vif.domid, vif.devid), "XENBUS_TYPE": "vif",
+            "XENBUS_PATH": vif.backend, "XENBUS_BASE_PATH": "backend",
+        }
+
+    def _udev(self, vif, action, kind):
+        env = self.udev_env(vif, action, kind)
+        return self.run(VIF_SCRIPT, action, "type_if=" + kind, env=env)
+
+    def _have(self, device):
+        if device not in self.devices:
+            self.create_device(device)
+
+    def _have_not(self, device):
+        if device in self.devices:
+            self.remove_device(device)
+
+    def _write_metadata(self, vif):
+        mode = (vif.locking_mode or "unlocked").capitalize()
+        metadata = {
+            "id": [vif.vm_uuid, str(vif.devid)], "position": vif.devid, "mac": vif.mac,
+            "carrier": True, "mtu": 1500, "backend": ["Local", vif.bridge], "other_config": {},
+            "locking_mode": [mode, {"ipv4": vif.ipv4, "ipv6": vif.ipv6}]
+            if mode == "Locked" else mode,
+            "extra_private_keys": {
+                "vif-uuid": vif.vif_uuid, "network-uuid": vif.network_uuid,
+            },
+            "ipv4_configuration": "Unspecified4", "ipv6_configuration": "Unspecified6",
+        }
+        self.write_file(METADATA % (vif.vm_uuid, vif.devid), json.dumps(metadata))
