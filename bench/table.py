@@ -1,0 +1,56 @@
+"""Ways to do a thing, measured by turns and printed beside each other."""
+import statistics
+import sys
+
+
+def measure(title, hosts, ways, rounds, figures=("",)):
+    """Run each way on each host by turns, so many rounds, and print a table for each figure.
+
+    :param ways: list of (label, way); the first is what the others are compared with. way(host)
+        returns seconds, or a dict of the figures: ``processes`` is a number, the others seconds
+    """
+    taken = {(label, host): [] for label, _ in ways for host in hosts}
+    for number in range(rounds):
+        if sys.stderr.isatty():
+            sys.stderr.write("\r\033[K%s, round %d of %d" % (title, number + 1, rounds))
+        for host in hosts:
+            for label, way in ways:
+                result = way(host)
+                taken[label, host].append(result if isinstance(result, dict) else {"": result})
+    if sys.stderr.isatty():
+        sys.stderr.write("\r\033[K")
+    for figure in figures:
+        scale = 1 if figure == "processes" else 1000
+        values = {key: [result[figure] * scale for result in results]
+                  for key, results in taken.items()}
+        print("| %s; rounds: %d | %s |" % (
+            ", ".join(filter(None, (title, figure))), rounds,
+            " | ".join("{:,} ports".format(host.ports) for host in hosts)))
+        print("|---|%s" % ("---|" * len(hosts)))
+        first = ways[0][0]
+        for label, _ in ways:
+            print("| %s | %s |" % (label, " | ".join(
+                cell(values[label, host], None if label == first else values[first, host])
+                for host in hosts)))
+        print(flush=True)
+
+
+def cell(taken, others):
+    """Median, minimum, and beside others the ratio to them: the median of that of each round;
+    with the difference where it is small."""
+    text = "%s (%s)" % (digits(statistics.median(taken), 3), digits(min(taken), 3))
+    if others:
+        ratio = statistics.median(own / other for own, other in zip(taken, others))
+        if ratio <= 0.5:
+            text += ", **1/%s**" % digits(1 / ratio, 2)
+        else:
+            text += ", **%s**" % digits(ratio, 3)
+        if 0.5 < ratio < 2:
+            text += ", %+.1f" % statistics.median(own - other for own, other in zip(taken, others))
+    return text
+
+
+def digits(value, count):
+    """So many digits, and all before the point: ``1.5``, ``15``, ``1,500``."""
+    after = max(0, count - len("%d" % value))
+    return "{:,.{}f}".format(value, after)
