@@ -9,7 +9,7 @@ REQUIRE_OLDEST =
 export REQUIRE_OLDEST
 
 SHELL = /bin/bash
-COMMANDS = ovsdb-server ovs-vswitchd ovs-vsctl ip ping tcpdump python3
+COMMANDS = ovsdb-server ovs-vswitchd ovs-vsctl ip ping tcpdump udevadm python3
 
 .PHONY: help demo test lint bench clean
 
