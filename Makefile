@@ -9,20 +9,22 @@ REQUIRE_OLDEST =
 export REQUIRE_OLDEST
 
 SHELL = /bin/bash
-COMMANDS = ovsdb-server ovs-vswitchd ovs-vsctl ip ping tcpdump udevadm python3
+COMMANDS = ovsdb-server ovs-vswitchd ovs-vsctl ip ping udevadm python3
 
-.PHONY: help demo test lint bench clean
+.PHONY: help demo test lint bench bundle rpm clean
 
 help:
 	@echo "make demo   show what xenvif-tagger does, on a private Open vSwitch"
 	@echo "make test   run the tests on the oldest and the newest Python (PYTHON=3.11 ARGS='-k hold')"
 	@echo "make lint   check style, Python 3.6, shell scripts and whitespace"
 	@echo "make bench  measure against the targets, side by side"
+	@echo "make bundle make dist/xenvif-tagger-VERSION.tar.gz, for a dom0 without network and pip"
+	@echo "make rpm    make an RPM of that"
 	@echo "make clean  remove what these made in this directory"
 
 # A newer Python after an older, so that both are heard of even if the first fails.
 test:
-	@.ci/setup system $(COMMANDS)
+	@.ci/setup system $(COMMANDS) git rpmbuild cpio
 	@set -eu; failed=; versions=$$(.ci/setup versions $(PYTHON)); \
 	for version in $$versions; do \
 	    bin=$$(.ci/setup venv $$version); \
@@ -38,6 +40,11 @@ demo bench:
 	@.ci/setup system $(COMMANDS)
 	@set -eu; bin=$$(.ci/setup venv $(or $(PYTHON),newest)); \
 	PATH="$$bin:$$PATH" $(START_$@) $(ARGS)
+
+# The environment has pip, which fetches what packaging/vendor.txt names, once.
+bundle rpm:
+	@.ci/setup system git python3 $(and $(filter rpm,$@),rpmbuild)
+	@set -eu; bin=$$(.ci/setup venv newest); PATH="$$bin:$$PATH" packaging/$@ $(ARGS)
 
 # ruff takes 3.7 for the oldest there is; vermin finds what 3.6 lacks, the library included, in
 # the code that gets installed. (The rest is run on 3.6 by the tests.)
