@@ -5,8 +5,10 @@ Nothing that goes wrong here may touch the plug: whatever it is, the stock comma
 was, and one line in the syslog says why. Standard library only, and few of its modules: each plug
 pays for every import.
 """
+import builtins
 import json
 import os
+import signal
 import sys
 import time
 import types
@@ -14,6 +16,7 @@ import types
 from . import birth, config, names
 from .oneshot import OneShot, default_remote
 from .ovsdb import Client
+from .vswitch import Unwritten
 
 STOCK = "setup-vif-rules"
 USUAL = ("/usr/libexec/xenopsd", "/opt/xensource/libexec")  # Fedora's and CentOS's; older
@@ -27,16 +30,33 @@ def log(message):
     """One line in the syslog, with the ident that the stock script's own lines have."""
     import syslog  # by then the stock script has imported it, or all is lost anyway
 
-    # syslog() raises for a NUL, and for what is no UTF-8.
-    message = "".join(c if c.isprintable() else " " for c in message)
-    syslog.syslog(syslog.LOG_WARNING, "xenvif-tagger: " + " ".join(message.split()))
+    # syslog() raises for a NUL, and for what is no UTF-8; and a datagram holds only so much.
+    message = "".join(c if c.isprintable() else " " for c in message[:4000])
+    syslog.syslog(syslog.LOG_WARNING, "xenvif-tagger: " + " ".join(message.split())[:2000])
 
 
-def find_stock(values):
-    """The path of the stock script, or None: by the config, else where it usually is."""
+def find_stock(values, hook):
+    """The path of the stock script: by the config, else where it usually is.
+
+    :param str hook: our own script: whoever names that one as the stock script would never end
+    :raises LookupError: there is none
+    """
     chosen = values["plug", "stock_script"]
-    places = [chosen] if chosen else [os.path.join(place, STOCK) for place in USUAL]
-    return next((place for place in places if os.path.exists(place)), None)
+    places = ([chosen] if chosen else []) + [os.path.join(place, STOCK) for place in USUAL]
+    for place in places:
+        if _is_usable(place, hook):
+            return place
+        if place == chosen:
+            log("stock_script %s: not a script that can be run: ignored" % chosen)
+    raise LookupError("no stock script at %s" % " or ".join(places))
+
+
+def _is_usable(place, hook):
+    try:
+        return (os.path.isfile(place) and os.access(place, os.X_OK)
+                and not os.path.samefile(place, hook))
+    except (OSError, ValueError):  # ValueError: a NUL in it
+        return False
 
 
 def read_config(path=None):
@@ -69,6 +89,7 @@ class Plug(object):
         self.vif = parsed and parsed[:2]
         self.shot = None  # connected by the first command that needs it
         self.failed = False
+        self.added = False  # the add-port command has come by
 
     def attempt(self, what, step, *args):
         """Do a step of ours; if it fails, log it and do no further one."""
@@ -103,28 +124,35 @@ class Plug(object):
 
     def add_port(self, doexec, args, more, named):
         """Run the add-port command with what the port is to be born with, then look once more."""
-        extra = self.attempt("before add-port", self.additions, args) or []
+        self.added = True
+        # With all of it; with the VLAN, where the rest is too much for it; as it was.
+        tries = list(self.attempt("before add-port", self.additions, args) or ()) + [[]]
         begun = time.monotonic()
-        result = None
-        if extra:
+        for extra in tries:
             try:
                 result = doexec(args + extra, *more, **named)
             except OSError as error:  # E2BIG, execve(2): more than a command line can carry
-                log("%s: add-port with its sibling's settings: %s" % (self.device, error))
-        if result is None:
-            result = doexec(args, *more, **named)
-        elif result[0] != 0 and time.monotonic() - begun < 1:
-            # Was it our part? (If it took longer, it was the database.)
-            plain = doexec(args, *more, **named)
-            if plain[0] == 0:
-                log("%s: ovs-vsctl did not take its sibling's settings" % self.device)
-            result = plain
-        if result[0] == 0:
+                if not extra:
+                    raise
+                problem = str(error)
+                continue
+            code = _exit_code(result)
+            # Its --timeout: then it was the database, and would be again.
+            if code in (0, None, -signal.SIGALRM) or not extra:
+                break
+            problem = "it exited with %s" % code
+        if extra != tries[0] and code == 0:
+            log("%s: ovs-vsctl did not take its sibling's settings (%s): plugged with %s" % (
+                self.device, problem, " ".join(extra) or "none"))
+        if code is None:
+            log("%s: doexec gave %r for add-port: not looked at again" % (self.device, result))
+        elif code == 0:
             self.attempt("after add-port", self.look_again, time.monotonic() - begun)
         return result
 
     def additions(self, args):
-        """The words that make add-port create the port with its sibling's settings."""
+        """The words that make add-port create the port with its sibling's settings: a list of
+        them all, and of those for its VLAN."""
         at = args.index("add-port")
         bridge = args[at + 1]
         shot = self.connect()
@@ -136,24 +164,57 @@ class Plug(object):
             self.device, bridge, ids_in(args), ports, shot.settings, fake, unit_in(args[at + 3:]))
         if len(decision.ports()) > 1 or unit:
             log("%s is plugged: %s" % (self.device, decision.reason))
-        return (words("port", self.device, unit, ids["Port"])
-                + words("interface", self.device, {}, ids["Interface"]))
+        every = (words("port", self.device, unit, ids["Port"])
+                 + words("interface", self.device, {}, ids["Interface"]))
+        vlan = words("port", self.device, unit, {})
+        return [extra for extra in (every, vlan) if extra]
 
     def look_again(self, elapsed):
-        """What has changed while ovs-vsctl ran, and what it can't write: the sibling's mark."""
-        shot = self.connect()
-        shot.client.extend_deadline(elapsed)
-        for outcome in shot.mirror([self.vif]):
+        """What has changed while ovs-vsctl ran, and what it can't write: the sibling's mark.
+
+        :param float elapsed: seconds since the database was last asked: not its own
+        """
+        if self.shot is not None:
+            self.shot.client.extend_deadline(elapsed)
+        for outcome in self.connect().mirror([self.vif]):
             if outcome.problem and not outcome.written:
                 log("%s: %s" % (self.device, outcome.problem))
 
+    def look_if_unseen(self):
+        """If the port was added by a command that did not come by here: mirror it now."""
+        if self.vif is None or self.failed or self.added or self.action != "filter":
+            return
+        try:
+            ports = [name for outcome in self.connect().look([self.vif]) for name in outcome.ports]
+        except Exception:
+            return  # no Open vSwitch: a host with Linux bridges
+        if self.device in ports:
+            log("%s: its add-port was run out of our sight: mirrored after it" % self.device)
+            self.attempt("after add-port", self.look_again, 0)
+
     def before_del_port(self):
         """Take iface-id and attached-mac off the dying row, if its sibling stays with them."""
-        shot = self.connect()
-        decision = birth.dying(self.device, shot.vswitch.read([self.vif]).get(self.vif, []))
-        if decision:
-            shot.vswitch.write([decision])
+        vswitch = self.connect().vswitch
+        for _ in range(3):
+            decision = birth.dying(self.device, vswitch.read([self.vif]).get(self.vif, []))
+            if decision is None:
+                return
+            try:
+                vswitch.write([decision])
+            except Unwritten as error:
+                problem = error.reason  # most likely ovs-vswitchd, which notes that it is gone
+                continue
             log("%s: iface-id taken off: %s" % (self.device, decision.reason))
+            return
+        log("%s: iface-id not taken off: %s" % (self.device, problem))
+
+
+def _exit_code(result):
+    """The exit code in what the stock script's doexec returned; None if there is none."""
+    try:
+        return result[0]
+    except (TypeError, LookupError):
+        return None
 
 
 def ids_in(args):
@@ -225,55 +286,78 @@ def run_stock(stock, plug):
     # Functions of the stock script read globals that its __main__ block sets.
     module = types.ModuleType("__main__")
     module.__file__ = stock
-    module.__builtins__ = __builtins__
+    module.__builtins__ = builtins
     sys.modules["__main__"] = module
-    sys.excepthook = lambda kind, error, trace: sys.__excepthook__(
-        kind, error, _without_us(trace, stock))
-    exec(code, module.__dict__)
+    try:
+        exec(code, module.__dict__)
+    except (Exception, KeyboardInterrupt) as error:
+        if sys.excepthook is not sys.__excepthook__:
+            raise  # it says itself how it wants to end
+        _print_traceback(error)
+        if isinstance(error, KeyboardInterrupt) and sys.version_info >= (3, 8):
+            # As the interpreter has ended since then.
+            signal.signal(signal.SIGINT, signal.SIG_DFL)
+            os.kill(os.getpid(), signal.SIGINT)
+        sys.exit(1)
+    finally:
+        plug.look_if_unseen()
 
 
-def _without_us(trace, stock):
-    """A traceback as it would be if the interpreter had been given the stock script."""
-    while trace is not None and trace.tb_frame.f_code.co_filename != stock:
-        trace = trace.tb_next
-    return trace
+def _print_traceback(error):
+    """As the interpreter would print it, had it been given the stock script: without our part."""
+    import traceback
+
+    told = traceback.TracebackException(type(error), error, error.__traceback__)
+    ours = os.path.dirname(os.path.abspath(__file__))
+    chain, seen = [told], []
+    while chain:
+        each = chain.pop()
+        if each is None or each in seen:
+            continue
+        seen.append(each)
+        each.stack[:] = [frame for frame in each.stack
+                         if os.path.dirname(os.path.abspath(frame.filename)) != ours]
+        chain += [each.__cause__, each.__context__]
+    if sys.stderr is not None:
+        sys.stderr.write("".join(told.format()))
 
 
 def run_beside(stock, plug, arguments):
     """Run the stock script as a process of its own, and mirror at once; exits as it does."""
-    import signal
     import subprocess
 
     if plug.action == "clear":
         plug.attempt("before unplugging", plug.before_del_port)
-    begun = time.monotonic()
     code = subprocess.call([stock] + arguments)
     if plug.action == "filter" and code == 0:
-        plug.attempt("after plugging", plug.look_again, time.monotonic() - begun)
+        plug.attempt("after plugging", plug.look_again, 0)
     if code < 0:
-        signal.signal(-code, signal.SIG_DFL)
+        try:
+            signal.signal(-code, signal.SIG_DFL)
+        except OSError:
+            pass  # SIGKILL: nothing to be reset
         os.kill(os.getpid(), -code)
     sys.exit(code)
 
 
-def main(arguments):
-    """What hotplug/setup-vif-rules does: arguments as the stock script's, without its name."""
-    try:
-        values = read_config()
-        stock = find_stock(values)
-    except Exception as error:
-        log("config: %s: ignored" % (str(error) or type(error).__name__))
-        values = config.parse("")[0]
-        stock = find_stock(values)
-    if stock is None:
-        message = "no stock %s in %s: set stock_script in %s" % (
-            STOCK, values["plug", "stock_script"] or " or ".join(USUAL), config.DEFAULT_PATH)
-        log(message)
-        sys.exit("xenvif-tagger: " + message)
+def prepare(arguments, hook):
+    """What has to be known before the stock script is run.
+
+    :param arguments: the stock script's, without its name
+    :param str hook: the path of our own script
+    :returns: ``(stock, plug)`` for run
+    :raises Exception: it can't be known; nothing was done
+    """
+    values = read_config()
     device, action = (arguments[1], arguments[4]) if len(arguments) == 5 else ("", "")
-    plug = Plug(device, action, values)
+    return find_stock(values, hook), Plug(device, action, values)
+
+
+def run(stock, plug, arguments):
+    """Run the stock script, with our part in it; exits as it does."""
     try:
         run_stock(stock, plug)
     except NotInProcess as error:
-        log("%s: %s is run as a process of its own: %s" % (device or "no device", stock, error))
+        log("%s: %s is run as a process of its own: %s" % (
+            plug.device or "no device", stock, error))
         run_beside(stock, plug, arguments)

@@ -38,7 +38,7 @@ def main(device, started, args):
     adds = "add-port" in args
     job = plug.Plug(device, "filter" if adds else "clear", values)
     if adds:
-        extra = job.attempt("before add-port", job.additions, args) or []
+        extra = (job.attempt("before add-port", job.additions, args) or [[]])[0]
     else:
         extra = []
         job.attempt("before del-port", job.before_del_port)

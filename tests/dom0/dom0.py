@@ -150,6 +150,8 @@ class Dom0(xapi.Toolstack, libxl.Toolstack):
     def write_file(self, path, content, mode=0o644):
         place = self.path(path)
         os.makedirs(os.path.dirname(place), exist_ok=True)
+        if os.path.islink(place):
+            os.unlink(place)  # from out here an absolute link leads to the host's file
         with open(place, "wb") as stream:
             stream.write(content if isinstance(content, bytes) else content.encode())
         os.chmod(place, mode)
