@@ -7,6 +7,8 @@ PYTHON =
 ARGS =
 REQUIRE_OLDEST =
 export REQUIRE_OLDEST
+# Python 3.6 takes its encoding from the locale.
+export LC_ALL = C.UTF-8
 
 SHELL = /bin/bash
 COMMANDS = ovsdb-server ovs-vswitchd ovs-vsctl ip ping udevadm python3
