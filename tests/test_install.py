@@ -226,7 +226,8 @@ def make_dom0(path):
     # has only a part, for its own tests).
     os.symlink(python, at("/usr/bin/python3"))
     os.makedirs(at("/usr/share/openvswitch/python"))
-    os.symlink(os.path.dirname(click.__file__), at("/usr/share/openvswitch/python/click"))
+    # A copy: a checkout below /tmp is not to be seen in there.
+    shutil.copytree(os.path.dirname(click.__file__), at("/usr/share/openvswitch/python/click"))
     for name in ("/opt/xensource/libexec", "/lab", "/bundle"):
         os.makedirs(at(name))
     return at
