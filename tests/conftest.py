@@ -1,9 +1,17 @@
 """Fixtures that several test files share."""
 
+import signal
+
 import pytest
 
 from lab import Lab
 from private_ovs import PrivateOvs
+
+# Who started the tests may have had these ignored (nohup, a shell's &), and what tests start would
+# inherit that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGTERM, signal.SIG_DFL)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 @pytest.fixture
