@@ -534,7 +534,12 @@ def ovs_port_for_tcp(ovs, address="127.0.0.1", inactivity_probe=None):
             "ovsdb-server/add-remote",
             "db:Open_vSwitch,Open_vSwitch,manager_options",
         )
+    # It listens from its next turn on; each answer takes it at least one.
+    until = time.monotonic() + LONG
     ports = listening_ports(ovs.server_pid)
+    while not ports and time.monotonic() < until:
+        ovs.transact({"op": "comment", "comment": "are you listening?"})
+        ports = listening_ports(ovs.server_pid)
     assert len(ports) == 1
     return ports[0]
 
