@@ -472,7 +472,7 @@ rewrite_keys() {
     local found path count=0
     found=$(keys_with "$1") || return 1
     [ -n "$found" ] || return 0
-    step "set $2 in xenstore for the $(wc -l <<<"$found") VIFs that are plugged with $1" || return 0
+    step "set $2 in xenstore for VIFs that are plugged with $1: $(wc -l <<<"$found")" || return 0
     while IFS= read -r path; do
         # (Unplugged since it was listed: a write would make it anew.)
         if [ "$(xenstore-read "$path" 2>/dev/null)" = "$1" ]; then
@@ -515,7 +515,7 @@ remove_marks() {
     ports=$(grep . <<<"$ports") || return 0
     # csv doubles the quotes: "{""base"":...,""held"":{...
     held=$(grep -E '"held""?:' <<<"$held" | cut -d, -f1 | tr -d '"' | tr '\n' ' ')
-    step "take our marks off $(wc -l <<<"$ports") ports in the database" || return 0
+    step "take our marks out of the database, off ports: $(wc -l <<<"$ports")" || return 0
     if [ -n "$held" ]; then
         # shellcheck disable=SC2086
         warn "these $(wc -w <<<$held) ports are held, and stay closed:" $held

@@ -280,7 +280,7 @@ def test_a_server_that_is_stopped_and_one_whose_queue_is_full(dom0):
 
 
 @pytest.mark.parametrize("then", ["hangs", "closes"])
-@pytest.mark.parametrize("good", range(6))
+@pytest.mark.parametrize("good", range(3))
 def test_a_server_that_fails_after_some_answers(dom0, good, then):
     """The first two steps are before add-port, the others after it."""
     def act(connection, over):
@@ -294,7 +294,7 @@ def test_a_server_that_fails_after_some_answers(dom0, good, then):
     path = dom0.ovs.dir + "/fake.sock"
     remote(dom0, "unix:" + path)
     with Server(path, act) as server:
-        if good < 3:
+        if good < 2:
             compare(dom0, "before add-port: .*as stock does it")
         else:
             compare(dom0, DONE, "after add-port: ", tagged=True)
@@ -441,11 +441,13 @@ def test_no_package(dom0, copy):
 STEPS = (
     "config.read", "config.parse", "names.parse", "names.names_of", "birth.born",
     "decide.decide_vif", "mark.encode", "port.after", "oneshot.default_remote",
-    "oneshot.settings_of", "oneshot.boot_id", "oneshot.OneShot.mirror", "vswitch.Vswitch.read",
-    "vswitch.Vswitch.is_fake", "vswitch.unit_of", "ovsdb.Client.__init__",
+    "oneshot.settings_of", "oneshot.boot_id", "vswitch.Vswitch.read_beside",
+    "vswitch.Vswitch.is_unchanged", "vswitch.unit_of", "ovsdb.Client.__init__",
     "ovsdb.Client.transact", "ovsdb.Client.extend_deadline", "jsonstream.Framer.feed",
     "plug.read_config", "plug.find_stock", "plug.words", "plug.ids_in", "plug.Plug.connect",
     "plug.Plug.additions", "plug.Plug.look_again")
+# Those that come only if the sibling was changed meanwhile.
+LATER_STEPS = ("oneshot.OneShot.mirror", "vswitch.Vswitch.read")
 
 
 @pytest.mark.parametrize("how", [
@@ -453,13 +455,16 @@ STEPS = (
     "return {'tag': 'nonsense'}"])
 def test_a_step_of_ours_is_wrong(dom0, copy, how):
     stock, found = Plugged(dom0, STOCK), {}
-    for step in STEPS:
+    for step in STEPS + LATER_STEPS:
         if how.startswith("return") and step.startswith("plug."):
             continue
         module, _, name = step.partition(".")
         path = copy / "xenvif_tagger" / (module + ".py")
         text = path.read_text(encoding="utf-8")
         broken = "\n\ndef broken(*_, **__):\n    %s\n\n\n%s = broken\n" % (how, name)
+        if step in LATER_STEPS:
+            broken += "import xenvif_tagger.vswitch\n" \
+                "xenvif_tagger.vswitch.Vswitch.is_unchanged = lambda *_: False\n"
         path.write_text(text + broken, encoding="utf-8")
         ours = Plugged(dom0, str(copy / "hotplug/setup-vif-rules"))
         wrong = differs(stock, ours)

@@ -47,6 +47,7 @@ def main(device, started, args):
     answered = time.monotonic()
     os.read(0, 1)  # until it is closed: the command has been run
     if adds:
+        job.sibling = None  # whether the command took our words can't be told from here
         job.attempt("after add-port", job.look_again, time.monotonic() - answered)
     os._exit(0)  # the script waits: not for the interpreter to tidy up
 

@@ -8,7 +8,7 @@ import signal
 import sys
 import types
 
-from .plug import Plug, log, read_config
+from .plug import COMPLETE, Plug, log, read_config  # noqa: F401  see there
 
 STOCK = "setup-vif-rules"
 USUAL = ("/usr/libexec/xenopsd", "/opt/xensource/libexec")  # Fedora's and CentOS's; older

@@ -77,13 +77,30 @@ class Vswitch(object):
 
     @_understood
     def read(self, vifs):
-        """Some VIFs' ports: dict (domid, devid) -> list of port.Port. Absent ports are left out.
+        """Some VIFs' ports: dict (domid, devid) -> list of port.Port. Absent ports are left out."""
+        return self._read(vifs, [])[0]
+
+    @_understood
+    def read_beside(self, bridge, vif):
+        """What a port is plugged beside, in one look: ``(ports, fake)``.
+
+        ports: those of a VIF, (domid, devid), list of port.Port; fake (bool): the bridge (str, its
+        name) is a VLAN ("fake") bridge. Every bridge has a port of its own name, and that one says
+        so; so has_cvlans is known after this.
+        """
+        vifs, rows = self._read([vif], [bridge])
+        self.has_cvlans = all("cvlans" in row for row in rows)
+        return vifs.get(vif, []), any(row["fake_bridge"] for row in rows)
+
+    def _read(self, vifs, others):
+        """Some VIFs' ports, as ``read``, and the Port rows of other names.
 
         Rows come whole, so that no schema need be asked for first: that would take longer than
         all the rest. Only the Ports are looked for by name, which the server does one by one.
         """
-        found = self._answers([_select("Port", None, ["name", "==", name])
-                               for vif in vifs for name in names.names_of(*vif)])[0]
+        wanted = [name for vif in vifs for name in names.names_of(*vif)]
+        found, rows = self._answers(*([_select("Port", None, ["name", "==", name])
+                                       for name in group] for group in (wanted, others)))
         ports = [row for rows in found for row in rows]
         tags = sorted({tag for row in ports for tag in from_set(row["tag"])})
         # A port does not say which bridge it is on.
@@ -97,7 +114,8 @@ class Vswitch(object):
         holders += self._answers([_on_bridge(row) for row in fakes])[0]
         bridges = {from_uuid(row["_uuid"]): found[0]
                    for row, found in zip(ports + fakes, holders) if found}
-        return self._join(ports, [row for rows in interfaces for row in rows], fakes, bridges)
+        ports = self._join(ports, [row for rows in interfaces for row in rows], fakes, bridges)
+        return ports, [row for each in rows for row in each]
 
     def _answers(self, *groups):
         """The rows that each operation of some lists of selects gives: the same shape."""
@@ -106,14 +124,13 @@ class Vswitch(object):
         return [[next(results)["rows"] for _ in group] for group in groups]
 
     @_understood
-    def is_fake(self, bridge):
-        """Whether a bridge (str, its name) is a VLAN ("fake") bridge: its Port says so.
-
-        Every bridge has a port of its own name; so has_cvlans is known after this.
-        """
-        rows = self._answers([_select("Port", None, ["name", "==", bridge])])[0][0]
-        self.has_cvlans = all("cvlans" in row for row in rows)
-        return any(row["fake_bridge"] for row in rows)
+    def is_unchanged(self, port):
+        """Whether a port (port.Port) still is as it was read. By UUIDs: fast at any size."""
+        try:
+            self.client.transact(self._guards(port))
+        except OperationError:
+            return False
+        return True
 
     @_understood
     def read_all(self):
@@ -175,13 +192,16 @@ class Vswitch(object):
             culprit = None if error.index is None else owners[error.index]
             raise Unwritten(culprit, error)
 
+    def _guards(self, port):
+        """Operations that fail unless all rows that a Port was read from are as they were."""
+        row, interface, bridge = self._rows[port.name]
+        return [_guard("Port", row), _guard("Interface", interface), _guard_bridge(bridge, row)]
+
     def _operations(self, decision):
         """The guards and writes of one decision."""
         operations = []
         for port in decision.ports():
-            row, interface, bridge = self._rows[port.name]
-            operations += [_guard("Port", row), _guard("Interface", interface),
-                           _guard_bridge(bridge, row)]
+            operations += self._guards(port)
         touched = []
         for change in decision.changes:
             if (change.table, change.row) not in touched:
