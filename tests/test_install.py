@@ -1263,7 +1263,7 @@ def test_marks_are_taken_out_and_nothing_else(host, schema):
     host.install()
     assert {port["name"]: port for port in host.ovs.rows("Port")} == before
     result = host.install("--uninstall")
-    assert result.code == DONE and result.err == "" and "1201 ports" in result.out, result
+    assert result.code == DONE and result.err == "" and "ports: 1201" in result.out, result
     for port in host.ovs.rows("Port"):
         was = before[port["name"]]
         was["external_ids"].pop(mark.KEY, None)

@@ -398,7 +398,7 @@ def test_ids_that_are_too_large_for_a_command_line(dom0, kind, table):
 
 MODULES = ("plug", "birth", "config", "names", "oneshot", "vswitch", "ovsdb", "ovsdb_value",
            "decide", "hold", "identity", "jsonstream", "mark", "merge", "pair", "port",
-           "settings")
+           "rows", "settings")
 
 
 DAMAGES = {
@@ -442,7 +442,7 @@ STEPS = (
     "config.read", "config.parse", "names.parse", "names.names_of", "birth.born",
     "decide.decide_vif", "mark.encode", "port.after", "oneshot.default_remote",
     "oneshot.settings_of", "oneshot.boot_id", "vswitch.Vswitch.read_beside",
-    "vswitch.Vswitch.is_unchanged", "vswitch.unit_of", "ovsdb.Client.__init__",
+    "vswitch.Vswitch.is_unchanged", "rows.unit_of", "ovsdb.Client.__init__",
     "ovsdb.Client.transact", "ovsdb.Client.extend_deadline", "jsonstream.Framer.feed",
     "plug.read_config", "plug.find_stock", "plug.words", "plug.ids_in", "plug.Plug.connect",
     "plug.Plug.additions", "plug.Plug.look_again")

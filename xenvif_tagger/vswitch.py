@@ -6,16 +6,8 @@ import functools
 
 from . import names
 from .ovsdb import OperationError, Unreachable
-from .ovsdb_value import from_map, from_set, from_uuid, to_map, to_set
-from .port import POLICING, UNIT, Port
-
-# Every column that a decision is based on. Those that the server's schema lacks are left out:
-# cvlans came with Open vSwitch 2.8.
-_COLUMNS = {
-    "Port": ("_uuid", "name", "interfaces", "fake_bridge", "external_ids", "other_config") + UNIT,
-    "Interface": ("_uuid", "name", "external_ids", "ofport", "error") + POLICING,
-    "Bridge": ("_uuid", "name", "ports"),
-}
+from .ovsdb_value import from_set, from_uuid
+from .rows import COLUMNS, guards, operations, port_of
 
 
 class Unwritten(Exception):
@@ -56,11 +48,11 @@ class Vswitch(object):
         self._rows = {}
 
     def _known_columns(self):
-        """_COLUMNS without those that the server's schema lacks."""
+        """COLUMNS without those that the server's schema lacks."""
         schema = self.client.get_schema()
         return {table: [column for column in columns
                         if column == "_uuid" or column in schema[table]]
-                for table, columns in _COLUMNS.items()}
+                for table, columns in COLUMNS.items()}
 
     @_understood
     def monitor(self):
@@ -127,7 +119,7 @@ class Vswitch(object):
     def is_unchanged(self, port):
         """Whether a port (port.Port) still is as it was read. By UUIDs: fast at any size."""
         try:
-            self.client.transact(self._guards(port))
+            self.client.transact(guards(self._rows[port.name]))
         except OperationError:
             return False
         return True
@@ -162,13 +154,10 @@ class Vswitch(object):
             bridge = bridges.get(from_uuid(row["_uuid"]))
             if interface is None or interface["name"] != row["name"] or bridge is None:
                 continue  # a bond, or a row that came or went between two looks: no VIF's port
-            unit = unit_of(row)
-            name = on_vlan.get((from_uuid(bridge["_uuid"]), unit.get("tag")), bridge["name"])
-            port = Port(row["name"], from_uuid(row["_uuid"]), name, unit,
-                        from_map(row["external_ids"]), from_map(interface["external_ids"]),
-                        from_map(row["other_config"]), _atom(interface["ofport"]),
-                        _atom(interface["error"]),
-                        {column: interface[column] for column in POLICING if column in interface})
+            name = bridge["name"]
+            for tag in from_set(row["tag"]):
+                name = on_vlan.get((from_uuid(bridge["_uuid"]), tag), name)
+            port = port_of(row, interface, name)
             self.has_cvlans = "cvlans" in row
             self._rows[port.name] = (row, interface, bridge)
             vifs.setdefault(names.parse(port.name)[:2], []).append(port)
@@ -181,55 +170,16 @@ class Vswitch(object):
 
         :raises Unwritten: the database did not take them
         """
-        operations, owners = [], []
+        batch, owners = [], []
         for decision in decisions:
-            made = self._operations(decision)
-            operations += made
+            made = operations(decision, self._rows)
+            batch += made
             owners += [decision] * len(made)
         try:
-            self.client.transact(operations)
+            self.client.transact(batch)
         except OperationError as error:
             culprit = None if error.index is None else owners[error.index]
             raise Unwritten(culprit, error)
-
-    def _guards(self, port):
-        """Operations that fail unless all rows that a Port was read from are as they were."""
-        row, interface, bridge = self._rows[port.name]
-        return [_guard("Port", row), _guard("Interface", interface), _guard_bridge(bridge, row)]
-
-    def _operations(self, decision):
-        """The guards and writes of one decision."""
-        operations = []
-        for port in decision.ports():
-            operations += self._guards(port)
-        touched = []
-        for change in decision.changes:
-            if (change.table, change.row) not in touched:
-                touched.append((change.table, change.row))
-        for table, name in touched:
-            row = self._rows[name][0 if table == "Port" else 1]
-            operations += _writes(table, row["_uuid"], [
-                change for change in decision.changes if change[:2] == (table, name)])
-        who = "%s -> %s" % (decision.source, decision.target) if decision.target else ", ".join(
-            port.name for port in decision.ports())
-        operations.append({"op": "comment", "comment": "xenvif-tagger: " + who})
-        return operations
-
-
-def _atom(value):
-    """The one value of an optional column, or None."""
-    found = from_set(value)
-    return found[0] if found else None
-
-
-def unit_of(row):
-    """The VLAN unit (see port.py) of a Port row as the server sent it."""
-    unit = {}
-    for column in UNIT:
-        values = from_set(row.get(column, ["set", []]))
-        if values:
-            unit[column] = sorted(values) if column in ("trunks", "cvlans") else values[0]
-    return unit
 
 
 def _select(table, columns, *where):
@@ -243,48 +193,3 @@ def _select(table, columns, *where):
 def _on_bridge(port):
     """The select of the bridge that has a port."""
     return _select("Bridge", ["_uuid", "name"], ["ports", "includes", port["_uuid"]])
-
-
-def _guard(table, row):
-    """Compare-and-set (RFC 7047, 5.2.6): fails unless the row still has the values that we read."""
-    values = {column: row[column] for column in _COLUMNS[table]
-              if column != "_uuid" and column in row}
-    return {"op": "wait", "table": table, "where": [["_uuid", "==", row["_uuid"]]], "timeout": 0,
-            "columns": sorted(values), "until": "==", "rows": [values]}
-
-
-def _guard_bridge(bridge, port):
-    """Fails unless the port is still on the bridge."""
-    return {"op": "wait", "table": "Bridge", "timeout": 0, "columns": ["name"], "until": "==",
-            "where": [["_uuid", "==", bridge["_uuid"]], ["ports", "includes", port["_uuid"]]],
-            "rows": [{"name": bridge["name"]}]}
-
-
-def _writes(table, row_uuid, changes):
-    """The operations that make changes (of one row): one update, one mutate."""
-    where = [["_uuid", "==", row_uuid]]
-    columns = {}
-    gone, new = [], {}
-    for change in changes:
-        if change.key is None:
-            value = change.new
-            if value is None or isinstance(value, list):
-                value = to_set(value or [])
-            columns[change.column] = value
-        else:
-            if change.old is not None:
-                gone.append(change.key)
-            if change.new is not None:
-                new[change.key] = change.new
-    operations = []
-    if columns:
-        operations.append({"op": "update", "table": table, "where": where, "row": columns})
-    mutations = []
-    if gone:
-        # "insert" leaves a key that is there as it was (RFC 7047, 5.1): so out with it first.
-        mutations.append(["external_ids", "delete", to_set(gone)])
-    if new:
-        mutations.append(["external_ids", "insert", to_map(new)])
-    if mutations:
-        operations.append({"op": "mutate", "table": table, "where": where, "mutations": mutations})
-    return operations
