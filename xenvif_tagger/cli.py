@@ -37,9 +37,13 @@ class Options(object):
 
     def connect(self):
         """A oneshot.OneShot on the database."""
-        values = read_config(self._config_path)
-        remote = absolute(self._db or values["ovsdb", "remote"] or oneshot.default_remote())
+        remote, values = self.remote()
         return oneshot.OneShot(Client(remote, self._timeout or values["ovsdb", "timeout"]), values)
+
+    def remote(self):
+        """The database's remote (str), and the config file's values."""
+        values = read_config(self._config_path)
+        return absolute(self._db or values["ovsdb", "remote"] or oneshot.default_remote()), values
 
     def say(self, lines):
         """Print for people, unless -q."""
@@ -258,6 +262,30 @@ def show(options, domid, json):
         options.say(report.table(outcomes, report.width(), report.is_terminal())
                     if outcomes else ["no VIF has a port here"])
     return outcomes
+
+
+@cli.command()
+@click.option("--unixctl", metavar="SOCKET", type=click.Path(),
+              help="Control socket, instead of xenvif-tagger.PID.ctl in Open vSwitch's run "
+                   "directory.")
+@click.option("-p", "--private-key", metavar="FILE", type=click.Path(exists=True, dir_okay=False),
+              help="For ssl: remotes, as with ovs-vsctl.")
+@click.option("-c", "--certificate", metavar="FILE", type=click.Path(exists=True, dir_okay=False),
+              help="For ssl: remotes.")
+@click.option("-C", "--ca-cert", metavar="FILE", type=click.Path(exists=True, dir_okay=False),
+              help="For ssl: remotes.")
+@click.pass_obj
+def watch(options, unixctl, **pem):
+    """Keep all ports alike from now on, in the foreground: systemd runs this."""
+    remote, values = options.remote()
+    try:
+        from . import daemon
+    except ImportError as error:
+        raise BadUsage("the watcher needs Open vSwitch's Python library (%s): pip install ovs, or "
+                       "the one in /usr/share/openvswitch/python" % error)
+    remote = daemon.checked(remote, pem)
+    gc.enable()
+    daemon.Daemon(remote, values, oneshot.run_dir(), unixctl and os.path.abspath(unixctl)).run()
 
 
 def emit(text):

@@ -1,0 +1,161 @@
+"""`xenvif-tagger watch` as a process of a test's own, on a PrivateOvs.
+
+    with Watching(ovs) as watcher:
+        ovs.vsctl("set", "Port", "vif1.0", "tag=5")
+        watcher.settle()
+        assert ovs.port("tap1.0")["tag"] == [5]
+"""
+import json
+import os
+import select
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+PATIENCE = 30  # seconds, on a busy machine
+
+
+class WatchError(Exception):
+    """The watcher did not do what it should; the text has its log."""
+
+
+class Watching:
+    """A watcher, ready when entered. wait=False: as soon as it runs, whatever it knows by then.
+
+    config (str): the text of its config file; options: more words after ``watch``.
+    """
+
+    def __init__(self, ovs, config=None, options=(), env=None, python=sys.executable, wait=True,
+                 remote=None):
+        self.ovs = ovs
+        self._wait = wait
+        self._dir = tempfile.mkdtemp(prefix="watch-")
+        self._log = os.path.join(self._dir, "log")
+        self.socket = os.path.join(self._dir, "ctl")
+        self._notify_path = os.path.join(self._dir, "notify")
+        self._command = [python, "-m", "xenvif_tagger", "--db", remote or ovs.remote]
+        if config is not None:
+            path = os.path.join(self._dir, "conf")
+            with open(path, "w") as stream:
+                stream.write(config)
+            self._command += ["--config", path]
+        self._command += ["watch", "--unixctl", self.socket] + list(options)
+        self._env = dict(ovs.env, NOTIFY_SOCKET=self._notify_path, PYTHONPATH=ROOT,
+                         LC_ALL="C.UTF-8", **(env or {}))
+        self._env.pop("JOURNAL_STREAM", None)
+        self.process = None
+        self.notes = []  # what it said to systemd
+
+    def __enter__(self):
+        try:
+            return self.start()
+        except BaseException:
+            self._end()
+            raise
+
+    def __exit__(self, failed, *_):
+        try:
+            if self.process.poll() is None and not failed:
+                self.stop()
+        finally:
+            self._end()
+
+    def start(self):
+        self._notify = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self._notify.bind(self._notify_path)
+        with open(self._log, "ab") as log:
+            self.process = subprocess.Popen(self._command, env=self._env, stderr=log,
+                                            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+        self.await_note("READY=1")
+        if self._wait:
+            self.until(lambda: self.stats()["synced"])
+        return self
+
+    @property
+    def pid(self):
+        return self.process.pid
+
+    def await_note(self, wanted):
+        """Wait until it says this line to systemd."""
+        until = time.monotonic() + PATIENCE
+        while not any(wanted in note.split("\n") for note in self.notes):
+            self._check_alive()
+            if time.monotonic() > until:
+                raise self._error("it did not say %s" % wanted)
+            if select.select([self._notify], [], [], 0.05)[0]:
+                self.notes.append(self._notify.recv(4096).decode())
+
+    def until(self, condition):
+        """Wait until condition() is true; returns what it gave."""
+        until = time.monotonic() + PATIENCE
+        while True:
+            found = condition()
+            if found:
+                return found
+            self._check_alive()
+            if time.monotonic() > until:
+                raise self._error("never came true")
+            time.sleep(0.005)
+
+    def _check_alive(self):
+        if self.process.poll() is not None:
+            raise self._error("it ended with %s" % self.process.returncode)
+
+    def _error(self, what):
+        return WatchError("%s:\n%s" % (what, "\n".join(self.log()[-30:])))
+
+    def appctl(self, *args):
+        """The answer to a control command (str)."""
+        done = subprocess.run(["ovs-appctl", "-t", self.socket] + list(args), env=self._env,
+                              stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                              stderr=subprocess.PIPE, timeout=PATIENCE)
+        if done.returncode:
+            raise self._error("ovs-appctl %s: %s" % (args, done.stderr.decode()))
+        return done.stdout.decode()
+
+    def stats(self):
+        return json.loads(self.appctl("stats", "--json"))
+
+    def status(self):
+        return json.loads(self.appctl("status", "--json"))
+
+    def settle(self):
+        """Wait until all that the server has committed so far is dealt with."""
+        answer = self.appctl("resync")
+        if not answer.startswith("done"):
+            raise self._error("resync: " + answer)
+
+    def log(self):
+        with open(self._log, errors="replace") as stream:
+            return stream.read().splitlines()
+
+    def ready(self):
+        return self.process.poll() is None and self.stats()["synced"]
+
+    def kill(self):
+        """End it as kill -9 does."""
+        self.process.kill()
+        self.process.wait()
+
+    def stop(self):
+        """End it as systemd does."""
+        self.process.send_signal(signal.SIGTERM)
+        try:
+            code = self.process.wait(PATIENCE)
+        except subprocess.TimeoutExpired:
+            raise self._error("it does not end")
+        if code:
+            raise self._error("it ended with %s" % code)
+
+    def _end(self):
+        if self.process is not None and self.process.poll() is None:
+            self.process.send_signal(signal.SIGCONT)
+            self.kill()
+        if hasattr(self, "_notify"):
+            self._notify.close()
+        shutil.rmtree(self._dir, ignore_errors=True)

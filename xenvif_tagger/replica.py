@@ -1,0 +1,254 @@
+"""The watcher's replica of the database: the library's Idl, and which VIFs have changed in it.
+
+Three things are reached for behind the library's interface, the same in 2.17 to 4.0: its session
+(to send operations of our own and to try again soon), the table of requests under way (to be given
+their answers), and the data of a row as it came.
+"""
+import time
+
+import ovs.db.idl
+import ovs.jsonrpc
+
+from . import names
+from .ovsdb import DATABASE
+from .rows import COLUMNS, port_of
+
+NO_DATA = "00000000-0000-0000-0000-000000000000"
+BACKOFF = 1000  # ms between two tries to connect; the least that the library takes
+vlog = ovs.vlog.Vlog("replica")
+
+
+class Request(object):
+    """A request under way, as the Idl keeps them: it calls done with the answer, a
+    jsonrpc.Message, or with None if the connection was lost before it came."""
+
+    def __init__(self, done):
+        self._done = done
+
+    def _process_reply(self, message):
+        self._done(message)
+
+    def _lost(self, _status):
+        self._done(None)
+
+    _status = property(fset=_lost)  # how Idl tells a transaction that its connection is lost
+
+
+class Replica(ovs.db.idl.Idl):
+    """All VIFs' ports as the server has them.
+
+    changed (dict): VIFs, (domid, devid), that changed since their look: when, time.monotonic().
+    events (int): rows of VIFs that came, went or changed.
+    connections (int): how often it has connected.
+    """
+
+    def __init__(self, remote, policing):
+        """
+        :param str remote: any that the library takes, several with commas between them
+        :param bool policing: whether the Interface columns for policing matter
+        """
+        self._policing = policing
+        self.events = 0
+        self.connections = 0
+        self.problem = None
+        self._forget()
+        # Which columns there are is asked of the server, each time: to ask for one that it has
+        # not got is an AssertionError in here, or a sync that never ends.
+        nothing = {"name": DATABASE, "version": "0.0.0", "tables": {}}
+        super(Replica, self).__init__(
+            remote, ovs.db.idl.SchemaHelper(None, nothing), leader_only=False)
+        self._session.reconnect.set_backoff(BACKOFF, BACKOFF)
+
+    def _forget(self):
+        self.changed = {}
+        self._ports = {}  # name: Port row
+        self._bridges = {}  # UUID of a Port: Bridge row
+        self._members = {}  # UUID of a Bridge: set of the UUIDs of its Ports
+        self._fakes = {}  # UUID of a Port that is a VLAN ("fake") bridge's: its row
+        self._read = {}  # VIF ports' rows as read last: UUID: (Port row, Interface row) as JSON
+        self.has_cvlans = True
+
+    # -- connection
+
+    @property
+    def is_current(self):
+        """Whether it is connected and has all that the server has sent."""
+        return (self.state == self.IDL_S_MONITORING and self._session.is_connected()
+                and self._session.get_seqno() == self._last_seqno)
+
+    def restart_fsm(self):
+        """The library calls this when it has connected: ask for the schema, and begin anew."""
+        self.connections += 1
+        self.state = self.IDL_S_INITIAL
+        self.ask("get_schema", [DATABASE], self._take_schema)
+
+    def ask(self, method, params, done):
+        """Send a request; done as in Request. Without a connection it is lost at once."""
+        message = ovs.jsonrpc.Message.create_request(method, params)
+        if self._session.send(message):
+            done(None)
+        else:
+            self._outstanding_txns[message.id] = Request(done)
+
+    def _take_schema(self, message):
+        if message is None:
+            return
+        self.problem = self._use_schema(message)
+        if self.problem:
+            vlog.warn("%s: %s" % (self.session_name(), self.problem))
+            self.force_reconnect()
+        else:
+            super(Replica, self).restart_fsm()
+
+    def _use_schema(self, message):
+        """Make the tables anew; returns what is wrong with the schema, or None."""
+        if message.type != ovs.jsonrpc.Message.T_REPLY:
+            return "no %s database there: %s" % (DATABASE, message.error)
+        wanted = self._columns()
+        helper = ovs.db.idl.SchemaHelper(None, message.result)
+        try:
+            for table, columns in wanted.items():
+                there = message.result["tables"][table]["columns"]
+                helper.register_columns(
+                    table, [column for column in columns if column in there])
+            schema = helper.get_idl_schema()
+        except (KeyError, TypeError, AttributeError, ovs.db.error.Error) as error:
+            return "not Open vSwitch's own schema (%s: %s)" % (type(error).__name__, error)
+        for table in self.tables.values():
+            table.rows.clear()  # else table and rows would hold each other in memory
+        self._db = schema
+        self.readonly = schema.readonly
+        self.tables = ovs.db.idl.IdlTable.schema_tables(self, schema)
+        self.last_id = NO_DATA
+        self._forget()
+        self.has_cvlans = "cvlans" in self.tables["Port"].columns
+        return None
+
+    def _columns(self):
+        columns = {table: [column for column in found if column != "_uuid"]
+                   for table, found in COLUMNS.items()}
+        if not self._policing:
+            columns["Interface"] = [column for column in columns["Interface"]
+                                    if not column.startswith("ingress_")]
+        return columns
+
+    # -- what changes
+
+    def notify(self, event, row, updates=None):
+        """The library calls this for each row that came, went or changed."""
+        table = row._table.name
+        gone = event == ovs.db.idl.ROW_DELETE
+        if table == "Bridge":
+            self._take_bridge(row, gone, updates)
+            return
+        name = _value(row, "name")
+        vif = names.parse(name)
+        if table == "Port":
+            self._read.pop(row.uuid, None)
+            if gone:
+                if self._ports.get(name) is row:
+                    del self._ports[name]
+            elif vif:
+                self._ports[name] = row
+            if not vif:
+                self._take_other_port(row, gone, updates)
+        elif vif and name in self._ports:
+            self._read.pop(self._ports[name].uuid, None)
+        if vif:
+            self.events += 1
+            self.touch(vif[:2])
+
+    def _take_other_port(self, row, gone, updates):
+        if not _value(row, "fake_bridge") and row.uuid not in self._fakes:
+            return
+        if updates is not None and not {"tag", "fake_bridge"}.intersection(updates._data):
+            return
+        self._fakes.pop(row.uuid, None)
+        if not gone and _value(row, "fake_bridge"):
+            self._fakes[row.uuid] = row
+        self.touch_all()  # any of the bridge's ports may have got on this VLAN or off it
+
+    def _take_bridge(self, row, gone, updates):
+        if updates is not None and "ports" not in updates._data:
+            return
+        before = self._members.pop(row.uuid, set())
+        now = set() if gone else {atom.value for atom in row._data["ports"].values}
+        if not gone:
+            self._members[row.uuid] = now
+        for uuid in before - now:
+            if self._bridges.get(uuid) is row:
+                del self._bridges[uuid]
+        for uuid in now - before:
+            self._bridges[uuid] = row
+        for uuid in before ^ now:
+            port = self.tables["Port"].rows.get(uuid)
+            vif = port is not None and names.parse(_value(port, "name"))
+            if vif:
+                self._read.pop(uuid, None)
+                self.touch(vif[:2])
+            if uuid in self._fakes:
+                self.touch_all()
+
+    def touch(self, vif):
+        """This VIF is to be looked at."""
+        self.changed.setdefault(vif, time.monotonic())
+
+    def touch_all(self):
+        for vif in self.vifs():
+            self.touch(vif)
+
+    def vifs(self):
+        """All VIFs that have a port: set of (domid, devid)."""
+        return {names.parse(name)[:2] for name in self._ports}
+
+    # -- what stands
+
+    def ports(self, vif):
+        """A VIF's ports, and what they were read from.
+
+        :param vif: (domid, devid)
+        :returns: ``(ports, rows)``: list of port.Port, and dict name -> (Port row, Interface row,
+            Bridge row) in the server's notation, as rows.operations wants them
+        """
+        ports, rows = [], {}
+        for name in names.names_of(*vif):
+            row = self._ports.get(name)
+            bridge = self._bridges.get(row.uuid) if row is not None else None
+            if bridge is None:
+                continue
+            found = self._read.get(row.uuid) or self._read_row(row)
+            if found is None:
+                continue
+            uuid, bridge_name = str(bridge.uuid), _value(bridge, "name")
+            rows[name] = found + ({"_uuid": ["uuid", uuid], "name": bridge_name},)
+            ports.append(port_of(found[0], found[1], self._fake_on(bridge, row) or bridge_name))
+        return ports, rows
+
+    def _read_row(self, row):
+        own = [atom.value for atom in row._data["interfaces"].values]
+        interface = self.tables["Interface"].rows.get(own[0]) if len(own) == 1 else None
+        if interface is None or _value(interface, "name") != _value(row, "name"):
+            return None  # a bond, no VIF's port
+        if len(self._read) >= 256:  # a few are in use at a time: not worth the memory of all
+            self._read.clear()
+        self._read[row.uuid] = found = _as_json(row), _as_json(interface)
+        return found
+
+    def _fake_on(self, bridge, row):
+        """The name of the VLAN ("fake") bridge that a port is on, or None (see vswitch.py)."""
+        for uuid, fake in self._fakes.items():
+            if self._bridges.get(uuid) is bridge and (
+                    row._data["tag"] == fake._data["tag"] and fake._data["tag"].values):
+                return _value(fake, "name")
+        return None
+
+
+def _value(row, column):
+    """The value of a column that has just one."""
+    return next(iter(row._data[column].values)).value
+
+
+def _as_json(row):
+    found = {column: row._data[column].to_json() for column in row._table.columns}
+    found["_uuid"] = ["uuid", str(row.uuid)]
+    return found

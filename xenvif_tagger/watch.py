@@ -1,0 +1,297 @@
+"""The watcher's work: look at VIFs that have changed, decide, write, in batches (DESIGN 3, P3).
+
+No more is remembered of a VIF than the replica has, but for what is worth nothing after a restart:
+what was reported, when an orphan was first seen, what the database refused.
+"""
+import itertools
+import time
+
+from .decide import CONFLICT, DRIFT, ORPHAN, REFUSED, decide_vif
+from .oneshot import Outcome
+from .ovsdb import DATABASE
+from .port import is_bookkeeping
+from .rows import operations
+
+# Of OVSDB, not of a file: RFC 7047, 4.1.8. Its name is an <id>, which has no hyphens.
+LOCK = "xenvif_tagger"
+# VIFs in one transaction. With some 15 operations each that is a message of a megabyte.
+BATCH = 250
+# VIFs looked at in one turn: others wait to be heard meanwhile.
+LOOKS = 1000
+# How often a VIF that somebody changes under our hands is tried again at once.
+TRIES = 20
+# Seconds until a write that the database refused is tried again, if nothing changes before.
+RETRY = 30
+
+
+class Flight(object):
+    """A transaction under way: which outcomes it writes, and since when they waited for it."""
+
+    __slots__ = ("outcomes", "owners", "since")
+
+    def __init__(self, outcomes, owners, since):
+        self.outcomes = outcomes
+        self.owners = owners  # for each operation: index of the outcome, None for none
+        self.since = since
+
+
+class Watcher(object):
+    """Keeps all VIFs of a replica alike.
+
+    :param replica.Replica replica: the database
+    :param settings.Settings settings: what the operator has set
+    :param float grace: seconds after which an orphan is held, on bridges that hold
+    :param journal.Journal journal: takes lines for people
+    :param stats.Stats stats: takes counts
+    :param clock: function that gives the seconds, monotonic
+    """
+
+    def __init__(self, replica, settings, grace, journal, stats, clock=time.monotonic):
+        self.replica = replica
+        self.settings = settings
+        self.grace = grace
+        self.journal = journal
+        self.stats = stats
+        self.clock = clock
+        self.flight = None
+        self._parts = []  # lists of VIFs: each is a batch of its own, after one that was refused
+        self._orphans = {}  # VIF: when its grace is over
+        self._put_offs = {}  # VIF: when to try again
+        self._lost = {}  # VIF: how many races were lost since its last write
+        self._told = {}  # VIF: the state and reason that were reported last
+        self._connections = 0
+        self._had_lock = False
+
+    # -- turns
+
+    def turn(self):
+        """Do what there is to do now; after each Replica.run()."""
+        replica = self.replica
+        if replica.connections != self._connections:
+            self._connections = replica.connections
+            self._parts = []
+            self.stats.last_error = replica.problem or self.stats.last_error
+        if not replica.is_current:
+            return
+        self.settings.cvlans = replica.has_cvlans
+        if replica.has_lock and not self._had_lock:
+            # Whoever had it may not have done what we saw coming; and that was long ago.
+            replica.changed.clear()
+            replica.touch_all()
+        self._had_lock = replica.has_lock
+        if replica.has_lock and self.flight is None:
+            self._wake()
+            self._send()
+
+    @property
+    def is_idle(self):
+        """Whether all that is known is dealt with."""
+        return self.flight is None and not self._parts and not self.replica.changed
+
+    @property
+    def is_busy(self):
+        """Whether there is more to do at once, without waiting for the database."""
+        return (self.replica.is_current and self.replica.has_lock and self.flight is None
+                and not self.is_idle)
+
+    def next_alarm(self):
+        """When to call turn() though nothing happens: seconds of the clock, or None."""
+        alarms = list(self._put_offs.values()) + [
+            until for until in self._orphans.values() if until is not None]
+        return min(alarms) if alarms and self.replica.has_lock else None
+
+    def _wake(self):
+        now = self.clock()
+        for vif in [vif for vif, until in self._put_offs.items() if until <= now]:
+            del self._put_offs[vif]
+            self.replica.touch(vif)
+        for vif, until in self._orphans.items():
+            if until is not None and until <= now:
+                self._orphans[vif] = None  # looked at once: from now on it is expired
+                self.replica.touch(vif)
+
+    # -- looking
+
+    def outcomes(self):
+        """What would be done for each VIF, as oneshot.OneShot.look: for status."""
+        found = []
+        for vif in sorted(self.replica.vifs()):
+            try:
+                outcome = self._look(vif)[0]
+            except Exception:
+                continue  # the log has it, see _send
+            if outcome is not None:
+                found.append(outcome)
+        return found
+
+    def _look(self, vif):
+        """(Outcome, rows), or (None, None) where it has no port."""
+        ports, rows = self.replica.ports(vif)
+        if not ports:
+            return None, None
+        expired = vif in self._orphans and self._orphans[vif] is None
+        return Outcome(vif, ports, decide_vif(ports, self.settings, expired=expired)), rows
+
+    def _decide(self, vif):
+        """Look, and note down what there is to note. Returns as _look."""
+        outcome, rows = self._look(vif)
+        if outcome is None:
+            for known in (self._orphans, self._put_offs, self._told, self._lost):
+                known.pop(vif, None)
+            return None, None
+        decision = outcome.decision
+        if decision.state != ORPHAN:
+            if decision.ports()[1:] or not decision.changes:
+                self._orphans.pop(vif, None)
+        elif vif not in self._orphans and any(
+                port.bridge in self.settings.hold_bridges for port in decision.ports()):
+            self._orphans[vif] = self.clock() + self.grace
+        self._tell(vif, outcome)
+        return outcome, rows
+
+    def _tell(self, vif, outcome):
+        """Report a state that a person should know of, once for each change of it."""
+        decision = outcome.decision
+        waits = decision.state == DRIFT and not decision.is_substantial()
+        if decision.state not in (CONFLICT, REFUSED, ORPHAN) and not waits:
+            self._told.pop(vif, None)
+            return
+        told = decision.state, decision.reason
+        if self._told.get(vif) != told:
+            self._told[vif] = told
+            self.stats.report(decision.state)
+            self.journal.say("%s: %s: %s" % (_ports(decision), decision.state, decision.reason))
+
+    # -- writing
+
+    def _send(self):
+        """Look at what has changed, and write what is to be written, in one transaction."""
+        changed = self.replica.changed
+        now = self.clock()
+        if self._parts:
+            vifs = [(vif, changed.get(vif, now)) for vif in self._parts.pop()]
+        else:
+            vifs = list(itertools.islice(changed.items(), LOOKS))
+        outcomes, owners, batch = [], [None], [{"op": "assert", "lock": LOCK}]
+        since = now
+        for vif, when in vifs:
+            if len(outcomes) == BATCH:
+                break
+            changed.pop(vif, None)
+            try:
+                outcome, rows = self._decide(vif)
+                if outcome is None or not outcome.decision.changes:
+                    continue
+                made = operations(outcome.decision, rows)
+            except Exception as error:  # a defect of ours, and the others are not to suffer
+                self._put_off(vif, "vif%d.%d: can't be decided" % vif, "%s: %s" % (
+                    type(error).__name__, error))
+                continue
+            owners += [len(outcomes)] * len(made)
+            outcomes.append(outcome)
+            batch += made
+            since = min(since, when)
+        if outcomes:
+            self.flight = Flight(outcomes, owners, since)
+            self.stats.transactions += 1
+            self.replica.ask("transact", [DATABASE] + batch, self._answered)
+
+    def _answered(self, message):
+        """The answer to the flight's transaction has come, or (None) the connection is lost."""
+        flight, self.flight = self.flight, None
+        if message is None:
+            self.stats.retries += 1
+            self._again(flight.outcomes)
+            return
+        index, error, details = failure(message)
+        if error is None:
+            self._done(flight)
+            return
+        culprit = flight.owners[index] if index is not None and index < len(flight.owners) else None
+        guilty = [] if culprit is None else [flight.outcomes[culprit]]
+        others = [outcome for outcome in flight.outcomes if outcome not in guilty]
+        if error == "not owner":
+            # We have lost it, and shall hear of that, or have heard of it already.
+            self._again(flight.outcomes)
+            if self.replica.has_lock:
+                self.replica.force_reconnect()
+        elif error == "timed out":  # of a wait: a race is lost (RFC 7047, 5.2.6)
+            self.stats.retries += 1
+            self._again(others)
+            for outcome in guilty:
+                self._lost[outcome.vif] = self._lost.get(outcome.vif, 0) + 1
+                if self._lost[outcome.vif] < TRIES:
+                    # Alone: whoever changes it all the time must not hold up the others.
+                    self._parts.append([outcome.vif])
+                else:
+                    self._put_off(outcome.vif, _ports(outcome.decision) + ": not written",
+                                  "somebody changes it all the time")
+        elif guilty or len(flight.outcomes) == 1:
+            self._again(others)
+            outcome = (guilty or flight.outcomes)[0]
+            self._put_off(outcome.vif, _ports(outcome.decision) + ": not written",
+                          "%s: %s" % (error, details))
+        else:
+            # The commit failed. Whose fault it is, only halving tells.
+            vifs = [outcome.vif for outcome in flight.outcomes]
+            self._parts += [vifs[:len(vifs) // 2], vifs[len(vifs) // 2:]]
+
+    def _again(self, outcomes):
+        for outcome in outcomes:
+            self.replica.touch(outcome.vif)
+
+    def _put_off(self, vif, what, problem):
+        self.stats.failed += 1
+        self.stats.last_error = "%s: %s" % (what, problem)
+        self._lost.pop(vif, None)
+        self._put_offs[vif] = self.clock() + RETRY
+        self.journal.warn("%s: %s: tried again when it changes, or in %d s" % (
+            what, problem, RETRY))
+
+    def _done(self, flight):
+        taken = self.clock() - flight.since
+        self.stats.took(taken)
+        for outcome in flight.outcomes:
+            decision = outcome.decision
+            self._put_offs.pop(outcome.vif, None)
+            self._lost.pop(outcome.vif, None)
+            if not decision.is_substantial():
+                self.stats.marked += 1
+                continue
+            self.stats.mirrored += 1
+            self.journal.say("%s: %s [%s] (%.1f ms)" % (
+                _ports(decision), decision.reason, _cells(decision), taken * 1000))
+
+
+def failure(message):
+    """What is wrong by the answer to a transact (jsonrpc.Message, RFC 7047, 4.1.3).
+
+    :returns: ``(index, error, details)``: the operation that failed, None if it was the commit;
+        its error's name, None if none failed; details in words
+    """
+    if message.type != message.T_REPLY or not isinstance(message.result, list):
+        return None, "refused", str(message.error)
+    for index, result in enumerate(message.result):
+        if isinstance(result, dict) and "error" in result:
+            return index, str(result["error"]), str(result.get("details", ""))
+    return None, None, ""
+
+
+def _ports(decision):
+    """Which ports a line is about."""
+    if decision.target:
+        return "%s -> %s" % (decision.source, decision.target)
+    return ", ".join(port.name for port in decision.ports())
+
+
+def _cells(decision):
+    """What was changed in a few words: ``tag 5, vm-id``."""
+    words = []
+    for change in decision.changes:
+        if not is_bookkeeping(change):
+            word = change.column if change.key is None else change.key
+            word += " gone" if change.new is None else (
+                " %s" % (change.new,) if change.key is None else "")
+            if word not in words:
+                words.append(word)
+    return ", ".join(words)
