@@ -8,7 +8,7 @@ import time
 import ovs.poller
 import ovs.stream
 
-from . import control, journal, oneshot, ovsjson, systemd
+from . import compact, control, journal, oneshot, ovsjson, systemd
 from .ovsdb import BadRemote
 from .pidfile import Pidfile
 from .replica import Replica
@@ -31,6 +31,7 @@ class Daemon(object):
     def __init__(self, remote, values, run_dir, unixctl=None):
         journal.open_log(NAME)
         ovsjson.use()
+        compact.use()
         self.journal = journal.Journal()
         self.stats = Stats()
         self.replica = Replica(remote, values["mirror", "policing"])

@@ -21,9 +21,10 @@ class Framer:
     str methods alone, which run in C, and each character is decoded once.
     """
 
-    def __init__(self):
+    def __init__(self, object_hook=None):
+        """object_hook: as json.JSONDecoder's."""
         self._utf8 = codecs.getincrementaldecoder("utf-8")()  # keeps the start of a split character
-        self._json = json.JSONDecoder()
+        self._json = json.JSONDecoder(object_hook=object_hook)
         self._parts = []  # the text of the object that is not complete
         self._depth = 0  # its open braces
         self._in_string = False

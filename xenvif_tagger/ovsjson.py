@@ -14,6 +14,7 @@ import errno
 import ovs.jsonrpc
 import ovs.vlog
 
+from . import compact
 from .jsonstream import Framer, NotJson
 
 RECEIVE_SIZE = 1 << 16
@@ -25,7 +26,7 @@ class Connection(ovs.jsonrpc.Connection):
 
     def __init__(self, stream):
         super(Connection, self).__init__(stream)
-        self._framer = Framer()
+        self._framer = Framer(compact.thin)
         self._messages = collections.deque()
 
     def recv(self):

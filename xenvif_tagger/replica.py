@@ -5,6 +5,7 @@ Three things are reached for behind the library's interface, the same in 2.17 to
 their answers), and the data of a row as it came.
 """
 import time
+from uuid import UUID
 
 import ovs.db.idl
 import ovs.jsonrpc
@@ -62,10 +63,9 @@ class Replica(ovs.db.idl.Idl):
     def _forget(self):
         self.changed = {}
         self._ports = {}  # name: Port row
-        self._bridges = {}  # UUID of a Port: Bridge row
-        self._members = {}  # UUID of a Bridge: set of the UUIDs of its Ports
-        self._fakes = {}  # UUID of a Port that is a VLAN ("fake") bridge's: its row
-        self._read = {}  # VIF ports' rows as read last: UUID: (Port row, Interface row) as JSON
+        self._bridges = {}  # UUID of a Port, str: Bridge row
+        self._members = {}  # UUID of a Bridge: set of the UUIDs of its Ports, str
+        self._fakes = {}  # UUID of a Port that is a VLAN ("fake") bridge's, str: its row
         self.has_cvlans = True
 
     # -- connection
@@ -132,6 +132,9 @@ class Replica(ovs.db.idl.Idl):
                                     if not column.startswith("ingress_")]
         return columns
 
+    def _Idl__add_default(self, table, row_update):
+        """The library's own fills in what compact.Columns has anyway, a fifth of the start-up."""
+
     # -- what changes
 
     def notify(self, event, row, updates=None):
@@ -141,10 +144,9 @@ class Replica(ovs.db.idl.Idl):
         if table == "Bridge":
             self._take_bridge(row, gone, updates)
             return
-        name = _value(row, "name")
+        name = row._data["name"].values
         vif = names.parse(name)
         if table == "Port":
-            self._read.pop(row.uuid, None)
             if gone:
                 if self._ports.get(name) is row:
                     del self._ports[name]
@@ -152,27 +154,26 @@ class Replica(ovs.db.idl.Idl):
                 self._ports[name] = row
             if not vif:
                 self._take_other_port(row, gone, updates)
-        elif vif and name in self._ports:
-            self._read.pop(self._ports[name].uuid, None)
         if vif:
             self.events += 1
             self.touch(vif[:2])
 
     def _take_other_port(self, row, gone, updates):
-        if not _value(row, "fake_bridge") and row.uuid not in self._fakes:
+        uuid, fake = str(row.uuid), row._data["fake_bridge"].values
+        if not fake and uuid not in self._fakes:
             return
         if updates is not None and not {"tag", "fake_bridge"}.intersection(updates._data):
             return
-        self._fakes.pop(row.uuid, None)
-        if not gone and _value(row, "fake_bridge"):
-            self._fakes[row.uuid] = row
+        self._fakes.pop(uuid, None)
+        if not gone and fake:
+            self._fakes[uuid] = row
         self.touch_all()  # any of the bridge's ports may have got on this VLAN or off it
 
     def _take_bridge(self, row, gone, updates):
         if updates is not None and "ports" not in updates._data:
             return
         before = self._members.pop(row.uuid, set())
-        now = set() if gone else {atom.value for atom in row._data["ports"].values}
+        now = set() if gone else {uuid for _, uuid in row._data["ports"].atoms()}
         if not gone:
             self._members[row.uuid] = now
         for uuid in before - now:
@@ -181,10 +182,9 @@ class Replica(ovs.db.idl.Idl):
         for uuid in now - before:
             self._bridges[uuid] = row
         for uuid in before ^ now:
-            port = self.tables["Port"].rows.get(uuid)
-            vif = port is not None and names.parse(_value(port, "name"))
+            port = self.tables["Port"].rows.get(UUID(uuid))
+            vif = port is not None and names.parse(port._data["name"].values)
             if vif:
-                self._read.pop(uuid, None)
                 self.touch(vif[:2])
             if uuid in self._fakes:
                 self.touch_all()
@@ -213,42 +213,36 @@ class Replica(ovs.db.idl.Idl):
         ports, rows = [], {}
         for name in names.names_of(*vif):
             row = self._ports.get(name)
-            bridge = self._bridges.get(row.uuid) if row is not None else None
-            if bridge is None:
+            bridge = self._bridges.get(str(row.uuid)) if row is not None else None
+            interface = self._interface(row) if bridge is not None else None
+            if interface is None:
                 continue
-            found = self._read.get(row.uuid) or self._read_row(row)
-            if found is None:
-                continue
-            uuid, bridge_name = str(bridge.uuid), _value(bridge, "name")
-            rows[name] = found + ({"_uuid": ["uuid", uuid], "name": bridge_name},)
-            ports.append(port_of(found[0], found[1], self._fake_on(bridge, row) or bridge_name))
+            there = {"_uuid": ["uuid", str(bridge.uuid)], "name": bridge._data["name"].values}
+            rows[name] = found = _as_json(row), _as_json(interface), there
+            on = self._fake_on(bridge, row) or there["name"]
+            ports.append(port_of(found[0], found[1], on))
         return ports, rows
 
-    def _read_row(self, row):
-        own = [atom.value for atom in row._data["interfaces"].values]
-        interface = self.tables["Interface"].rows.get(own[0]) if len(own) == 1 else None
-        if interface is None or _value(interface, "name") != _value(row, "name"):
-            return None  # a bond, no VIF's port
-        if len(self._read) >= 256:  # a few are in use at a time: not worth the memory of all
-            self._read.clear()
-        self._read[row.uuid] = found = _as_json(row), _as_json(interface)
+    def _interface(self, row):
+        """A Port row's one Interface row; None for a bond, which is no VIF's port."""
+        own = row._data["interfaces"].atoms()
+        found = self.tables["Interface"].rows.get(UUID(own[0][1])) if len(own) == 1 else None
+        if found is None or found._data["name"] != row._data["name"]:
+            return None
         return found
 
     def _fake_on(self, bridge, row):
         """The name of the VLAN ("fake") bridge that a port is on, or None (see vswitch.py)."""
+        tag = row._data["tag"].values
         for uuid, fake in self._fakes.items():
-            if self._bridges.get(uuid) is bridge and (
-                    row._data["tag"] == fake._data["tag"] and fake._data["tag"].values):
-                return _value(fake, "name")
+            if tag != [] and tag == fake._data["tag"].values and (
+                    self._bridges.get(uuid) is bridge):
+                return fake._data["name"].values
         return None
 
 
-def _value(row, column):
-    """The value of a column that has just one."""
-    return next(iter(row._data[column].values)).value
-
-
 def _as_json(row):
+    """A row as the server would send it."""
     found = {column: row._data[column].to_json() for column in row._table.columns}
     found["_uuid"] = ["uuid", str(row.uuid)]
     return found
