@@ -7,7 +7,7 @@ import sys
 
 import click
 
-from . import __version__, config, names, oneshot, report
+from . import __version__, config, names, oneshot, pidfile, report
 from .decide import CONFLICT, DRIFT, REFUSED
 from .ovsdb import BadRemote, Client, OvsdbError
 
@@ -235,7 +235,7 @@ def unknown(target):
 @click.option("--json", is_flag=True, help="Print JSON.")
 @click.pass_obj
 def status(options, domid, json):
-    """Show each VIF's ports, their VLANs, and whether they are alike."""
+    """Show each VIF's ports, their VLANs, and whether they are alike; and the watcher."""
     show(options, domid, json)
 
 
@@ -251,16 +251,18 @@ def check(options, domid, json):
 
 
 def show(options, domid, json):
-    """Print the outcomes for a domain, or all; returns them."""
+    """Print the outcomes for a domain, or all, and this host's watcher; returns the outcomes."""
     shot = options.connect()
     outcomes = shot.look(None if domid is None else shot.vswitch.vifs(domid))
     if domid is not None and not outcomes:
         raise BadUsage(unknown("domain %d" % domid))
+    pid = pidfile.running(os.path.join(oneshot.run_dir(), NAME + ".pid"))
     if json:
-        emit(report.as_json(outcomes))
+        emit(report.as_json(outcomes, {"watcher": pid and {"pid": pid}}))
     else:
         options.say(report.table(outcomes, report.width(), report.is_terminal())
                     if outcomes else ["no VIF has a port here"])
+        options.say(["watcher: " + ("running, pid %d" % pid if pid else "not running")])
     return outcomes
 
 

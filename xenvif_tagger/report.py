@@ -28,8 +28,8 @@ def _port_json(port, changes):
             "external_ids": ids["Interface"]}
 
 
-def as_json(outcomes):
-    """The outcomes (list of oneshot.Outcome) as the JSON text of DESIGN 6."""
+def as_json(outcomes, more=None):
+    """The outcomes (list of oneshot.Outcome) as the JSON text of DESIGN 6, and more (dict)."""
     pairs = []
     for outcome in outcomes:
         decision = outcome.decision
@@ -41,7 +41,7 @@ def as_json(outcomes):
             "state": decision.state, "reason": outcome.problem or decision.reason,
             "source": decision.source, "target": decision.target,
             "changes": [dict(change._asdict()) for change in decision.changes]})
-    return json.dumps({"pairs": pairs}, indent=2, sort_keys=True)
+    return json.dumps(dict(more or {}, pairs=pairs), indent=2, sort_keys=True)
 
 
 def _cell(port):
