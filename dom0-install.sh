@@ -20,6 +20,9 @@ SETTING_NAME=zz-xenvif-tagger.conf # sorts last: of several settings the last on
 USUAL="/usr/libexec/xenopsd/setup-vif-rules /opt/xensource/libexec/setup-vif-rules"
 LIBXL_STOCK=/etc/xen/scripts/vif-openvswitch
 LIBXL_LINK=/etc/xen/scripts/vif-openvswitch-tagger
+SERVICE=xenvif-tagger.service # the watcher
+SERVICE_FILE=/etc/systemd/system/$SERVICE
+SERVICE_LINK=/etc/systemd/system/multi-user.target.wants/$SERVICE
 PYTHON=/usr/bin/python3 # what the first line of the hook names, as xapi's own scripts do
 PARTS="hotplug xenvif_tagger vendor dom0-install.sh" # of a release, with a link each in $BASE
 
@@ -36,7 +39,8 @@ Installs xenvif-tagger into this dom0, from the directory that this script is in
   --uninstall     leave the host as it was before
   --check         say of each piece whether it is OK or MISSING
   --dry-run       say what would be done, and change nothing
-  --no-restart    don't restart xenopsd: what it has not read yet counts from its next start
+  --no-restart    don't restart xenopsd: what it has not read yet counts from its next start.
+                  (The watcher is started, all the same)
   --wait SECONDS  how long to wait for xenopsd to have no task in progress (default: 60)
   --root DIR      only the files, below DIR; the running system is neither asked nor changed
   -h, --help      this
@@ -45,6 +49,7 @@ What it puts on the host:
   /opt/xenvif-tagger           hook, command, package, and what --uninstall must know
   /usr/bin/xenvif-tagger       a link to the command
   /etc/xenvif-tagger.conf      if there is none yet
+  /etc/systemd/system/xenvif-tagger.service    the watcher, enabled and started
   .../zz-xenvif-tagger.conf    in the directory that xenopsd reads: setup-vif-rules=<our hook>
   /xapi/*/private/vif/*/setup-vif-rules in xenstore: our hook, for VIFs that are plugged now
 With libxl, instead of the last two:
@@ -533,6 +538,110 @@ remove_marks() {
     [ ${#arguments[@]} = 0 ] || vsctl "${arguments[@]}"
 }
 
+# ---- the watcher: a unit of systemd's ----------------------------------------------------------
+
+# Whether there is a systemd that could run it; below --root, one that it could be for.
+has_systemd() {
+    local place
+    if live; then
+        # As sd_booted(3): it is installed in many a place where it does not run.
+        [ -d /run/systemd/system ] && have systemctl
+        return
+    fi
+    for place in $UNIT_PLACES; do
+        if [ -d "$ROOT$place" ]; then return 0; fi
+    done
+    return 1
+}
+
+# Sets WATCHER: the release that the watcher runs ("none" if it doesn't), and RELOAD: whether
+# systemd has another unit than what is on the disk now.
+look_at_service() {
+    local line active="" pid=0
+    WATCHER=none RELOAD=no
+    while IFS= read -r line; do
+        case $line in
+            ActiveState=*) active=${line#*=} ;;
+            MainPID=*) pid=${line#*=} ;;
+            NeedDaemonReload=*) RELOAD=${line#*=} ;;
+        esac
+    done < <(systemctl show -p ActiveState -p MainPID -p NeedDaemonReload "$SERVICE" 2>/dev/null)
+    if [ "$active" = active ] && [ "$pid" != 0 ]; then
+        # Its working directory is $BASE/current, where that led to when it was started.
+        WATCHER=$(readlink "/proc/$pid/cwd")
+        WATCHER=${WATCHER#"$BASE/"}
+    fi
+}
+
+# shellcheck disable=SC2317 # called by expect
+service_there() { cmp -s "$ROOT$BASE/current/hotplug/$SERVICE" "$ROOT$SERVICE_FILE"; }
+
+service_enabled() { [ "$(readlink "$ROOT$SERVICE_LINK")" = "$SERVICE_FILE" ]; }
+
+# shellcheck disable=SC2317 # called by expect
+service_runs() {
+    look_at_service
+    [ "$WATCHER" = "$(readlink "$BASE/current")" ] && [ "$RELOAD" != yes ]
+}
+
+# False if the watcher can't be started. That is told, and keeps nothing else from being installed:
+# the hook does not need it.
+install_service() {
+    local release=$1
+    if ! has_systemd; then
+        say "there is no systemd here, so the watcher is not started: run '$COMMAND watch' by" \
+            "what there is instead"
+        return 0
+    fi
+    if ! { cmp -s "$HERE/hotplug/$SERVICE" "$ROOT$SERVICE_FILE" && service_enabled; } &&
+        step "write the unit of the watcher, $SERVICE_FILE, and enable it"; then
+        state_add service "$SERVICE"
+        make_directory "${SERVICE_LINK%/*}"
+        point service-noted
+        put "$(cat "$HERE/hotplug/$SERVICE")" "$ROOT$SERVICE_FILE" "$ROOT$SERVICE_FILE.new"
+        point service
+        link "$SERVICE_FILE" "$ROOT$SERVICE_LINK"
+        point service-link
+    fi
+    live || return 0
+    look_at_service
+    if [ "$WATCHER" = "releases/$release" ] && [ "$RELOAD" != yes ]; then return 0; fi
+    step "start the watcher: systemctl restart $SERVICE" || return 0
+    # (It waits until the watcher says that it is ready. An earlier one may have been told to stop
+    # trying, by hand.)
+    if ! systemctl daemon-reload || ! systemctl restart "$SERVICE"; then return 1; fi
+    point service-started
+    look_at_service
+    [ "$WATCHER" = "releases/$release" ]
+}
+
+# Before our marks are taken out: it would write them again.
+remove_service() {
+    local path
+    if [ -z "$(state_get service)" ]; then return 0; fi
+    if step "stop the watcher, and remove $SERVICE_FILE"; then
+        # First the link, so that it is not started either, should the host be booted in between.
+        must rm -f "$ROOT$SERVICE_LINK"
+        point service-link
+        if live && has_systemd; then
+            # (One that is not loaded can't be stopped, and need not be.)
+            systemctl stop "$SERVICE" 2>/dev/null
+            look_at_service
+            [ "$WATCHER" = none ] || die "the watcher can't be stopped: systemctl status $SERVICE"
+        fi
+        point service-stopped
+        must rm -f "$ROOT$SERVICE_FILE"
+        point service
+        if live && has_systemd; then
+            systemctl reset-failed "$SERVICE" 2>/dev/null
+            must systemctl daemon-reload
+        fi
+    fi
+    for path in "$ROOT$SERVICE_FILE.d"/*; do
+        if [ -e "$path" ]; then say "${path#"$ROOT"} is not ours: it stays"; fi
+    done
+}
+
 # ---- what is here -----------------------------------------------------------------------------
 
 # Sets FLAVOUR, UNIT and, for xenopsd, all that is known of its config.
@@ -558,7 +667,7 @@ refuse_if_unfit() {
         refuse "this is not a dom0: there is neither xenopsd nor $LIBXL_STOCK"
     fi
     for part in xenvif_tagger/__init__.py hotplug/setup-vif-rules hotplug/xenvif-tagger \
-        hotplug/xenvif-tagger.conf $([ $FLAVOUR = xenopsd ] || echo hotplug/vif-openvswitch-tagger); do
+        hotplug/xenvif-tagger.conf hotplug/$SERVICE $([ $FLAVOUR = xenopsd ] || echo hotplug/vif-openvswitch-tagger); do
         [ -f "$HERE/$part" ] || refuse "$HERE/$part is missing: unpack the whole bundle"
     done
 
@@ -718,7 +827,7 @@ linked() {
 }
 
 install() {
-    local name release path old part text hash again=0 code=0
+    local name release path old part text hash again=0 code=0 watcher=0
     refuse_if_unfit
     release=$(release_name "$HERE")
     path=$ROOT$BASE/releases/$release
@@ -788,6 +897,9 @@ install() {
         fi
     fi
 
+    # 6. The watcher, with the config that it reads at its start.
+    install_service "$release" || watcher=1
+
     if [ $FLAVOUR = libxl ]; then
         if [ "$(readlink "$ROOT$LIBXL_LINK")" != "$BASE/hotplug/vif-openvswitch-tagger" ] &&
             step "link the hook: $LIBXL_LINK"; then
@@ -805,14 +917,14 @@ install() {
             code=$?
             point restart
             [ $code != 1 ] || take_setting_back
-            # 8. VIFs plugged before that.
+            # 9. VIFs plugged before that.
             rewrite_keys "$STOCK" "$HOOK" || die "xenstore can't be reached: VIFs that are plugged" \
                 "now are not covered until they are unplugged or this is run again"
             [ $DRY = 1 ] || point keys
         fi
     fi
 
-    # 9. What an upgrade leaves, but for the release that was in use until now.
+    # 10. What an upgrade leaves, but for the release that was in use until now.
     for path in "$ROOT$BASE/releases"/* "$ROOT$BASE/releases"/.new; do
         case $path in
             */"$release" | "$ROOT$BASE/${old:-releases/$release}" | *'/*') continue ;;
@@ -829,11 +941,13 @@ install() {
     if [ $code = 4 ]; then
         say "$UNIT has not read the setting yet. When no VM is being started, stopped or migrated:" \
             "run this again, or xe-toolstack-restart. Until then new VIFs are plugged as before"
-        [ $NO_RESTART = 1 ] || exit $RESTART_LATER
     fi
+    [ $watcher = 0 ] || die "the watcher does not run: systemctl status $SERVICE. All else is done;" \
+        "run this again once that is mended"
+    [ $code != 4 ] || [ $NO_RESTART = 1 ] || exit $RESTART_LATER
 }
 
-# 6. The setting.
+# 7. The setting.
 install_setting() {
     local other new same=1
     setting_text | cmp -s - "$ROOT$SETTING" || same=0
@@ -872,7 +986,7 @@ take_setting_back() {
 # ---- uninstall --------------------------------------------------------------------------------
 
 uninstall() {
-    local code=0 marks=0 path stock
+    local code=0 marks=0 path stock running=0
     [ "$(state_get flavour)" = "" ] || FLAVOUR=$(state_get flavour)
     stock=$(state_get stock | tail -n 1)
     [ -n "$stock" ] && [ -x "$ROOT$stock" ] || stock=${STOCK:-$stock}
@@ -885,6 +999,7 @@ uninstall() {
     remove_setting
     [ $DRY = 1 ] || point setting
     if live && [ "$FLAVOUR" != none ] && { have xenstore-ls || [ -e "$BASE" ]; }; then
+        running=1
         if [ -n "$(state_get setting)" ] || [ -f "$UNREAD" ] || [ $WOULD_CHANGE = 1 ]; then
             restart
             code=$?
@@ -901,12 +1016,15 @@ uninstall() {
                 "(before or after xe-toolstack-restart)"
             exit $RESTART_LATER
         fi
-        # 4. Nothing writes marks any more.
+    fi
+    # 4. The watcher; 5. nothing writes marks any more.
+    remove_service
+    if [ $running = 1 ]; then
         remove_marks || marks=$MARKS_LEFT
         [ $DRY = 1 ] || point marks
     fi
 
-    # 5. The links; 6. the config file; 7. the rest.
+    # 6. The links; 7. the config file; 8. the rest.
     if [ "$(readlink "$ROOT$LIBXL_LINK")" = "$BASE/hotplug/vif-openvswitch-tagger" ] &&
         step "remove $LIBXL_LINK: guests whose config names it can't be started"; then
         must rm -f "$ROOT$LIBXL_LINK"
@@ -943,6 +1061,7 @@ remove_files() {
     local made=() path
     # What an interrupted run may have left beside what it was to become.
     for path in "$ROOT$CONFIG.new" "$ROOT$COMMAND.new" "$ROOT$LIBXL_LINK.new" \
+        "$ROOT$SERVICE_FILE.new" "$ROOT$SERVICE_LINK.new" \
         ${SETTING:+"$ROOT${CONF_DIR%/*}/.$SETTING_NAME.new"}; do
         if { [ -e "$path" ] || [ -L "$path" ]; } && step "remove ${path#"$ROOT"}"; then
             must rm -f "$path"
@@ -1033,6 +1152,11 @@ check() {
     else
         expect "the command $COMMAND" test -L "$ROOT$COMMAND"
         expect "the config file $CONFIG" test -f "$ROOT$CONFIG"
+    fi
+    if has_systemd; then
+        expect "the watcher's unit $SERVICE_FILE" service_there
+        expect "the watcher is enabled" service_enabled
+        ! live || expect "the watcher runs, and is of the release in use" service_runs
     fi
     if [ "$FLAVOUR" = xenopsd ]; then
         expect "the setting $SETTING, and it counts" hook_counts

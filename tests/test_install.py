@@ -31,6 +31,8 @@ HOOK = "/opt/xenvif-tagger/hotplug/setup-vif-rules"
 CONFIG = "/etc/xenvif-tagger.conf"
 SETTING = "/etc/xenopsd.conf.d/zz-xenvif-tagger.conf"
 LIBXL = "/etc/xen/scripts/vif-openvswitch"
+SERVICE = "/etc/systemd/system/xenvif-tagger.service"
+SERVICE_LINK = "/etc/systemd/system/multi-user.target.wants/xenvif-tagger.service"
 UNIT = "/usr/lib/systemd/system/xenopsd-xc.service"
 EXEC = "/usr/sbin/xenopsd-xc --config /etc/xenopsd.conf --config-dir /etc/xenopsd.conf.d $OPTIONS"
 PLUGGED = "/xapi/vm-%s/private/vif/%d/setup-vif-rules"
@@ -85,7 +87,8 @@ if os.path.exists("/lab/broken") and path != "/usr/libexec/xenopsd/setup-vif-rul
 print(path)
 '''
 
-# /lab/unit: KEY=VALUE lines, which are shell, too. Prints as systemd does.
+# /lab/unit: of xenopsd, KEY=VALUE lines, which are shell, too. Prints as systemd does.
+# /lab/loaded: our own unit as systemd has read it; /lab/watcher: the process that it runs.
 SYSTEMCTL = r'''#!/bin/bash
 echo "systemctl $*" >>/lab/calls
 action=$1 unit=${!#} file=/usr/lib/systemd/system/${!#}.service
@@ -108,6 +111,35 @@ show() {
         *) echo "$1=${!1}" ;;
     esac
 }
+ours() {
+    local file=/etc/systemd/system/xenvif-tagger.service pid=
+    [ ! -e /lab/watcher ] || read -r pid </lab/watcher
+    if [ ! -e /lab/loaded ] && [ -e $file ]; then cp $file /lab/loaded; fi
+    case $action in
+        show)
+            if [ -n "$pid" ]; then echo ActiveState=active; else echo ActiveState=inactive; fi
+            echo "MainPID=${pid:-0}"
+            if [ ! -e /lab/loaded ] || cmp -s $file /lab/loaded; then echo NeedDaemonReload=no
+            else echo NeedDaemonReload=yes; fi
+            return ;;
+        reset-failed) return ;;
+    esac
+    if [ ! -e /lab/loaded ]; then echo "Unit xenvif-tagger.service not loaded." >&2; return 5; fi
+    if [ -n "$pid" ]; then kill "$pid"; rm /lab/watcher; fi
+    [ $action = restart ] || return 0
+    [ ! -e /lab/watcher-broken ] || return 1
+    cd "$(sed -n 's/^WorkingDirectory=//p' /lab/loaded)" || return 1
+    [ -x "$(sed -n 's/^ExecStart=\([^ ]*\) watch$/\1/p' /lab/loaded)" ] || return 1
+    sleep infinity >/dev/null 2>&1 </dev/null 9<&- &
+    echo $! >/lab/watcher
+}
+case $unit in
+    xenvif-tagger.service) ours; exit ;;
+    daemon-reload)
+        rm -f /lab/loaded
+        cp /etc/systemd/system/xenvif-tagger.service /lab/loaded 2>/dev/null
+        exit 0 ;;
+esac
 case $action in
     show) while [ $# -gt 1 ]; do shift; if [ "$1" = -p ]; then show "$2"; fi; done ;;
     try) start ;;
@@ -155,7 +187,7 @@ mount -t tmpfs none sys
 mkdir -p sys/module/openvswitch
 mount -t tmpfs none run
 mount -t tmpfs none tmp
-mkdir run/openvswitch
+mkdir -p run/openvswitch run/systemd/system
 mount --bind "$base/lab" lab
 mount --bind "$base/bundle" bundle
 mount --bind "$ovs" run/openvswitch
@@ -271,6 +303,8 @@ class Host(object):
         return self
 
     def stop(self):
+        if self.watcher():
+            os.kill(self.watcher(), signal.SIGKILL)
         if self._holder:
             self._holder.stdin.close()
             self._holder.wait()
@@ -355,6 +389,13 @@ class Host(object):
         """The script that the xenopsd that runs now has read from its config."""
         return self.unit()["RUNS"].strip("'")
 
+    def watcher(self):
+        """The process of our unit, or None."""
+        if not os.path.exists(self.lab("watcher")):
+            return None
+        with open(self.lab("watcher")) as stream:
+            return int(stream.read())
+
     def restarts(self):
         return self.calls().count("systemctl restart xenopsd-xc\n")
 
@@ -397,14 +438,26 @@ class Host(object):
         assert self.changes() == {}
         assert self.store() == self.keys
         assert self.xenopsd_would_run() == STOCK
+        assert self.watcher() is None and not os.path.exists(self.lab("loaded"))
 
     def assert_installed(self):
         result = self.install("--check")
         assert result.code == DONE, result
         assert self.xenopsd_would_run() == self.runs() == HOOK
+        self.assert_watches()
         wanted = {path: HOOK if value == STOCK and "/vif/" in path else value
                   for path, value in self.keys.items()}
         assert self.store() == wanted
+
+    def assert_watches(self):
+        """The watcher runs, is of the release in use, and will at the next boot."""
+        current = os.readlink(self.path("/opt/xenvif-tagger/current"))
+        assert os.readlink("/proc/%d/cwd" % self.watcher()).endswith(
+            "/opt/xenvif-tagger/" + current)
+        assert os.readlink(self.path(SERVICE_LINK)) == SERVICE
+        with open(self.lab("loaded")) as stream:
+            assert stream.read() == self.text(SERVICE) == self.text(
+                "/opt/xenvif-tagger/hotplug/xenvif-tagger.service")
 
 
 def look(path):
@@ -466,7 +519,8 @@ def test_installs_checks_and_uninstalls(up):
 def test_what_it_puts_on_the_host(up):
     up.run("bash", "/bundle/dom0-install.sh")
     top = {path for path in up.changes() if not path.startswith("/opt/xenvif-tagger/releases/")}
-    assert top == {CONFIG, SETTING, "/usr/bin/xenvif-tagger", "/opt/xenvif-tagger"} | {
+    assert top == {CONFIG, SETTING, SERVICE, SERVICE_LINK, "/usr/bin/xenvif-tagger",
+                   "/opt/xenvif-tagger"} | {
         "/opt/xenvif-tagger/" + name for name in (
             "current", "dom0-install.sh", "hotplug", "releases", "state", "unread", "vendor",
             "xenvif_tagger")}
@@ -887,10 +941,12 @@ def test_the_config_as_shipped_has_all_keys_and_changes_nothing():
 # ---- interrupted ------------------------------------------------------------------------------
 
 INSTALL_POINTS = ["state", "copying", "release", "current", "links-inside", "links",
-                  "config-noted", "config-written", "config", "setting-noted",
-                  "setting-written", "setting", "restart", "key", "keys", "tidy"]
-UNINSTALL_POINTS = ["setting-removed", "setting", "restart", "key", "keys", "marks", "links",
-                    "config", "made", "files", "base"]
+                  "config-noted", "config-written", "config", "service-noted", "service",
+                  "service-link", "service-started", "setting-noted", "setting-written", "setting",
+                  "restart", "key", "keys", "tidy"]
+UNINSTALL_POINTS = ["setting-removed", "setting", "restart", "key", "keys", "service-link",
+                    "service-stopped", "service", "marks", "links", "config", "made", "files",
+                    "base"]
 LIBXL_POINTS = ["libxl-link"]
 
 
@@ -1045,6 +1101,7 @@ def test_leaves_a_busy_xenopsd_alone(host, which):
 
 def test_no_restart(up):
     result = up.install("--no-restart")
+    up.assert_watches()
     assert result.code == DONE and "has not read the setting" in result.out, result
     assert up.restarts() == 0 and up.xenopsd_would_run() == HOOK
     assert up.install("--check").code == FAILED
@@ -1097,6 +1154,7 @@ def test_upgrade_in_place(up):
     assert os.readlink(up.path("/opt/xenvif-tagger/current")).startswith("releases/99.1-")
     assert up.text("/opt/xenvif-tagger/xenvif_tagger/__init__.py") == new
     # xenopsd need not be restarted, and a plug under way keeps its files.
+    assert up.calls().count("systemctl restart xenvif-tagger.service\n") == 2
     assert up.restarts() == 1 and up.exists("/opt/xenvif-tagger/" + old + "/xenvif_tagger/pair.py")
     up.assert_installed()
     assert up.install().code == DONE
@@ -1130,6 +1188,111 @@ def test_a_damaged_release_is_replaced(up):
     assert up.install().out == "nothing to do\n"
     assert up.install("--uninstall").code == DONE
     up.assert_as_before()
+
+
+# ---- the watcher ------------------------------------------------------------------------------
+
+
+def test_the_watcher_is_stopped_before_our_marks_go(host):
+    """It would write them again."""
+    write(host.at("/usr/local/sbin/ovs-vsctl"), '''#!/bin/sh
+[ ! -e /lab/watcher ] || echo "ovs-vsctl beside the watcher" >>/lab/calls
+exec /usr/bin/ovs-vsctl "$@"
+''', 0o755)
+    host.start()
+    host.ovs.add_port("br0", "vif1.0", {}, {mark.KEY: "{}"})
+    host.install()
+    assert host.watcher()
+    assert host.install("--uninstall").code == DONE
+    assert host.ovs.port("vif1.0")["external_ids"] == {}
+    assert "beside" not in host.calls()
+    host.assert_as_before()
+
+
+def test_the_watcher_stays_as_long_as_the_hook(up):
+    up.install()
+    assert up.install("--uninstall", "--no-restart").code == RESTART_LATER
+    up.assert_watches()
+
+
+def test_a_watcher_that_does_not_start_keeps_nothing_else_away(up):
+    write(up.lab("watcher-broken"), "")
+    result = up.install()
+    assert result.code == FAILED and "systemctl status xenvif-tagger" in result.err, result
+    assert up.xenopsd_would_run() == up.runs() == HOOK
+    result = up.install("--check")
+    assert result.code == FAILED and result.out.count("MISSING") == 1, result
+    os.unlink(up.lab("watcher-broken"))
+    assert up.install().out == "start the watcher: systemctl restart xenvif-tagger.service\n"
+    up.assert_installed()
+
+
+def end_watcher(up):
+    os.kill(up.watcher(), signal.SIGKILL)
+    os.unlink(up.lab("watcher"))
+
+
+def disable(up):
+    up.run("rm", SERVICE_LINK)
+
+
+def remove_unit(up):
+    up.run("rm", SERVICE)
+
+
+def edit_unit(up):
+    up.write(SERVICE, "[Service]\nExecStart=/bin/true\n")
+
+
+def edit_unit_and_reload(up):
+    edit_unit(up)
+    up.run("systemctl", "daemon-reload")
+
+
+def put_a_release_into_use_by_hand(up):
+    up.run("sh", "-c", "cd /opt/xenvif-tagger && cp -a $(readlink current) releases/other && "
+                       "ln -sfn releases/other current")
+
+
+@pytest.mark.parametrize("act, missing", [
+    (end_watcher, ["the watcher runs"]), (disable, ["the watcher is enabled"]),
+    (remove_unit, ["the watcher's unit", "the watcher runs"]),
+    (edit_unit, ["the watcher's unit", "the watcher runs"]),
+    (edit_unit_and_reload, ["the watcher's unit"]),
+    (put_a_release_into_use_by_hand, ["the watcher runs"])], ids=lambda value: getattr(
+        value, "__name__", ""))
+def test_check_finds_and_install_mends_the_watcher(up, act, missing):
+    up.install()
+    act(up)
+    result = up.install("--check")
+    assert result.code == FAILED and all(
+        re.search("^MISSING +" + piece, result.out, re.M) for piece in missing), result
+    assert result.out.count("MISSING") == len(missing), result
+    assert up.install().code == DONE
+    up.assert_installed()
+    assert up.install("--uninstall").code == DONE
+    up.assert_as_before()
+
+
+def test_what_others_put_beside_the_unit_stays(up):
+    up.install()
+    drop_in = SERVICE + ".d/local.conf"
+    up.run("mkdir", SERVICE + ".d")
+    up.write(drop_in, "[Service]\nIPAddressAllow=any\n")
+    result = up.install("--uninstall")
+    assert result.code == DONE and drop_in + " is not ours: it stays\n" in result.out, result
+    assert set(up.changes()) == {os.path.dirname(drop_in), drop_in}
+
+
+def test_without_a_systemd_that_runs(libxl):
+    libxl.run("rmdir", "/run/systemd/system")
+    result = libxl.install()
+    assert result.code == DONE and result.out.count("there is no systemd here") == 1, result
+    assert not libxl.exists(SERVICE)
+    assert all(call.startswith("systemctl show ") for call in libxl.calls().splitlines())
+    assert libxl.install("--check").code == DONE
+    assert libxl.install("--uninstall").code == DONE
+    assert libxl.changes() == {}
 
 
 # ---- --dry-run, --check, --root ---------------------------------------------------------------
@@ -1216,6 +1379,7 @@ def test_staging(root):
     assert os.path.exists(root + "/opt/xenvif-tagger/hotplug/setup-vif-rules")
     command = os.readlink(root + "/usr/bin/xenvif-tagger")
     assert command == "/opt/xenvif-tagger/hotplug/xenvif-tagger"
+    assert os.readlink(root + SERVICE_LINK) == SERVICE and os.path.isfile(root + SERVICE)
     assert stage(root, "--check").code == DONE
     assert stage(root).out == "nothing to do\n"
     assert stage(root, "--uninstall").code == DONE
@@ -1373,6 +1537,7 @@ def test_libxl(libxl):
     result = libxl.install()
     assert result.code == DONE and "script=vif-openvswitch-tagger" in result.out, result
     assert libxl.run("test", "-x", LIBXL + "-tagger").code == 0
+    libxl.assert_watches()
     assert libxl.install("--check").code == DONE
     assert libxl.install().out.startswith("nothing to do\n")
     libxl.store(LIBXL_KEYS)

@@ -21,6 +21,8 @@ from test_install import (
     LIBXL,
     REFUSED,
     RESTART_LATER,
+    SERVICE,
+    SERVICE_LINK,
     SETTING,
     STOCK,
     TASK_DONE,
@@ -129,7 +131,8 @@ def test_installs_upgrades_and_erases(up):
     assert up.restarts() == 1
     assert {path for path in up.changes()
             if not path.startswith(("/opt/xenvif-tagger/", SHARE + "/"))} == {
-                CONFIG, SETTING, "/usr/bin/xenvif-tagger", "/opt/xenvif-tagger", SHARE}
+                CONFIG, SETTING, SERVICE, SERVICE_LINK, "/usr/bin/xenvif-tagger",
+                "/opt/xenvif-tagger", SHARE}
 
     result = up.add(NEW)
     assert result.code == 0 and result.err == "", result

@@ -1,4 +1,5 @@
 """What ``ovs-appctl -t xenvif-tagger`` can ask of the watcher, by the library's unixctl server."""
+import errno
 import json
 import os
 
@@ -29,9 +30,13 @@ class Control(object):
             ovs.unixctl.command_register(name, usage, 0, most, callback, None)
 
     def open(self):
-        error, self._server = ovs.unixctl.server.UnixctlServer.create(self.path)
-        if error:
-            self.daemon.journal.warn("%s: %s: no ovs-appctl" % (self.path, os.strerror(error)))
+        try:
+            error, self._server = ovs.unixctl.server.UnixctlServer.create(self.path)
+            problem = error and os.strerror(error)
+        except (OSError, RecursionError):  # the library's answer to a name that is too long
+            problem = os.strerror(errno.ENAMETOOLONG)
+        if problem:
+            self.daemon.journal.warn("%s: %s: no ovs-appctl" % (self.path, problem))
         else:
             os.chmod(self.path, 0o700)
 
@@ -59,7 +64,8 @@ class Control(object):
 
     def _status(self, connection, words, _):
         outcomes = self.daemon.watcher.outcomes()
-        _answer(connection, words, lambda: report.as_json(outcomes), lambda: "\n".join(
+        _answer(connection, words, lambda: report.as_json(
+            outcomes, {"watcher": {"pid": os.getpid()}}), lambda: "\n".join(
             report.table(outcomes, WIDTH, False) if outcomes else ["no VIF has a port here"]))
 
     def _stats(self, connection, words, _):

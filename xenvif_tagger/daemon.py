@@ -3,6 +3,7 @@ import gc
 import os
 import signal
 import socket
+import ssl
 import time
 
 import ovs.poller
@@ -91,10 +92,11 @@ class Daemon(object):
 
     def _tidy(self):
         """After a sync: what stays is not to be looked through for garbage again and again."""
-        if hasattr(gc, "freeze"):  # Python 3.7
-            gc.unfreeze()
+        freeze, unfreeze = getattr(gc, "freeze", None), getattr(gc, "unfreeze", None)
+        if freeze:  # Python 3.7
+            unfreeze()
             gc.collect()
-            gc.freeze()
+            freeze()
         gc.enable()
         gc.set_threshold(20000, 50, 1000)
 
@@ -110,6 +112,8 @@ class Daemon(object):
             self.journal.say(said)
             self._said = said
             systemd.notify("STATUS=" + said)
+            if lock == "none":
+                self.stats.last_error = said
             if lock == "held":
                 self._take_pidfile()
 
@@ -164,11 +168,33 @@ def checked(remote, pem):
     :raises BadRemote: it can't
     """
     for each in remote.split(","):
-        if ":" in each and not ovs.stream.Stream.is_valid_name(each):
+        kind, _, where = each.partition(":")
+        port = where.rpartition(":")[2]
+        good = {"unix": bool(where), "tcp": _is_port(port), "ssl": _is_port(port)}
+        if not good.get(kind):
             raise BadRemote("%s: must be unix:PATH, tcp:HOST:PORT or ssl:HOST:PORT" % each)
-        if each.startswith("ssl:") and None in pem.values():
-            raise BadRemote("%s: it takes --private-key, --certificate and --ca-cert" % each)
+        if kind == "ssl":
+            _check_pem(each, **pem)
     ovs.stream.Stream.ssl_set_private_key_file(pem["private_key"])
     ovs.stream.Stream.ssl_set_certificate_file(pem["certificate"])
     ovs.stream.Stream.ssl_set_ca_cert_file(pem["ca_cert"])
     return remote
+
+
+def _is_port(text):
+    return text.isdigit() and 0 < int(text) < 65536
+
+
+def _check_pem(remote, private_key, certificate, ca_cert):
+    if not (private_key and certificate and ca_cert):
+        raise BadRemote("%s: it takes --private-key, --certificate and --ca-cert" % remote)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    try:
+        context.load_cert_chain(certificate, private_key)
+    except (OSError, ValueError) as error:
+        raise BadRemote("%s, %s: no certificate and its key: %s" % (
+            certificate, private_key, error))
+    try:
+        context.load_verify_locations(ca_cert)
+    except (OSError, ValueError) as error:
+        raise BadRemote("%s: no CA certificate: %s" % (ca_cert, error))

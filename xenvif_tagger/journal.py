@@ -22,10 +22,10 @@ def open_log(name):
     ovs.vlog.Vlog.set_pattern("console", "%d{%Y-%m-%d %H:%M:%S}%0p %0m")
     # %P, the pid, is lost in the library's patterns (ovs/vlog.py, _build_message).
     ovs.vlog.Vlog.set_pattern("syslog", name + "[" + str(os.getpid()) + "]: %0m")
-    if "JOURNAL_STREAM" in os.environ:
-        ovs.vlog.Vlog.set_level("any", "console", "off")
     # What the library says of each step of each try to connect.
     ovs.vlog.Vlog.set_level("reconnect", "any", "warn")
+    if "JOURNAL_STREAM" in os.environ:
+        ovs.vlog.Vlog.set_level("any", "console", "off")
 
 
 class Journal(object):
