@@ -85,11 +85,12 @@ class Lab(object):
                 found[key.replace("_", "-")] = value
         self._update(table, side, {"external_ids": ["map", sorted(found.items())]})
 
-    def bind(self, side, unit=None):
+    def bind(self, side, unit=None, **noted):
         """As Neutron's agent: the unit, then the notes on its own port."""
         if unit is not None:
             self.set(side, unit)
-        self._update("Port", side, {"other_config": ["map", sorted(NEUTRON.items())]})
+        notes = dict(NEUTRON, **noted)
+        self._update("Port", side, {"other_config": ["map", sorted(notes.items())]})
 
     def interface(self, side, **columns):
         self._update("Interface", side, columns)

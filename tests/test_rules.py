@@ -542,6 +542,21 @@ def test_rule_1_both_managed(lab, base):
 
 
 @pytest.mark.parametrize("side", SIDES)
+def test_both_managed_in_different_networks(lab, side):
+    """The agent's restart would end in a KeyError if both had one tag (_restore_local_vlan_map)."""
+    for each in SIDES:
+        lab.plug(each, T5, {"iface-id": "port-a"})
+        lab.bind(each)
+    lab.run()
+    lab.bind(side, T6, net_uuid="net-2")
+    assert lab.run().state == DIFFER
+    assert lab.units() == ((T6, T5) if side == "vif" else (T5, T6))
+    lab.bind(OTHER[side], net_uuid="net-2")  # it has come to one mind
+    lab.run()
+    assert lab.units() == (T6, T6)
+
+
+@pytest.mark.parametrize("side", SIDES)
 def test_lost_trunks_of_the_agents_own_port_are_not_copied(lab, side):
     """Rule 4: "a row, follower or owner, that lost only its trunks is repaired"."""
     lab.paired(TRUNK)

@@ -62,7 +62,8 @@ class Daemon(object):
         self._take_pidfile()
         systemd.notify("READY=1")
         self.journal.say("started: %s" % self.replica.session_name())
-        gc.disable()  # what comes in at the start is no garbage, and there is much of it
+        # What comes in at the start is no garbage, and there is much of it.
+        gc.set_threshold(50000, 20, 100)
         try:
             while not self.ending:
                 self.turn()
@@ -97,8 +98,6 @@ class Daemon(object):
             unfreeze()
             gc.collect()
             freeze()
-        gc.enable()
-        gc.set_threshold(20000, 50, 1000)
 
     def _tell(self):
         """Say to systemd and in the log what has changed with our connection."""

@@ -82,9 +82,17 @@ class Pair(object):
                 return self._choose_lender(OTHER[side])
         if self.owner:
             return self._choose_owner()
+        if self._is_split():
+            return self._conflict("the agent has bound them to different networks")
         if self.valid:
             return self._choose_by_base()
         return self._choose_without_base()
+
+    def _is_split(self):
+        """Whether the agent has both for its own, each in another network: with the same tag on
+        both, its restart would end in a KeyError (neutron, _restore_local_vlan_map)."""
+        ports = [self.rows[side].port for side in SIDES]
+        return all(port.managed for port in ports) and ports[0].network != ports[1].network
 
     def _choose_by_hand(self, prefer):
         source, target = self.rows[prefer], self.rows[OTHER[prefer]]

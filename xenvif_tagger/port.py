@@ -28,13 +28,14 @@ class Port(object):
     unit (dict): its VLAN unit.
     ids (dict): ``{"Port": {...}, "Interface": {...}}``, the external_ids of the two rows.
     policing (dict): those of POLICING that are not 0.
-    bound (bool): Neutron's agent has noted a network on it: port_bound() writes net_uuid.
+    network (str or None): the one that Neutron's agent has noted on it: port_bound() writes
+        net_uuid; bound (bool): it has.
     managed (bool): it is the agent's own port (DESIGN 4.5): bound, and found by its iface-id.
     gone (bool): Open vSwitch has the row but not the device any more.
     mark (dict): our own notes on the row, see mark.py.
     """
 
-    __slots__ = ("name", "uuid", "bridge", "unit", "ids", "policing", "bound", "managed",
+    __slots__ = ("name", "uuid", "bridge", "unit", "ids", "policing", "network", "bound", "managed",
                  "gone", "mark")
 
     def __init__(self, name, uuid, bridge, unit=None, port_ids=None, interface_ids=None,
@@ -46,7 +47,8 @@ class Port(object):
         self.unit = dict(unit or {})
         self.ids = {"Port": dict(port_ids or {}), "Interface": dict(interface_ids or {})}
         self.policing = {key: value for key, value in (policing or {}).items() if value}
-        self.bound = "net_uuid" in (other_config or {})
+        self.network = (other_config or {}).get("net_uuid")
+        self.bound = self.network is not None
         self.managed = self.bound and "iface-id" in self.ids["Interface"]
         # An empty ofport is a port that ovs-vswitchd has not opened yet: that one is coming.
         self.gone = ofport == -1 or bool(error)

@@ -1,0 +1,578 @@
+"""What happens to a VIF's ports in their lives, by actors true to life (actors.py), with a watcher.
+
+paced: the watcher has dealt with each transaction before the next one comes; otherwise they come
+as fast as the database takes them. When a story ends, Host.check holds all that was ever written
+against what may be written: no VLAN but the guest's own, nothing to the agent's own port, no more
+transactions of ours than of theirs, and what an agent that starts anew would make of the rows.
+"""
+import pytest
+
+from actors import NeutronAgent, Nic, act
+from rows import HELD, unit
+from story import HOLD, History, Host, ways
+
+T5, T6, T7, DEAD, NONE = unit(5), unit(6), unit(7), unit(4095), {}
+TRUNK = unit(None, "trunk", [5, 6])
+RELEASES = NeutronAgent.RELEASES
+EITHER = (True, False)
+
+
+def plugged(host, nic, taps=True, own="vif"):
+    """The guest runs: both ports are plugged, iface-id is on one of them."""
+    host.do(host.stock.add(nic.vif, nic))
+    if taps:
+        host.do(host.stock.add(nic.tap, nic))
+    host.do(host.operator.ids(getattr(nic, own), iface_id=nic.iface_id))
+
+
+def bound(host, nic, network="net-1", vlan=5, **how):
+    plugged(host, nic, **how)
+    name = getattr(nic, how.get("own", "vif"))
+    version = host.interface_version(name)
+    host.do(host.agent.bind(name, network, vlan))
+    host.assert_both(nic, unit(vlan))
+    assert host.interface_version(name) == version  # nor between the agent's two transactions
+
+
+@ways("release", RELEASES)
+def test_bind(ovs, release, paced):
+    """Either of the two is the one that has iface-id, and the agent's."""
+    nic, other = Nic(12), Nic(13, "e")
+    with Host(ovs, release=release, paced=paced) as host:
+        bound(host, nic)
+        bound(host, other, "net-2", 6, own="tap")
+        for sibling in (nic.tap, other.vif):
+            assert "iface-id" not in host.ids(sibling)
+            assert ovs.port(sibling)["other_config"] == {}
+        assert host.agent.restored() == {"net-1": 5, "net-2": 6}
+
+
+@ways("release", RELEASES)
+def test_dead_and_up_again(ovs, release, paced):
+    """Admin down and up."""
+    nic = Nic(12)
+    with Host(ovs, release=release, paced=paced) as host:
+        bound(host, nic)
+        for _ in range(2):
+            host.do(host.agent.dead(nic.vif))
+            host.assert_both(nic, DEAD)
+            assert host.agent.restored() == {}
+            host.do(host.agent.bind(nic.vif, "net-1", 5))
+            host.assert_both(nic, T5)
+
+
+def test_down_and_up_faster_than_the_watcher_looks(ovs):
+    nic = Nic(12)
+    with Host(ovs) as host:
+        bound(host, nic)
+        with host.away("paused"):
+            act(host.agent.dead(nic.vif))
+            act(host.agent.bind(nic.vif, "net-1", 5))
+        host.assert_both(nic, T5)
+        # Only now is it dead for long.
+        host.do(host.agent.dead(nic.vif))
+        host.assert_both(nic, DEAD)
+        host.do(host.agent.bind(nic.vif, "net-1", 5))
+
+
+@ways("release", ("new", "queens"))
+def test_port_deleted_in_neutron(ovs, release, paced):
+    """process_deleted_ports: dead for good; the guest, still there, is in no network."""
+    nic = Nic(12)
+    with Host(ovs, release=release, paced=paced) as host:
+        bound(host, nic)
+        host.do(host.agent.dead(nic.vif))
+        host.agent.lost(nic.vif)
+        host.assert_both(nic, DEAD)
+
+
+@ways("release", RELEASES)
+def test_rebind_to_another_network(ovs, release, paced):
+    nic = Nic(12)
+    with Host(ovs, release=release, paced=paced) as host:
+        bound(host, nic)
+        for network, vlan in (("net-2", 6), ("net-1", 5), ("net-3", 7)):
+            host.do(host.agent.bind(nic.vif, network, vlan))
+            host.assert_both(nic, unit(vlan))
+            assert host.agent.restored() == {network: vlan}
+
+
+@ways("release", RELEASES)
+def test_agent_restart(ovs, release, paced):
+    """It restores its VLANs from the rows, binds all ports anew, and finds nothing to write."""
+    nic, other = Nic(12), Nic(13, "e")
+    with Host(ovs, hook=release != "yoga", release=release, paced=paced) as host:
+        bound(host, nic)
+        bound(host, other, "net-2", 6)
+        # The tap is another one since: made with what its sibling had.
+        host.do(host.stock.add(nic.tap, nic))
+        host.assert_both(nic, T5)
+        count, vif = host.count(), host.interface_version(nic.vif)
+        assert host.agent.restored() == {"net-1": 5, "net-2": 6}
+        host.do(host.agent.restart())
+        assert host.agent.vlans == {"net-1": 5, "net-2": 6}
+        assert (host.count(), host.interface_version(nic.vif)) == (count, vif)
+
+
+@pytest.mark.parametrize("bound_first", [True, False])
+def test_agent_restart_while_dead(ovs, bound_first):
+    """The dead port was its network's last: the network gets another VLAN, and both follow."""
+    nic, other = Nic(12), Nic(13, "e")
+    with Host(ovs) as host:
+        bound(host, nic)
+        host.do(host.agent.dead(nic.vif))
+        assert host.agent.restored() == {}
+        host.agent.lost(nic.vif)
+        binds = [host.agent.bind(nic.vif, "net-1", 8)]
+        if bound_first:  # and the old number is another network's by then
+            bound(host, other, "net-2", 5)
+        host.do(*binds)
+        host.assert_both(nic, unit(8))
+        assert host.agent.restored() == dict({"net-1": 8}, **(
+            {"net-2": 5} if bound_first else {}))
+
+
+@pytest.mark.parametrize("first, hook, paced", [("vif", True, True), ("tap", False, False)])
+def test_port_unplugged(ovs, first, hook, paced):
+    """The guest is shut down, its VLAN becomes another tenant's, the number another domain's."""
+    nic, other = Nic(12), Nic(13, "e")
+    with Host(ovs, hook=hook, paced=paced) as host:
+        bound(host, nic)
+        order = (nic.vif, nic.tap) if first == "vif" else (nic.tap, nic.vif)
+        for name in order:
+            host.do(host.stock.clear(name))
+            if name == nic.vif:
+                host.agent.lost(name)
+        assert ovs.port(nic.vif) is None and ovs.port(nic.tap) is None
+        bound(host, other, "net-2", 5)
+        # Another guest by the same name: nothing of the first one's comes back.
+        again = Nic(12, "f")
+        host.do(host.stock.add(again.tap, again), host.stock.add(again.vif, again))
+        host.assert_both(again, NONE)
+        assert not any("iface-id" in host.ids(name) for name in (again.vif, again.tap))
+
+
+@ways("release", RELEASES)
+def test_live_migration_in(ovs, release, paced):
+    """The vif is plugged before the memory is copied, and bound minutes later; the tap after."""
+    nic = Nic(12)
+    with Host(ovs, hook=release != "queens", release=release, paced=paced) as host:
+        plugged(host, nic, taps=False)
+        assert host.unit(nic.vif) == NONE
+        # No active binding here yet: port_dead leaves an untagged port as it is.
+        host.do(host.agent.dead(nic.vif))
+        assert host.unit(nic.vif) == NONE
+        host.do(host.agent.bind(nic.vif, "net-1", 5))
+        host.do(host.stock.add(nic.tap, nic))
+        host.assert_both(nic, T5)
+
+
+@ways("first", ("agent", "toolstack"))
+def test_live_migration_out(ovs, first, paced):
+    """binding_deactivate: the agent deletes its port, in a race with the toolstack."""
+    nic = Nic(12)
+    with Host(ovs, hook=True, paced=paced) as host:
+        bound(host, nic)
+        ends = [host.agent.deactivated(nic.vif), host.stock.clear(nic.vif)]
+        host.do(*(ends if first == "agent" else ends[::-1]))
+        assert host.unit(nic.tap) == T5 and host.state(nic) == "orphan"
+        host.do(host.stock.clear(nic.tap))
+        assert ovs.port(nic.tap) is None
+
+
+@ways("hook", EITHER)
+def test_local_migration_with_two_domains_of_one_vm(ovs, hook, paced):
+    """Same VM, VIF and Neutron port, two domids: each pair keeps to itself."""
+    old, new = Nic(12), Nic(13)
+    with Host(ovs, hook=hook, paced=paced) as host:
+        bound(host, old)
+        plugged(host, new)
+        host.assert_both(new, NONE)
+        host.do(host.agent.bind(new.vif, "net-1", 5), host.agent.dead(old.vif))
+        host.assert_both(new, T5)
+        host.assert_both(old, DEAD)
+        host.do(host.stock.clear(old.tap), host.stock.clear(old.vif))
+        host.agent.lost(old.vif)
+        host.assert_both(new, T5)
+        host.do(host.agent.bind(new.vif, "net-2", 6))
+        host.assert_both(new, T6)
+
+
+@ways("both, hook", EITHER, EITHER)
+def test_pv_driver_takes_over(ovs, both, hook, paced):
+    """QEMU closes the tap, and its port goes: nothing of that comes to the agent's own port."""
+    nic = Nic(12)
+    config = "[mirror]\niface_id = both\n" if both else ""
+    with Host(ovs, config, hook=hook, paced=paced) as host:
+        bound(host, nic)
+        assert ("iface-id" in host.ids(nic.tap)) == both
+        vif, ids, uuid = host.interface_version(nic.vif), host.ids(nic.vif), ovs.port(nic.tap)
+        host.do(host.stock.clear(nic.tap))
+        assert (host.interface_version(nic.vif), host.ids(nic.vif)) == (vif, ids)
+        assert host.unit(nic.vif) == T5 and ids["iface-id"] == nic.iface_id
+        # The hook: taken off the dying row, in a transaction before the one that deletes it.
+        taken = [record.number for record in History(ovs).records
+                 if "tap12.0" in record.after and record.after["tap12.0"].uuid == uuid["_uuid"]
+                 and record.comment.startswith("xenvif-tagger")
+                 and not {"iface-id", "attached-mac"} & set(
+                     record.after["tap12.0"].interface["external_ids"])]
+        assert len(taken) == (both and hook)
+
+
+@ways("hook", EITHER)
+def test_windows_registers_anew(ovs, hook, paced):
+    """Its PV driver has the vif deleted and added, twice; iface-id is put back from the tap."""
+    nic = Nic(12)
+    with Host(ovs, hook=hook, paced=paced) as host:
+        bound(host, nic)
+        for _ in range(2):
+            host.do(host.stock.clear(nic.vif))
+            assert host.unit(nic.tap) == T5
+            host.do(host.stock.add(nic.vif, nic))
+            host.assert_both(nic, T5)
+            assert host.ids(nic.vif)["iface-id"] == nic.iface_id
+            assert "iface-id" not in host.ids(nic.tap)
+            host.do(host.agent.bind(nic.vif, "net-1", 5))
+            host.assert_both(nic, T5)
+
+
+@ways("hook", EITHER)
+def test_windows_registers_anew_and_gets_another_vlan(ovs, hook, paced):
+    """More than three seconds without its port: the agent has given the VLAN back."""
+    nic, other = Nic(12), Nic(13, "e")
+    with Host(ovs, hook=hook, paced=paced) as host:
+        bound(host, nic)
+        host.do(host.stock.clear(nic.vif))
+        host.agent.lost(nic.vif)
+        bound(host, other, "net-2", 5)
+        host.do(host.stock.add(nic.vif, nic))
+        host.do(host.agent.bind(nic.vif, "net-1", 7))
+        host.assert_both(nic, T7)
+        host.assert_both(other, T5)
+
+
+@pytest.mark.parametrize("old_first, hook, paced", [(True, False, True), (False, True, False)])
+def test_guest_reboot(ovs, old_first, hook, paced):
+    """A new domid, all rows are new; the old ones go, before or after."""
+    old, new = Nic(12), Nic(14)
+    with Host(ovs, hook=hook, paced=paced) as host:
+        bound(host, old)
+        if not old_first:
+            plugged(host, new)
+        host.do(host.stock.clear(old.tap), host.stock.clear(old.vif))
+        host.agent.lost(old.vif)
+        if old_first:
+            plugged(host, new)
+        host.assert_both(new, NONE)
+        host.do(host.agent.bind(new.vif, "net-1", 6))
+        host.assert_both(new, T6)
+
+
+@ways("hook, tap", EITHER, EITHER)
+def test_set_locking_mode(ovs, hook, tap, paced):
+    """VIF.set_locking_mode: both are deleted and added; where PV drivers have taken over, a tap
+    comes up that has no device: it lends nothing."""
+    nic = Nic(12)
+    with Host(ovs, hook=hook, paced=paced) as host:
+        bound(host, nic)
+        if not tap:
+            host.do(host.stock.clear(nic.tap))
+        host.do(host.stock.set_locking_mode(nic, tap_present=tap))
+        # With no tap before it nobody knows the vif's VLAN: the agent must bind it anew.
+        known = T5 if tap else NONE
+        if tap:
+            host.assert_both(nic, known)
+            assert host.ids(nic.vif)["iface-id"] == nic.iface_id
+        else:
+            assert host.unit(nic.vif) == NONE
+            assert ovs.interface(nic.tap)["ofport"] == [-1]
+            host.do(host.operator.ids(nic.vif, iface_id=nic.iface_id))
+        host.do(host.agent.bind(nic.vif, "net-1", 5))
+        host.assert_both(nic, T5)
+        assert host.agent.restored() == {"net-1": 5}
+
+
+@ways("hook", EITHER)
+def test_vif_move(ovs, hook, paced):
+    """VIF.move takes the vif alone to another bridge: refused until it is back."""
+    nic = Nic(12)
+    with Host(ovs, hook=hook, paced=paced) as host:
+        bound(host, nic)
+        network = nic.xapi_ids["xs-network-uuid"]
+        nic.xapi_ids["xs-network-uuid"] = "net-br1"
+        host.do(host.stock.move(nic, "br1"))
+        assert host.state(nic) == "refused"
+        assert (host.unit(nic.vif), host.unit(nic.tap)) == (NONE, T5)
+        host.agent.lost(nic.vif)
+        host.do(host.operator.unit(nic.vif, tag=7))
+        assert (host.unit(nic.vif), host.unit(nic.tap)) == (T7, T5)
+        nic.xapi_ids["xs-network-uuid"] = network
+        host.do(host.stock.move(nic, "br0"))
+        host.assert_both(nic, T5)
+        host.do(host.agent.bind(nic.vif, "net-1", 6))
+        host.assert_both(nic, T6)
+
+
+@ways("hook", EITHER)
+def test_set_trunks_and_the_late_clear(ovs, hook, paced):
+    """xapi 26.17: VIF.set_trunks is for both; the clear that ends each plug is not."""
+    nic = Nic(12)
+    with Host(ovs, hook=hook, paced=paced) as host:
+        plugged(host, nic)
+        host.do(host.operator.unit(nic.vif, vlan_mode="trunk", trunks=[5, 6]))
+        host.assert_both(nic, TRUNK)
+        host.do(host.stock.set_trunks([nic.vif, nic.tap], [7, 8]))
+        host.assert_both(nic, unit(None, "trunk", [7, 8]))
+        # Re-plugged with its late clear: closed again, and the tap was never open.
+        for name in (nic.vif, nic.tap):
+            host.do(host.stock.add(name, nic))
+            host.assert_both(nic, unit(None, "trunk", [7, 8]))
+        # An access port has trunks in name only: those go where a person takes them.
+        host.do(host.operator.unit(nic.tap, tag=5, vlan_mode=None, trunks=None))
+        host.assert_both(nic, T5)
+
+
+@ways("release, own", ("new", "yoga"), ("vif", "tap"))
+def test_ovs_xapi_sync_puts_iface_id_on_both(ovs, own, release, paced):
+    """It has its way with all its keys; the agent takes either row for the port."""
+    nic = Nic(12)
+    with Host(ovs, hook=True, release=release, paced=paced,
+              iface_ids={"vif-a0": "port-a0"}) as host:
+        host.do(host.stock.add(nic.vif, nic))
+        host.sync_until_quiet()
+        host.do(host.stock.add(nic.tap, nic))
+        host.sync_until_quiet()
+        host.do(host.agent.bind(getattr(nic, own), "net-1", 5))
+        host.sync_until_quiet()
+        host.assert_both(nic, T5)
+        vif, tap = host.ids(nic.vif), host.ids(nic.tap)
+        assert vif["iface-id"] == tap["iface-id"] == "port-a0" and tap["vm-id"] == "vm-a"
+        assert (vif["iface-status"], tap["iface-status"]) == ("inactive", "active")
+        # It jumps to the sibling, the last one modified, and has the port there: anew, since the
+        # network is not known here any more when its last port has gone.
+        other = nic.tap if own == "vif" else nic.vif
+        host.agent.lost(getattr(nic, own))
+        host.do(host.agent.bind(other, "net-1", 6))
+        host.sync_until_quiet()
+        host.assert_both(nic, T6)
+        host.do(host.stock.clear(nic.tap))
+        host.sync_until_quiet()
+        assert host.ids(nic.vif) == dict(vif, **{"iface-status": "active"})
+
+
+def test_ovs_xapi_sync_between_its_question_to_xapi_and_its_write(ovs):
+    """We write in between: it starts over, and neither's keys are lost."""
+    nic = Nic(12)
+    with Host(ovs, iface_ids={"vif-a0": "port-a0"}) as host:
+        host.do(host.stock.add(nic.vif, nic), host.stock.add(nic.tap, nic))
+        steps = host.sync.look()
+        assert next(steps) == "XAPI asked"
+        host.do(host.operator.ids(nic.vif, role="db"))  # and with it our write to the tap
+        assert host.ids(nic.tap)["role"] == "db"
+        assert list(steps) == ["XAPI asked", "written"]
+        host.sync_until_quiet()
+        assert host.ids(nic.vif)["role"] == host.ids(nic.tap)["role"] == "db"
+        assert host.ids(nic.vif)["iface-id"] == host.ids(nic.tap)["iface-id"] == "port-a0"
+
+
+@pytest.mark.parametrize("release", ["yoga", "queens"])
+@pytest.mark.parametrize("hook", EITHER)
+def test_old_agent_writes_other_config_first(ovs, release, hook):
+    """The vif, re-plugged, is the agent's own and has no tag yet: the tap is not opened by that."""
+    nic = Nic(12)
+    with Host(ovs, hook=hook, release=release) as host:
+        bound(host, nic)
+        if not hook:
+            host.down("stopped")
+        act(host.stock.add(nic.vif, nic))
+        act(host.operator.ids(nic.vif, iface_id=nic.iface_id))
+        steps = host.agent.bind(nic.vif, "net-1", 5)
+        next(steps)
+        host.settle() if hook else host.up()
+        host.settle()
+        assert host.unit(nic.vif) == (T5 if hook else NONE)
+        act(steps, host.settle)
+        host.assert_both(nic, T5)
+        assert History(ovs).units(nic.tap) == [NONE, T5]
+
+
+GRACE = HOLD + "orphan_grace = %s\n"
+
+
+@ways("back", EITHER)
+def test_vlan_given_back_and_taken_by_another_tenant(ovs, back, paced):
+    """The agent's port is gone for longer than the grace: what had followed it is closed."""
+    nic, other = Nic(12), Nic(13, "e")
+    with Host(ovs, GRACE % 0.3, hook=True, paced=paced) as host:
+        bound(host, nic)
+        host.extra = 1  # the grace
+        host.do(host.stock.clear(nic.vif))
+        host.agent.lost(nic.vif)
+        host.watcher.until(lambda: host.unit(nic.tap) == HELD)
+        bound(host, other, "net-2", 5)
+        taken = host.count()
+        if back:
+            host.do(host.stock.add(nic.vif, nic))
+            host.assert_both(nic, HELD)
+            assert host.ids(nic.vif)["iface-id"] == nic.iface_id
+            host.do(host.agent.bind(nic.vif, "net-1", 7))
+            host.assert_both(nic, T7)
+        assert all(record.after[name].unit != T5 for record in History(ovs).records[taken - 1:]
+                   for name in (nic.vif, nic.tap) if name in record.after)
+
+
+def test_vif_comes_back_within_the_grace(ovs):
+    nic = Nic(12)
+    with Host(ovs, GRACE % 3600, hook=True) as host:
+        bound(host, nic)
+        host.do(host.stock.clear(nic.vif))
+        assert host.state(nic) == "orphan" and host.unit(nic.tap) == T5
+        host.do(host.stock.add(nic.vif, nic))
+        host.assert_both(nic, T5)
+
+
+@ways("release", RELEASES)
+def test_bound_from_held(ovs, release, paced):
+    """Each agent opens both, and what the hold had set beside the tag is gone, whoever clears."""
+    nics = {"vif": Nic(12), "tap": Nic(13, "e")}
+    with Host(ovs, HOLD, hook=True, release=release, paced=paced) as host:
+        for own, nic in sorted(nics.items()):
+            plugged(host, nic, own=own)
+            host.assert_both(nic, HELD)
+            assert host.state(nic) == "held"
+            host.do(host.agent.bind(getattr(nic, own), "net-1", 5))
+            host.assert_both(nic, T5)
+            for name in (nic.vif, nic.tap):
+                assert "held" not in host.mark(name)
+                assert NONE not in History(ovs).units(name)  # at no time a trunk of everything
+            # Down and up is the agent's affair, not the hold's.
+            host.do(host.agent.dead(getattr(nic, own)))
+            host.assert_both(nic, DEAD)
+            host.do(host.agent.bind(getattr(nic, own), "net-1", 5))
+            host.assert_both(nic, T5)
+
+
+@ways("release", RELEASES)
+def test_a_single_vif_bound_from_held(ovs, release, paced):
+    """Migration target on a hold bridge: closed for as long as the memory is copied."""
+    nic = Nic(12)
+    with Host(ovs, HOLD, hook=True, release=release, paced=paced) as host:
+        plugged(host, nic, taps=False)
+        host.do(host.agent.dead(nic.vif))
+        assert host.unit(nic.vif) == HELD
+        host.do(host.agent.bind(nic.vif, "net-1", 5))
+        assert host.unit(nic.vif) == T5 and "held" not in host.mark(nic.vif)
+        host.do(host.stock.add(nic.tap, nic))
+        host.assert_both(nic, T5)
+
+
+@ways("own", ("vif", "emu"))
+def test_libxl_guest(ovs, own, paced):
+    """vif-openvswitch deletes and adds in one transaction; the emulated NIC's row outlives its
+    device, until the guest ends."""
+    nic = Nic(12)
+    with Host(ovs, paced=paced) as host:
+        host.do(host.libxl.add(nic.vif, nic), host.libxl.add(nic.emu, nic))
+        name = getattr(nic, own)
+        host.do(host.operator.ids(name, iface_id=nic.iface_id))
+        host.do(host.agent.bind(name, "net-1", 5))
+        host.assert_both(nic, T5, nic.emu)
+        host.vswitchd.gone(nic.emu)
+        host.do(host.libxl.add(nic.vif, nic))
+        host.assert_both(nic, T5, nic.emu)
+        host.do(host.libxl.remove(nic.vif), host.libxl.remove(nic.emu))
+        host.agent.lost(name)
+
+
+def test_os_vifs_ports_are_none_of_ours(ovs):
+    """A libvirt host's own: tap<eleven digits of the Neutron port>."""
+    nic = Nic(12)
+    with Host(ovs, HOLD) as host:
+        for name, isolate in (("tap0123abcd-4e", True), ("tap12", False)):
+            ours = len(History(ovs).ours())
+            host.do(host.os_vif.plug(name, nic, isolate), host.agent.bind(name, "net-1", 5))
+            assert host.unit(name) == T5 and len(History(ovs).ours()) == ours
+            host.do(host.os_vif.unplug(name))
+            host.agent.lost(name)
+
+
+def test_many_guests_at_once(ovs):
+    """Eight guests plugged, bound, moved to other networks and half of them dead, all interleaved:
+    none gets another's VLAN."""
+    nics = [Nic(20 + number, chr(ord("e") + number)) for number in range(8)]
+    with Host(ovs, hook=True, paced=False) as host:
+        for nic in nics:
+            plugged(host, nic)
+        for first in (20, 40):
+            binds = [host.agent.bind(nic.vif, "net-%d" % (first + number), first + number)
+                     for number, nic in enumerate(nics)]
+            while binds:
+                binds = [steps for steps in binds if next(steps, None)]
+        for nic in nics[::2]:
+            act(host.agent.dead(nic.vif))
+        host.settle()
+        for number, nic in enumerate(nics):
+            host.assert_both(nic, DEAD if number % 2 == 0 else unit(40 + number))
+
+
+FORGED = {
+    "another guest's VLAN": "was given to nobody of its",
+    "the agent's own port": "is the agent's own",
+    "its Interface": "is the agent's own",
+    "an older decision": "is older than what it had",
+    "a clear of nobody's": "was cleared by nobody",
+    "dead by nobody": "was given to nobody of its",
+    "a held port opened": "was held",
+    "another table": "is no port's",
+    "other_config": "is never written",
+    "too many": "of ours",
+}
+
+
+@pytest.mark.parametrize("what", [None] + sorted(FORGED))
+def test_the_history_tells(ovs, what):
+    """The stories' own proof is none if it can't fail: what a bad watcher might write."""
+    nic, vif, tap = Nic(12), "vif12.0", "tap12.0"
+    host = Host(ovs)  # and no watcher
+    act(host.stock.add(vif, nic))
+    act(host.stock.add(tap, nic))
+    act(host.agent.bind(vif, "net-1", 5))
+    act(host.operator.unit(tap, tag=6))
+
+    def forge(table, name, **row):
+        ovs.transact({"op": "update", "table": table, "where": [["name", "==", name]],
+                      "row": row}, {"op": "comment", "comment": "xenvif-tagger: %s" % tap})
+
+    def mark(text):
+        return {"external_ids": ["map", [["xenvif-tagger", text]]]}
+
+    if what == "another guest's VLAN":
+        forge("Port", tap, tag=11)
+    elif what in ("the agent's own port", "its Interface"):
+        act(host.operator.ids(vif, iface_id=nic.iface_id))
+        if what == "its Interface":
+            forge("Interface", vif, external_ids=["map", [["iface-id", "x"]]])
+        else:
+            forge("Port", vif, tag=6)
+    elif what == "an older decision":
+        forge("Port", tap, tag=5)
+    elif what == "a clear of nobody's":
+        forge("Port", tap, tag=["set", []])
+    elif what == "dead by nobody":
+        forge("Port", tap, tag=4095, **mark("{}"))
+    elif what == "a held port opened":
+        forge("Port", tap, tag=4095, vlan_mode="dot1q-tunnel", cvlans=4095,
+              **mark('{"held":{"tag":4095}}'))
+        forge("Port", tap, tag=["set", []], vlan_mode=["set", []], cvlans=["set", []])
+    elif what == "another table":
+        forge("Bridge", "br0", fail_mode="secure")
+    elif what == "other_config":
+        forge("Port", tap, other_config=["map", [["net_uuid", "net-1"]]])
+    elif what == "too many":
+        for number in range(50):
+            forge("Port", tap, **mark('{"boot":"%d"}' % number))
+    if what is None:
+        History(ovs).check()
+    else:
+        with pytest.raises(AssertionError, match=FORGED[what]):
+            History(ovs).check()

@@ -1,0 +1,562 @@
+"""The traces of DESIGN 4.10 with a real watcher, which is stopped, killed or stopped by SIGSTOP
+where a trace says that it is down.
+
+The same by single looks, with more of their variants: test_traces.py. What the real hook does at a
+plug (d, g, j, m, n, o) is in test_plug.py; here the stock script's commands go through its Plug.
+Host.check holds the whole history against what may be written (story.py): that is where "never"
+is proved.
+"""
+import functools
+import json
+import socket
+from itertools import product
+
+import pytest
+
+from actors import Nic, act
+from rows import HELD, unit
+from story import HOLD, History, Host, ask
+from xenvif_tagger import mark
+
+T5, T6, T7, DEAD, NONE = unit(5), unit(6), unit(7), unit(4095), {}
+DEAD_FORM = unit(4095, "trunk", [4095])
+TRUNK = unit(None, "trunk", [5, 6])
+SIDES = ("vif", "tap")
+DOWN = ("stopped", "killed", "paused")
+EITHER = (True, False)
+
+down = pytest.mark.parametrize("how", DOWN)
+
+
+def nics_for(*axes):
+    """A NIC of a guest of its own for each combination: list of (nic, values...)."""
+    return [(Nic(20 + number, "%x" % number),) + values
+            for number, values in enumerate(product(*axes))]
+
+
+def other(nic, side):
+    return nic.tap if side == "vif" else nic.vif
+
+
+def set_unit(host, name, unit):
+    """All columns at once, by hand."""
+    act(host.operator.unit(name, **{column: unit.get(column) for column in (
+        "tag", "vlan_mode", "trunks", "cvlans")}))
+
+
+# ---- (a) ---------------------------------------------------------------------------------------
+
+
+class Wire:
+    """One connection to the database, for transactions in quick succession."""
+
+    def __init__(self, ovs):
+        self._socket = socket.socket(socket.AF_UNIX)
+        self._socket.connect(ovs.socket_path)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self._socket.close()
+
+    def call(self, method, *params):
+        self._socket.sendall(json.dumps({"method": method, "params": params, "id": 0}).encode())
+        text = self._socket.recv(1 << 16)
+        while text.count(b"{") > text.count(b"}"):
+            text += self._socket.recv(1 << 16)
+        assert json.loads(text.decode())["error"] is None, text
+
+    def tag(self, uuid, tag):
+        self.call("transact", "Open_vSwitch", {
+            "op": "update", "table": "Port", "where": [["_uuid", "==", ["uuid", uuid]]],
+            "row": {"tag": tag}})
+
+
+@pytest.mark.parametrize("managed", EITHER)
+@pytest.mark.parametrize("side", SIDES)
+def test_trace_a_tag_5_copied_then_tag_7_at_once(ovs, side, managed):
+    """The 7 comes a little later each time, until it has come while our copy of the 5 was on its
+    way: the watcher says that it has lost a race. No 5 ever comes after the 7."""
+    nic = Nic(12)
+    with Host(ovs) as host, Wire(ovs) as wire:
+        host.old_pairs([nic], T7, side if managed else None)
+        uuid = ovs.port(getattr(nic, side))["_uuid"]
+        for _ in range(50):
+            for distance in range(0, 40, 2):
+                wire.tag(uuid, 5)
+                for _echo in range(distance):
+                    wire.call("echo")
+                wire.tag(uuid, 7)
+                host.settle()
+                host.assert_both(nic, T7)
+            if json.loads(ask(host.watcher.socket, "stats", "--json"))["retries"]:
+                break
+        else:
+            pytest.fail("no race was lost in 1000 tries")
+
+
+# ---- (b) ---------------------------------------------------------------------------------------
+
+
+@down
+def test_trace_b_restart_between_tag_and_other_config(ovs, how):
+    """The tag seen before it went down, or not; other_config written before it is up, or after."""
+    cases = nics_for(SIDES, EITHER, EITHER)
+    with Host(ovs, paced=False) as host:
+        host.old_pairs([nic for nic, _, _, _ in cases], NONE)
+        binds = []
+        for nic, side, seen, _ in cases:
+            act(host.operator.ids(getattr(nic, side), iface_id=nic.iface_id))
+            binds.append(host.agent.bind(getattr(nic, side), "net-1", 5))
+            if seen:
+                assert next(binds[-1]) == "tag"
+        host.settle()
+        with host.away(how):
+            for (nic, _, seen, early), steps in zip(cases, binds):
+                assert host.unit(nic.vif) == host.unit(nic.tap) == (T5 if seen else NONE)
+                if not seen:
+                    assert next(steps) == "tag"
+                if early:
+                    assert next(steps) == "other_config"
+        for (nic, side, _, _), steps in zip(cases, binds):
+            act(steps)
+            host.settle()
+            host.assert_both(nic, T5)
+            act(host.agent.bind(getattr(nic, side), "net-2", 7))
+        host.settle()
+        host.agent.lost("net-1")
+        for nic, _, _, _ in cases:
+            host.assert_both(nic, T7)
+
+
+# ---- (c) ---------------------------------------------------------------------------------------
+
+
+@down
+def test_trace_c_dead_set_on_either_side_while_down(ovs, how):
+    cases = nics_for(SIDES, (DEAD, DEAD_FORM))
+    own = Nic(12)
+    with Host(ovs) as host:
+        host.old_pairs([nic for nic, _, _ in cases], T5)
+        host.old_pairs([own], NONE)
+        host.do(host.operator.ids(own.vif, iface_id=own.iface_id),
+                host.agent.bind(own.vif, "net-1", 6))
+        with host.away(how):
+            for nic, side, form in cases:
+                set_unit(host, getattr(nic, side), form)
+            act(host.agent.dead(own.vif))
+        for nic, _, form in cases:
+            host.assert_both(nic, form)
+        host.assert_both(own, DEAD)
+        host.do(host.agent.bind(own.vif, "net-1", 6))
+        host.assert_both(own, T6)
+
+
+# ---- (d) ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("watching", EITHER)
+def test_trace_d_retagged_between_the_hooks_read_and_add_port(ovs, watching):
+    """Hook and watcher may both see it, and agree; without a watcher the hook sees it."""
+    cases = nics_for(SIDES, (T7, DEAD, NONE, TRUNK), ("meanwhile", "afterwards"))
+    with Host(ovs, hook=True) as host:
+        host.old_pairs([nic for nic, _, _, _ in cases], T5)
+        if not watching:
+            host.down("paused")
+        for nic, side, new, when in cases:
+            retag = functools.partial(set_unit, host, other(nic, side), new)
+            act(host.stock.filter(getattr(nic, side), nic, **{when: retag}))
+            if not watching:
+                host.assert_both(nic, new)
+        if not watching:
+            host.up()
+        host.settle()
+        for nic, _, new, _ in cases:
+            host.assert_both(nic, new)
+
+
+@down
+def test_trace_d_and_the_hook_dies_before_its_second_look(ovs, how):
+    cases = nics_for(SIDES, (T7, DEAD, NONE, TRUNK))
+
+    class Killed(Exception):
+        pass
+
+    def kill():
+        raise Killed
+
+    with Host(ovs, hook=True) as host:
+        host.old_pairs([nic for nic, _, _ in cases], T5)
+        with host.away(how):
+            for nic, side, new in cases:
+                retag = functools.partial(set_unit, host, other(nic, side), new)
+                with pytest.raises(Killed):
+                    act(host.stock.filter(getattr(nic, side), nic, meanwhile=retag,
+                                          afterwards=kill))
+                assert host.unit(getattr(nic, side)) == T5
+        for nic, _, new in cases:
+            host.assert_both(nic, new)
+
+
+# ---- (e) ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("hook", EITHER)
+@pytest.mark.parametrize("seen", ["alive", "gone"])
+def test_trace_e_left_over_tap_of_another_guest(ovs, seen, hook):
+    """B's tap with tag 77 is left, and ovs-xapi-sync makes it look like A's: 77 never on A."""
+    b, a = Nic(12, "b"), Nic(12, "a")
+    with Host(ovs, hook=hook, paced=hook) as host:
+        ovs.add_port("br0", b.tap, b.xapi_ids, tag=77, ofport=8 if seen == "alive" else -1,
+                     error=None if seen == "alive" else "could not open network device")
+        host.settle()
+        host.do(host.stock.add(a.vif, a))
+        for _ in range(2):
+            host.sync_until_quiet()
+            assert host.ids(a.tap)["xs-vif-uuid"] == "vif-a0"  # laundered
+            assert host.unit(a.vif) == NONE
+            host.do(host.stock.add(a.vif, a))
+            assert host.unit(a.vif) == NONE
+        if seen == "gone":  # A's device appears before the stock script deletes the row
+            host.vswitchd.opened(a.tap)
+            host.settle()
+            assert host.unit(a.vif) == NONE
+        host.do(host.agent.bind(a.vif, "net-1", 5))
+        assert host.unit(a.vif) == T5 and host.state(a) == "refused"
+        # Made anew it is A's.
+        host.do(host.stock.add(a.tap, a))
+        host.sync_until_quiet()
+        host.assert_both(a, T5)
+        assert unit(77) not in History(ovs).units(a.vif)
+
+
+# ---- (f) ---------------------------------------------------------------------------------------
+
+
+def test_trace_f_identity_key_removed_by_an_operator(ovs):
+    """Not from the other one, however often we look; xs-vif-uuid or the MAC alone prove enough."""
+    cases = nics_for(SIDES, sorted(Nic(1).xapi_ids))
+    with Host(ovs) as host:
+        host.old_pairs([nic for nic, _, _ in cases], T5)
+        away = cases[::2]
+        for nic, side, key in cases:
+            if (nic, side, key) not in away:
+                act(host.operator.ids(getattr(nic, side), **{key: None}))
+        with host.away("stopped"):
+            for nic, side, key in away:
+                act(host.operator.ids(getattr(nic, side), **{key: None}))
+        for nic, side, _ in cases:
+            assert host.ids(other(nic, side)) == nic.xapi_ids
+            act(host.operator.unit(nic.vif, tag=7))
+        host.settle()
+        for nic, side, key in cases:
+            assert host.ids(other(nic, side)) == nic.xapi_ids
+            assert key not in host.ids(getattr(nic, side))
+            host.assert_both(nic, T7)
+
+
+# ---- (g) ---------------------------------------------------------------------------------------
+
+
+@down
+def test_trace_g_second_held_sibling_and_a_tag_while_down(ovs, how):
+    cases = nics_for(SIDES, SIDES, EITHER)
+    with Host(ovs, HOLD, hook=True, paced=False) as host:
+        for nic, second, _, looks in cases:
+            act(host.stock.add(other(nic, second), nic))
+            if looks:
+                act(host.stock.add(getattr(nic, second), nic))
+        host.settle()
+        with host.away(how):
+            for nic, second, tagged, looks in cases:
+                if not looks:
+                    act(host.stock.add(getattr(nic, second), nic))
+                host.assert_both(nic, HELD)
+                act(host.operator.unit(getattr(nic, tagged), tag=7))
+        for nic, _, _, _ in cases:
+            host.assert_both(nic, T7)
+            assert not any("held" in host.mark(name) for name in (nic.vif, nic.tap))
+            assert NONE not in History(ovs).units(nic.vif) + History(ovs).units(nic.tap)
+
+
+@pytest.mark.parametrize("how", ["stopped", "paused"])
+def test_trace_g_marks_left_on_a_single_port(ovs, how):
+    """Tagged, and its sibling gone, both while the watcher is down: the hold goes all the same."""
+    nic = Nic(12)
+    with Host(ovs, HOLD, hook=True) as host:
+        host.do(host.stock.add(nic.vif, nic), host.stock.add(nic.tap, nic))
+        with host.away(how):
+            act(host.operator.unit(nic.vif, tag=7))
+            act(host.stock.clear(nic.tap))
+        assert host.unit(nic.vif) == T7 and "held" not in host.mark(nic.vif)
+
+
+@pytest.mark.parametrize("paced", EITHER)
+def test_trace_g_stock_sets_trunks_on_a_held_port(ovs, paced):
+    """A VIF with trunks, xapi 26.17: that opens neither a single port nor a pair."""
+    alone, nic = Nic(12), Nic(13, "e")
+    with Host(ovs, HOLD, hook=True, paced=paced) as host:
+        host.do(host.stock.add(alone.vif, alone, trunks=[5, 6]))
+        for name in (nic.vif, nic.tap):
+            host.do(host.stock.add(name, nic, trunks=[5, 6]))
+        host.do(host.stock.late_clear(alone.vif), host.stock.set_trunks([nic.vif, nic.tap], [7]))
+        assert host.unit(alone.vif) == HELD
+        host.assert_both(nic, HELD)
+        host.do(host.operator.unit(alone.vif, tag=5), host.operator.unit(nic.tap, tag=5))
+        assert host.unit(alone.vif) == T5
+        host.assert_both(nic, T5)
+
+
+# ---- (h) ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("held", EITHER)
+@pytest.mark.parametrize("release", ["yoga", "queens"])
+def test_trace_h_other_config_first_and_vlan_mode_never_cleared(ovs, release, held):
+    """queens leaves the vlan_mode and trunks of Neutron's dead form: that is its port's form then,
+    and the sibling's. What the hold has set goes with either."""
+    nic = Nic(12)
+    with Host(ovs, HOLD, hook=True, release=release) as host:
+        if held:
+            host.do(host.stock.add(nic.vif, nic), host.stock.add(nic.tap, nic))
+        else:
+            host.old_pairs([nic], DEAD_FORM)
+        before = HELD if held else DEAD_FORM
+        host.do(host.operator.ids(nic.vif, iface_id=nic.iface_id))
+        steps = host.agent.bind(nic.vif, "net-1", 5)
+        for _ in range(2):
+            assert next(steps).startswith("other_config")
+            host.settle()
+            host.assert_both(nic, before)
+        with host.away("paused"):
+            act(steps)
+        after = unit(5, "trunk", [4095]) if release == "queens" and not held else T5
+        host.assert_both(nic, after)
+
+
+# ---- (i) ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("managed", EITHER)
+def test_trace_i_dead_form_then_tag_then_the_clears(ovs, managed):
+    """Three transactions, the watcher looking after any of them or not."""
+    cases = nics_for(SIDES, EITHER, EITHER)
+    steps = [DEAD_FORM, unit(5, "trunk", [4095]), T5]
+    with Host(ovs) as host:
+        for own in SIDES:
+            host.old_pairs([nic for nic, side, _, _ in cases if side == own], T6,
+                           own if managed else None)
+        for number in range(3):
+            for nic, side, first, second in cases:
+                set_unit(host, getattr(nic, side), steps[number])
+                looks = (first, second, True)[number]
+                if looks:
+                    host.settle()
+                    host.assert_both(nic, steps[number])
+                elif number < 2:
+                    # What comes next comes before it can look.
+                    with host.away("paused"):
+                        set_unit(host, getattr(nic, side), steps[number + 1])
+        for nic, _, _, _ in cases:
+            host.assert_both(nic, T5)
+        host.agent.vlans = {"net-1": 5}
+
+
+# ---- (j) ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("how, hook", [("stopped", True), ("killed", False), ("paused", True),
+                                       ("paused", False)])
+def test_trace_j_watcher_started_between_plug_and_stock_clear(ovs, how, hook):
+    """Or after both, by the hook's base."""
+    closed = (TRUNK, unit(None, None, [5, 6]), unit(5, "native-untagged", [5, 6]))
+    cases = nics_for(SIDES, closed, ("between", "after") if hook else ("between",))
+    with Host(ovs, hook=hook) as host:
+        for form in closed:
+            host.old_pairs([nic for nic, _, found, _ in cases if found == form], form)
+        steps = []
+        with host.away(how):
+            for nic, side, _, up in cases:
+                steps.append(host.stock.add(getattr(nic, side), nic))
+                while next(steps[-1]) != "add-port":
+                    pass
+                if up == "after":
+                    act(steps[-1])
+        for left in steps:
+            act(left)
+        host.settle()
+        for nic, _, form, _ in cases:
+            host.assert_both(nic, form)
+
+
+@pytest.mark.parametrize("how", ["stopped", "paused"])
+def test_trace_j_stock_clear_when_the_sibling_is_gone_by_then(ovs, how):
+    nic = Nic(12)
+    with Host(ovs, hook=True) as host:
+        host.old_pairs([nic], TRUNK)
+        with host.away(how):
+            steps = host.stock.add(nic.vif, nic)
+            while next(steps) != "add-port":
+                pass
+            act(host.stock.clear(nic.tap))
+            act(steps)
+            assert host.unit(nic.vif) == unit(None, "trunk")
+        assert host.unit(nic.vif) == TRUNK
+
+
+# ---- (k) ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("boot, how", [("now", "stopped"), ("now", "paused"), ("before", "killed"),
+                                       ("never-seen-alive", "stopped")])
+def test_trace_k_agent_binds_a_gone_emulated_row(ovs, boot, how):
+    nic = Nic(12)
+    with Host(ovs) as host:
+        if boot == "never-seen-alive":
+            ovs.add_port("br0", nic.emu, nic.libxl_ids, ofport=-1)
+        else:
+            host.do(host.libxl.add(nic.emu, nic))
+            host.vswitchd.gone(nic.emu)
+            assert host.mark(nic.emu)["boot"]
+        host.settle()
+        with host.away(how):
+            if boot == "before":  # no run can make that: the stamp of another boot, by hand
+                noted = dict(host.mark(nic.emu), boot="boot-before")
+                act(host.operator.ids(nic.emu, "Port", **{mark.KEY: mark.encode(noted)}))
+            act(host.libxl.add(nic.vif, nic))
+            act(host.operator.ids(nic.emu, iface_id=nic.iface_id))
+            # ofport -1: an agent does not find it; bound by one that had looked before.
+            act(host.agent.bind(nic.emu, "net-1", 5))
+        lent = boot == "now"
+        assert host.unit(nic.emu) == T5 and host.unit(nic.vif) == (T5 if lent else NONE)
+        assert host.state(nic) == ("in-sync" if lent else "refused")
+
+
+# ---- (l) ---------------------------------------------------------------------------------------
+
+
+@down
+def test_trace_l_a_clear_while_down(ovs, how):
+    cases = nics_for(SIDES, SIDES)
+    with Host(ovs) as host:
+        host.old_pairs([nic for nic, _, _ in cases], NONE)
+        for nic, tagged, _ in cases:
+            act(host.operator.unit(getattr(nic, tagged), tag=5))
+        host.settle()
+        for nic, _, _ in cases:
+            host.assert_both(nic, T5)
+        with host.away(how):
+            for nic, _, cleared in cases:
+                act(host.operator.unit(getattr(nic, cleared), tag=None))
+        for nic, _, _ in cases:
+            host.assert_both(nic, NONE)
+
+
+# ---- (m) ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("hook", EITHER)
+def test_trace_m_fake_bridges_and_vif_move(ovs, hook):
+    nic = Nic(12, bridge="fake5")
+    with Host(ovs, hook=hook) as host:
+        for name, tag in (("fake5", "5"), ("fake6", "6")):
+            ovs.vsctl("add-br", name, "br0", tag)
+        host.do(host.stock.add(nic.vif, nic), host.stock.add(nic.tap, nic))
+        host.assert_both(nic, T5)
+        host.do(host.stock.move(nic, "fake6"))
+        assert host.state(nic) == "refused"
+        assert (host.unit(nic.vif), host.unit(nic.tap)) == (T6, T5)
+        host.do(host.stock.move(nic, "fake5"))
+        assert host.state(nic) == "in-sync"
+        host.do(host.stock.move(nic, "fake6"), host.stock.add(nic.tap, nic))
+        host.assert_both(nic, T6)
+        assert host.state(nic) == "in-sync"
+        # Nobody but ovs-vsctl, which does so at add-port, has given any of them a tag.
+        assert not [record for record in History(ovs).ours() for name in (nic.vif, nic.tap)
+                    if name in record.before
+                    and record.before[name].unit != record.after[name].unit]
+
+
+# ---- (n) ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("both, how", [(True, "stopped"), (True, "paused"), (False, "killed")])
+def test_trace_n_tap_deleted_at_take_over(ovs, both, how):
+    """The hook's two transactions, seen one by one (here), or as one, with the watcher down."""
+    nic, unseen = Nic(12), Nic(13, "e")
+    with Host(ovs, "[mirror]\niface_id = both\n" if both else "", hook=True) as host:
+        host.old_pairs([nic, unseen], T5, own="vif")
+        pairs = (nic, unseen)
+        before = [(host.interface_version(each.vif), host.unit(each.vif)) for each in pairs]
+        for each in pairs:
+            assert ("iface-id" in host.ids(each.tap)) == both
+        # As the hook: taken off; the watcher looks; then the delete.
+        if both:
+            act(host.operator.ids(nic.tap, iface_id=None, attached_mac=None))
+            host.settle()
+        act(host.stock.clear(nic.tap))
+        with host.away(how):
+            act(host.stock.clear(unseen.tap))
+        assert before == [(host.interface_version(each.vif), host.unit(each.vif))
+                          for each in pairs]
+        for each in pairs:
+            assert host.ids(each.vif) == dict(each.xapi_ids, **{"iface-id": each.iface_id})
+
+
+# ---- (o) ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("hook, how", [(True, "stopped"), (False, "killed"), (False, "paused")])
+def test_trace_o_vif_replugged(ovs, hook, how):
+    """While the watcher is down, or not: iface-id and tag are back on it."""
+    nic = Nic(12)
+    with Host(ovs, hook=hook) as host:
+        host.old_pairs([nic], T5, own="vif")
+        with host.away(how):
+            act(host.stock.clear(nic.vif))
+            act(host.stock.add(nic.vif, nic))
+        for _ in range(2):
+            host.assert_both(nic, T5)
+            assert host.ids(nic.vif)["iface-id"] == nic.iface_id
+            assert "iface-id" not in host.ids(nic.tap)
+            host.do(host.stock.clear(nic.vif), host.stock.add(nic.vif, nic))
+        # The agent had forgotten the network: a new tag, the sibling's old one is stale.
+        host.agent.vlans = {}
+        host.do(host.agent.bind(nic.vif, "net-1", 7))
+        host.assert_both(nic, T7)
+
+
+# ---- (p) ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("how", DOWN[:2])
+@pytest.mark.parametrize("listed", EITHER)
+def test_trace_p_agents_port_gone_for_longer_than_the_grace(ovs, listed, how):
+    """A new watcher counts anew: it was down when the agent's port went."""
+    nic, tenant = Nic(12), Nic(13, "e")
+    bridge = "br0" if listed else "br1"
+    with Host(ovs, "[hold]\nbridges = %s\norphan_grace = 0.3\n" % bridge, hook=True) as host:
+        host.old_pairs([nic], T5, own="vif")
+        with host.away(how):
+            act(host.stock.clear(nic.vif))
+        host.agent.lost(nic.vif)
+        host.extra = 1  # the grace
+        if not listed:
+            host.watcher.until(lambda: host.state(nic) == "orphan")
+            assert host.unit(nic.tap) == T5
+            return
+        host.watcher.until(lambda: host.unit(nic.tap) == HELD)
+        host.old_pairs([tenant], NONE)
+        host.do(host.operator.ids(tenant.vif, iface_id=tenant.iface_id),
+                host.agent.bind(tenant.vif, "net-2", 5))
+        given_away = host.count()
+        host.do(host.stock.add(nic.vif, nic))
+        host.assert_both(nic, HELD)
+        assert host.ids(nic.vif)["iface-id"] == nic.iface_id
+        host.do(host.agent.bind(nic.vif, "net-1", 6))
+        host.assert_both(nic, T6)
+        host.assert_both(tenant, T5)
+        assert not [record for record in History(ovs).records[given_away - 1:]
+                    for name in (nic.vif, nic.tap)
+                    if name in record.after and record.after[name].unit == T5]
