@@ -1,11 +1,10 @@
-"""What bench/run measures on: private Open vSwitches full of pairs, and an installed command."""
-import compileall
+"""What bench/run and bench/watch measure on: private Open vSwitches full of pairs, and an
+installed command."""
+import importlib
 import os
 import shutil
 import subprocess
 import sys
-
-import click
 
 from private_ovs import PrivateOvs
 from xenvif_tagger import config
@@ -20,27 +19,41 @@ TIMEOUT = 60
 PAIRS_AT_ONCE = 500
 
 
-def install(directory):
+def install(directory, packages=("click",), interpreter=sys.executable):
     """Install as dom0 does: compiled, and without a virtual environment, which costs some 20 ms.
 
     Changes the environment that commands get. Returns the command to run (list).
+
+    :param packages: what we depend on, as the interpreter has it, or else as this one has it
     """
+    places = [os.path.join(ROOT, "xenvif_tagger")] + [
+        _place(package, interpreter) for package in packages]
     for name in [name for name in os.environ if name.startswith("PYTHON")]:
         del os.environ[name]
     os.environ["PYTHONPATH"] = directory
-    for package in (os.path.join(ROOT, "xenvif_tagger"), os.path.dirname(click.__file__)):
+    for package in places:
         shutil.copytree(package, os.path.join(directory, os.path.basename(package)),
                         ignore=shutil.ignore_patterns("__pycache__"))
-    compileall.compile_dir(directory, quiet=1)
+    subprocess.check_call([python(interpreter), "-m", "compileall", "-q", directory])
     script = os.path.join(directory, "xenvif-tagger")
     with open(script, "w") as stream:
         stream.write("from xenvif_tagger.cli import main\nmain()\n")
-    return [python(), script]
+    return [python(interpreter), script]
 
 
-def python():
-    """This interpreter outside of its virtual environment: the path."""
-    return os.path.realpath(sys.executable)
+def _place(package, interpreter):
+    """Where a package is."""
+    code = "import %s as found; print(found.__file__)" % package
+    asked = subprocess.run([interpreter, "-c", code], stdout=subprocess.PIPE,
+                           stderr=subprocess.DEVNULL)
+    if asked.returncode:
+        return os.path.dirname(importlib.import_module(package).__file__)
+    return os.path.dirname(asked.stdout.decode().strip())
+
+
+def python(interpreter=sys.executable):
+    """An interpreter, this one, outside of its virtual environment: the path."""
+    return os.path.realpath(interpreter)
 
 
 class Host:
@@ -52,20 +65,20 @@ class Host:
     def __init__(self, stack, ports):
         self.ports = ports
         self.domids = range(FIRST, FIRST + ports // 2)
-        self._ovs = stack.enter_context(PrivateOvs())
-        self._ovs.add_bridge(BRIDGE)
-        self._ovs.add_many_ports(BRIDGE, (
+        self.ovs = stack.enter_context(PrivateOvs())
+        self.ovs.add_bridge(BRIDGE)
+        self.ovs.add_many_ports(BRIDGE, (
             port for domid in self.domids for port in _pair(domid)))
         with self.client() as client:
             shot(client).mirror()  # each pair gets the mark that it has in real life
         self._alike = self._snapshot()
 
     def client(self):
-        return Client(self._ovs.remote, TIMEOUT)
+        return Client(self.ovs.remote, TIMEOUT)
 
     def run(self, *command):
         """Run a command as on this host; it must succeed."""
-        subprocess.run(command, env=self._ovs.env, stdin=subprocess.DEVNULL,
+        subprocess.run(command, env=self.ovs.env, stdin=subprocess.DEVNULL,
                        stdout=subprocess.DEVNULL, check=True)
 
     def tag_vifs(self, domids):
@@ -79,23 +92,37 @@ class Host:
                     operations.append({"op": "update", "table": table, "where": where, "row": row})
         at_once = 4 * PAIRS_AT_ONCE
         for start in range(0, len(operations), at_once):
-            self._ovs.transact(*operations[start:start + at_once])
+            self.ovs.transact(*operations[start:start + at_once])
 
     def check(self, domids):
         """Make sure that what was measured was done."""
         wanted = {"tap%d.0" % domid for domid in domids}
-        rows = self._ovs.transact({"op": "select", "table": "Port", "where": [["tag", "==", NEW]],
+        rows = self.ovs.transact({"op": "select", "table": "Port", "where": [["tag", "==", NEW]],
                                    "columns": ["name"]})[0]["rows"]
         missing = wanted - {row["name"] for row in rows}
         if missing:
             sys.exit("bench: not mirrored: %s" % ", ".join(sorted(missing)[:5]))
+
+    def forget_marks(self):
+        """Make it as before anything of ours ran."""
+        self.ovs.transact({"op": "update", "table": "Port", "where": [],
+                           "row": {"external_ids": ["map", []]}})
+
+    def check_marks(self):
+        """Make sure that every port has a mark."""
+        rows = self.ovs.transact({"op": "select", "table": "Port", "where": [],
+                                  "columns": ["name", "external_ids"]})[0]["rows"]
+        missing = [row["name"] for row in rows
+                   if row["name"] != BRIDGE and row["external_ids"] == ["map", []]]
+        if missing:
+            sys.exit("bench: no mark on %s" % ", ".join(sorted(missing)[:5]))
 
     def _snapshot(self):
         """What tag_vifs() writes: dict of name -> list of (table, where, row)."""
         found = {}
         for table, columns in (("Port", ["tag", "vlan_mode", "trunks", "external_ids"]),
                                ("Interface", ["external_ids"])):
-            for row in self._ovs.transact({"op": "select", "table": table, "where": [],
+            for row in self.ovs.transact({"op": "select", "table": table, "where": [],
                                            "columns": ["_uuid", "name"] + columns})[0]["rows"]:
                 found.setdefault(row["name"], []).append((
                     table, [["_uuid", "==", row["_uuid"]]], {key: row[key] for key in columns}))

@@ -3,11 +3,13 @@ import statistics
 import sys
 
 
-def measure(title, hosts, ways, rounds, figures=("",)):
+def measure(title, hosts, ways, rounds, figures=("",), plain=("processes",)):
     """Run each way on each host by turns, so many rounds, and print a table for each figure.
 
     :param ways: list of (label, way); the first is what the others are compared with. way(host)
-        returns seconds, or a dict of the figures: ``processes`` is a number, the others seconds
+        returns seconds, or a dict of the figures: seconds, or plain numbers
+    :param plain: the figures that are plain numbers
+    :returns: dict of (label, host) -> list of what the way returned, in the order of the rounds
     """
     taken = {(label, host): [] for label, _ in ways for host in hosts}
     for number in range(rounds):
@@ -20,7 +22,7 @@ def measure(title, hosts, ways, rounds, figures=("",)):
     if sys.stderr.isatty():
         sys.stderr.write("\r\033[K")
     for figure in figures:
-        scale = 1 if figure == "processes" else 1000
+        scale = 1 if figure in plain else 1000
         values = {key: [result[figure] * scale for result in results]
                   for key, results in taken.items()}
         print("| %s; rounds: %d | %s |" % (
@@ -33,6 +35,7 @@ def measure(title, hosts, ways, rounds, figures=("",)):
                 cell(values[label, host], None if label == first else values[first, host])
                 for host in hosts)))
         print(flush=True)
+    return taken
 
 
 def cell(taken, others):

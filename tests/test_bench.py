@@ -21,3 +21,11 @@ def test_the_benchmark_of_the_plug_runs():
     assert done.returncode == 0, done.stderr.decode()
     assert re.search(r"^\| a plug, processes; .*\n.*\n.*\n\| ours \| .*\*\*1\.00\*\*",
                      done.stdout.decode(), re.M)
+
+
+def test_the_benchmark_of_the_watcher_runs():
+    done = subprocess.run([sys.executable, os.path.join(ROOT, "bench", "watch"), "--quick"],
+                          stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert done.returncode == 0, done.stderr.decode()
+    tables = re.findall(r"^\|---", done.stdout.decode(), re.M)
+    assert len(tables) == 10

@@ -46,7 +46,8 @@ class Watching:
             self._command += ["--config", path]
         self._command += ["watch", "--unixctl", self.socket] + list(options)
         self._env = dict(ovs.env, NOTIFY_SOCKET=self._notify_path, PYTHONPATH=ROOT,
-                         LC_ALL="C.UTF-8", **(env or {}))
+                         LC_ALL="C.UTF-8")
+        self._env.update(env or {})
         self._env.pop("JOURNAL_STREAM", None)
         self.process = None
         self.notes = []  # what it said to systemd

@@ -17,6 +17,7 @@ from .stats import Stats
 from .watch import LOCK, Watcher
 
 NAME = "xenvif-tagger"
+LONGEST_PATH = 107  # bytes: unix(7), sun_path
 PATIENCE = 1  # seconds until it is worth a line that there is no database
 
 
@@ -172,6 +173,8 @@ def checked(remote, pem):
         good = {"unix": bool(where), "tcp": _is_port(port), "ssl": _is_port(port)}
         if not good.get(kind):
             raise BadRemote("%s: must be unix:PATH, tcp:HOST:PORT or ssl:HOST:PORT" % each)
+        if kind == "unix" and len(os.fsencode(where)) > LONGEST_PATH:
+            raise BadRemote("%s: a socket's path has at most %d bytes" % (each, LONGEST_PATH))
         if kind == "ssl":
             _check_pem(each, **pem)
     ovs.stream.Stream.ssl_set_private_key_file(pem["private_key"])

@@ -41,7 +41,8 @@ class Draft(object):
 
     def is_written(self):
         """Whether anything beside our mark differs from the row as read."""
-        return any(not is_bookkeeping(change) for change in differences(self.port, self))
+        port = self.port
+        return self.unit != port.unit or self.ids != port.ids or self.policing != port.policing
 
 
 class Decision(object):
@@ -185,6 +186,8 @@ def _together(drafts, settings, prefer):
     verdict, source, reason = both.choose(prefer)
     if verdict == pair.REFUSED:
         return REFUSED, None, reason, []
+    if verdict == pair.CONFLICT and both.is_split():
+        return CONFLICT, None, reason, []  # until the agent comes to one mind: no change decides it
     if verdict == pair.CONFLICT:
         tap.mark["seen"] = {"port": vif.uuid, VIF: vif.unit, TAP: tap.unit}
         return CONFLICT, None, reason, []

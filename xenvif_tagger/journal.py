@@ -1,4 +1,5 @@
 """The watcher's log: by the library's vlog, so that ``vlog/set`` rules it; never a flood."""
+import logging
 import os
 import time
 
@@ -19,6 +20,8 @@ def open_log(name):
     """
     ovs.util.PROGRAM_NAME = name
     ovs.vlog.Vlog.init()
+    # The one without a file would have its warnings printed by Python, once more.
+    logging.getLogger("file").addHandler(logging.NullHandler())
     ovs.vlog.Vlog.set_pattern("console", "%d{%Y-%m-%d %H:%M:%S}%0p %0m")
     # %P, the pid, is lost in the library's patterns (ovs/vlog.py, _build_message).
     ovs.vlog.Vlog.set_pattern("syslog", name + "[" + str(os.getpid()) + "]: %0m")

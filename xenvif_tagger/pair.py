@@ -53,13 +53,13 @@ class Pair(object):
         """``vif12.0 has tag 5``, for reasons."""
         return "%s has %s" % (self.rows[side].name, describe(self.unit(side)))
 
-    def since_seen(self):
-        """The side that alone has changed since the pair was reported as in conflict, or None."""
+    def changed_since_seen(self):
+        """The sides that have changed since the pair was reported as in conflict: list; None where
+        it was not."""
         seen = self.rows[TAP].mark.get("seen")
         if seen is None or seen["port"] != self.rows[VIF].uuid:
             return None
-        changed = [side for side in SIDES if self.unit(side) != seen[side]]
-        return changed[0] if len(changed) == 1 else None
+        return [side for side in SIDES if self.unit(side) != seen[side]]
 
     def choose(self, prefer):
         """What is to happen to the units.
@@ -76,19 +76,21 @@ class Pair(object):
         if held:
             return self._choose_held(held)
         if self.unit(VIF) == self.unit(TAP):
+            if self._was_cleared(VIF) and self._may_hold():
+                return HOLD, None, "both were cleared; on this bridge that means held"
             return ALIKE, None, "both have %s" % describe(self.unit(VIF))
         for side in SIDES:
             if not self.lends[side]:
                 return self._choose_lender(OTHER[side])
         if self.owner:
             return self._choose_owner()
-        if self._is_split():
+        if self.is_split():
             return self._conflict("the agent has bound them to different networks")
         if self.valid:
             return self._choose_by_base()
         return self._choose_without_base()
 
-    def _is_split(self):
+    def is_split(self):
         """Whether the agent has both for its own, each in another network: with the same tag on
         both, its restart would end in a KeyError (neutron, _restore_local_vlan_map)."""
         ports = [self.rows[side].port for side in SIDES]
@@ -123,6 +125,12 @@ class Pair(object):
         """Whether the side is empty because somebody cleared it, by a base that names it."""
         return self.valid and self.base["unit"] and not self.unit(side)
 
+    def _may_hold(self):
+        """Whether this is a bridge that holds, and both ports are ours to hold."""
+        ports = [self.rows[side].port for side in SIDES]
+        return ports[0].bridge in self.settings.hold_bridges and not any(
+            port.managed for port in ports)
+
     def _choose_lender(self, lender):
         taker = OTHER[lender]
         if self.owner == taker:
@@ -146,9 +154,11 @@ class Pair(object):
     def _choose_by_base(self):
         # Rules 2 to 4 where the base names the other row. A change since the conflict was
         # reported comes first: it is the last decision, also where it goes back to the base.
-        changed = [side for side in SIDES if self.unit(side) != self.base["unit"]]
-        latest = self.since_seen() or (changed[0] if len(changed) == 1 else None)
-        if latest:
+        changed = self.changed_since_seen()
+        if changed is None:
+            changed = [side for side in SIDES if self.unit(side) != self.base["unit"]]
+        if len(changed) == 1:
+            latest = changed[0]
             return COPY, latest, "%s, changed from %s" % (
                 self.says(latest), describe(self.base["unit"]))
         return self._conflict("both changed from %s" % describe(self.base["unit"]))
@@ -163,8 +173,9 @@ class Pair(object):
             source = OTHER[self.holder]
             return COPY, source, "%s, and %s only followed a port that is gone" % (
                 self.says(source), self.rows[self.holder].name)
-        latest = self.since_seen()
-        if latest:
+        changed = self.changed_since_seen()
+        if changed is not None and len(changed) == 1:
+            latest = changed[0]
             return COPY, latest, "%s, changed since the conflict was reported" % self.says(latest)
         return self._conflict("no history says which is right")
 

@@ -15,6 +15,7 @@ from .ovsdb import DATABASE
 from .rows import COLUMNS, port_of
 
 NO_DATA = "00000000-0000-0000-0000-000000000000"
+KNOWN = 256  # ports read ahead: a few change again and again, and all would cost too much memory
 BACKOFF = 1000  # ms between two tries to connect; the least that the library takes
 vlog = ovs.vlog.Vlog("replica")
 
@@ -65,6 +66,7 @@ class Replica(ovs.db.idl.Idl):
         self._ports = {}  # name: Port row
         self._bridges = {}  # UUID of a Port, str: Bridge row
         self._members = {}  # UUID of a Bridge: set of the UUIDs of its Ports, str
+        self._known = {}  # name: (port.Port, its rows as JSON), as read last
         self._fakes = {}  # UUID of a Port that is a VLAN ("fake") bridge's, str: its row
         self.has_cvlans = True
 
@@ -146,6 +148,7 @@ class Replica(ovs.db.idl.Idl):
             return
         name = row._data["name"].values
         vif = names.parse(name)
+        self._known.pop(name, None)
         if table == "Port":
             if gone:
                 if self._ports.get(name) is row:
@@ -185,6 +188,7 @@ class Replica(ovs.db.idl.Idl):
             port = self.tables["Port"].rows.get(UUID(uuid))
             vif = port is not None and names.parse(port._data["name"].values)
             if vif:
+                self._known.pop(port._data["name"].values, None)
                 self.touch(vif[:2])
             if uuid in self._fakes:
                 self.touch_all()
@@ -194,6 +198,7 @@ class Replica(ovs.db.idl.Idl):
         self.changed.setdefault(vif, time.monotonic())
 
     def touch_all(self):
+        self._known.clear()
         for vif in self.vifs():
             self.touch(vif)
 
@@ -212,16 +217,26 @@ class Replica(ovs.db.idl.Idl):
         """
         ports, rows = [], {}
         for name in names.names_of(*vif):
-            row = self._ports.get(name)
-            bridge = self._bridges.get(str(row.uuid)) if row is not None else None
-            interface = self._interface(row) if bridge is not None else None
-            if interface is None:
-                continue
-            there = {"_uuid": ["uuid", str(bridge.uuid)], "name": bridge._data["name"].values}
-            rows[name] = found = _as_json(row), _as_json(interface), there
-            on = self._fake_on(bridge, row) or there["name"]
-            ports.append(port_of(found[0], found[1], on))
+            found = self._known.get(name) or self._read(name)
+            if found is not None:
+                ports.append(found[0])
+                rows[name] = found[1]
         return ports, rows
+
+    def _read(self, name):
+        """One port, and its rows; None if it is not there, or no VIF's."""
+        row = self._ports.get(name)
+        bridge = self._bridges.get(str(row.uuid)) if row is not None else None
+        interface = self._interface(row) if bridge is not None else None
+        if interface is None:
+            return None
+        there = {"_uuid": ["uuid", str(bridge.uuid)], "name": bridge._data["name"].values}
+        rows = _as_json(row), _as_json(interface), there
+        found = port_of(rows[0], rows[1], self._fake_on(bridge, row) or there["name"]), rows
+        if len(self._known) >= KNOWN:
+            self._known.clear()
+        self._known[name] = found
+        return found
 
     def _interface(self, row):
         """A Port row's one Interface row; None for a bond, which is no VIF's port."""

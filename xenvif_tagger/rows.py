@@ -70,10 +70,15 @@ def guards(rows):
     return [_guard("Port", row), _guard("Interface", interface), _guard_bridge(bridge, row)]
 
 
+def _is_variable(column):
+    """Not what a row of this UUID has had from the beginning (vswitch.ovsschema: not mutable)."""
+    return column not in ("_uuid", "name")
+
+
 def _guard(table, row):
     """Compare-and-set (RFC 7047, 5.2.6): fails unless the row still has the values that we read."""
     values = {column: row[column] for column in COLUMNS[table]
-              if column != "_uuid" and column in row}
+              if _is_variable(column) and column in row}
     return {"op": "wait", "table": table, "where": [["_uuid", "==", row["_uuid"]]], "timeout": 0,
             "columns": sorted(values), "until": "==", "rows": [values]}
 

@@ -9,7 +9,7 @@ import time
 from .decide import CONFLICT, DRIFT, ORPHAN, REFUSED, decide_vif
 from .oneshot import Outcome
 from .ovsdb import DATABASE
-from .port import is_bookkeeping
+from .port import after, is_bookkeeping
 from .rows import operations
 
 # Of OVSDB, not of a file: RFC 7047, 4.1.8. Its name is an <id>, which has no hyphens.
@@ -18,7 +18,7 @@ LOCK = "xenvif_tagger"
 BATCH = 250
 # VIFs looked at in one turn: others wait to be heard meanwhile.
 LOOKS = 1000
-# How often a VIF that somebody changes under our hands is tried again at once.
+# How many races for a VIF may be lost in a row until that is reported.
 TRIES = 20
 # Seconds until a write that the database refused is tried again, if nothing changes before.
 RETRY = 30
@@ -55,9 +55,10 @@ class Watcher(object):
         self.clock = clock
         self.flight = None
         self._parts = []  # lists of VIFs: each is a batch of its own, after one that was refused
-        self._orphans = {}  # VIF: when its grace is over
+        self._orphans = {}  # VIF: the row's UUID, and when its grace is over; None: it is
         self._put_offs = {}  # VIF: when to try again
         self._lost = {}  # VIF: how many races were lost since its last write
+        self._alone = False  # whether the last batch was of one of those
         self._told = {}  # VIF: the state and reason that were reported last
         self._connections = 0
         self._had_lock = False
@@ -97,7 +98,7 @@ class Watcher(object):
     def next_alarm(self):
         """When to call turn() though nothing happens: seconds of the clock, or None."""
         alarms = list(self._put_offs.values()) + [
-            until for until in self._orphans.values() if until is not None]
+            until for _, until in self._orphans.values() if until is not None]
         return min(alarms) if alarms and self.replica.has_lock else None
 
     def _wake(self):
@@ -105,9 +106,9 @@ class Watcher(object):
         for vif in [vif for vif, until in self._put_offs.items() if until <= now]:
             del self._put_offs[vif]
             self.replica.touch(vif)
-        for vif, until in self._orphans.items():
+        for vif, (uuid, until) in self._orphans.items():
             if until is not None and until <= now:
-                self._orphans[vif] = None  # looked at once: from now on it is expired
+                self._orphans[vif] = uuid, None
                 self.replica.touch(vif)
 
     # -- looking
@@ -129,7 +130,7 @@ class Watcher(object):
         ports, rows = self.replica.ports(vif)
         if not ports:
             return None, None
-        expired = vif in self._orphans and self._orphans[vif] is None
+        expired = self._orphans.get(vif) == (ports[0].uuid, None)
         return Outcome(vif, ports, decide_vif(ports, self.settings, expired=expired)), rows
 
     def _decide(self, vif):
@@ -143,9 +144,12 @@ class Watcher(object):
         if decision.state != ORPHAN:
             if decision.ports()[1:] or not decision.changes:
                 self._orphans.pop(vif, None)
-        elif vif not in self._orphans and any(
-                port.bridge in self.settings.hold_bridges for port in decision.ports()):
-            self._orphans[vif] = self.clock() + self.grace
+        else:
+            port = decision.ports()[0]
+            if port.bridge not in self.settings.hold_bridges:
+                self._orphans.pop(vif, None)
+            elif self._orphans.get(vif, ("",))[0] != port.uuid:
+                self._orphans[vif] = port.uuid, self.clock() + self.grace
         self._tell(vif, outcome)
         return outcome, rows
 
@@ -168,19 +172,17 @@ class Watcher(object):
         """Look at what has changed, and write what is to be written, in one transaction."""
         changed = self.replica.changed
         now = self.clock()
-        if self._parts:
-            vifs = [(vif, changed.get(vif, now)) for vif in self._parts.pop()]
-        else:
-            vifs = list(itertools.islice(changed.items(), LOOKS))
+        vifs = self._next()
         outcomes, owners, batch = [], [None], [{"op": "assert", "lock": LOCK}]
         since = now
-        for vif, when in vifs:
+        for vif in vifs:
             if len(outcomes) == BATCH:
                 break
-            changed.pop(vif, None)
+            when = changed.pop(vif, now)
             try:
                 outcome, rows = self._decide(vif)
                 if outcome is None or not outcome.decision.changes:
+                    self._lost.pop(vif, None)
                     continue
                 made = operations(outcome.decision, rows)
             except Exception as error:  # a defect of ours, and the others are not to suffer
@@ -196,6 +198,20 @@ class Watcher(object):
             self.stats.transactions += 1
             self.replica.ask("transact", [DATABASE] + batch, self._answered)
 
+    def _next(self):
+        """The VIFs of the next batch: list."""
+        if self._parts:
+            return self._parts.pop()
+        changed = self.replica.changed
+        alone = [vif for vif in self._lost if vif in changed][:1]
+        self._alone = bool(alone) and not self._alone
+        if not self._alone:
+            together = list(itertools.islice(
+                (vif for vif in changed if vif not in self._lost), LOOKS))
+            if together or not alone:
+                return together
+        return alone
+
     def _answered(self, message):
         """The answer to the flight's transaction has come, or (None) the connection is lost."""
         flight, self.flight = self.flight, None
@@ -207,8 +223,9 @@ class Watcher(object):
         if error is None:
             self._done(flight)
             return
-        culprit = flight.owners[index] if index is not None and index < len(flight.owners) else None
-        guilty = [] if culprit is None else [flight.outcomes[culprit]]
+        guilty = list(flight.outcomes) if len(flight.outcomes) == 1 else []
+        if index is not None and index < len(flight.owners) and flight.owners[index] is not None:
+            guilty = [flight.outcomes[flight.owners[index]]]
         others = [outcome for outcome in flight.outcomes if outcome not in guilty]
         if error == "not owner":
             # We have lost it, and shall hear of that, or have heard of it already.
@@ -217,24 +234,25 @@ class Watcher(object):
                 self.replica.force_reconnect()
         elif error == "timed out":  # of a wait: a race is lost (RFC 7047, 5.2.6)
             self.stats.retries += 1
-            self._again(others)
+            self._again(flight.outcomes)
             for outcome in guilty:
-                self._lost[outcome.vif] = self._lost.get(outcome.vif, 0) + 1
-                if self._lost[outcome.vif] < TRIES:
-                    # Alone: whoever changes it all the time must not hold up the others.
-                    self._parts.append([outcome.vif])
-                else:
-                    self._put_off(outcome.vif, _ports(outcome.decision) + ": not written",
-                                  "somebody changes it all the time")
-        elif guilty or len(flight.outcomes) == 1:
+                self._lose(outcome)
+        elif guilty:
             self._again(others)
-            outcome = (guilty or flight.outcomes)[0]
-            self._put_off(outcome.vif, _ports(outcome.decision) + ": not written",
+            self._put_off(guilty[0].vif, _ports(guilty[0].decision) + ": not written",
                           "%s: %s" % (error, details))
         else:
             # The commit failed. Whose fault it is, only halving tells.
             vifs = [outcome.vif for outcome in flight.outcomes]
             self._parts += [vifs[:len(vifs) // 2], vifs[len(vifs) // 2:]]
+
+    def _lose(self, outcome):
+        """Count a race lost; from now on until one is won it goes alone, by turns with the others:
+        who changes it all the time must not hold them up."""
+        lost = self._lost[outcome.vif] = self._lost.get(outcome.vif, 0) + 1
+        if lost % TRIES == 0:
+            self.journal.warn("%s: not written yet: somebody changes it all the time" % (
+                _ports(outcome.decision)))
 
     def _again(self, outcomes):
         for outcome in outcomes:
@@ -243,7 +261,6 @@ class Watcher(object):
     def _put_off(self, vif, what, problem):
         self.stats.failed += 1
         self.stats.last_error = "%s: %s" % (what, problem)
-        self._lost.pop(vif, None)
         self._put_offs[vif] = self.clock() + RETRY
         self.journal.warn("%s: %s: tried again when it changes, or in %d s" % (
             what, problem, RETRY))
@@ -255,12 +272,24 @@ class Watcher(object):
             decision = outcome.decision
             self._put_offs.pop(outcome.vif, None)
             self._lost.pop(outcome.vif, None)
+            if decision.target and decision.state == DRIFT and self._is_as_written(outcome):
+                # What has changed since is our own doing, and there is nothing more to do.
+                self.replica.changed.pop(outcome.vif, None)
             if not decision.is_substantial():
                 self.stats.marked += 1
                 continue
             self.stats.mirrored += 1
             self.journal.say("%s: %s [%s] (%.1f ms)" % (
                 _ports(decision), decision.reason, _cells(decision), taken * 1000))
+
+
+    def _is_as_written(self, outcome):
+        """Whether a VIF's ports are what they became by our writing, and nothing else."""
+        decision = outcome.decision
+        there = {port.name: port for port in self.replica.ports(outcome.vif)[0]}
+        return sorted(there) == sorted(outcome.ports) and all(
+            there[port.name].is_same(port, *after(port, decision.changes))
+            for port in decision.ports())
 
 
 def failure(message):

@@ -1,0 +1,502 @@
+"""One writer at a time: several watchers, a stolen lock, and the commands and the plug hook beside
+them, who need no lock; and watchers killed at any moment.
+
+XENVIF_TAGGER_KILLS: how many watchers are killed in the test of that.
+"""
+import contextlib
+import json
+import os
+import random
+import signal
+import socket
+import threading
+import time
+
+import pytest
+
+from dom0 import Dom0
+from test_cli import Run, assert_done, commits, identity, is_write, our_commits, run
+from test_plug import HOOK, plug, unplug
+from watch_proxy import Gate, Scene, until
+from watching import PATIENCE, Watching
+from xenvif_tagger.watch import LOCK
+
+KILLS = int(os.environ.get("XENVIF_TAGGER_KILLS", "10"))
+
+
+@pytest.fixture
+def scene(ovs):
+    return Scene(ovs)
+
+
+def lock(watcher):
+    return watcher.stats()["lock"]
+
+
+def await_lock(watcher, state):
+    until(lambda: lock(watcher) == state, watcher.stats)
+
+
+@contextlib.contextmanager
+def two(scene):
+    """(the one that has the lock, the one that waits for it)"""
+    with Watching(scene.ovs) as first:
+        await_lock(first, "held")
+        with Watching(scene.ovs) as second:
+            await_lock(second, "waiting")
+            yield first, second
+
+
+class Session:
+    """Another client of the database, which can hold a lock as long as it is connected."""
+
+    def __init__(self, ovs):
+        self._socket = socket.socket(socket.AF_UNIX)
+        self._socket.settimeout(PATIENCE)
+        self._socket.connect(ovs.socket_path)
+        self._id = 0
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self._socket.close()
+
+    def call(self, method, *params):
+        self._id += 1
+        self._socket.sendall(json.dumps(
+            {"method": method, "params": params, "id": self._id}).encode())
+        data = b""
+        while True:
+            part = self._socket.recv(1 << 16)
+            assert part
+            data += part
+            with contextlib.suppress(ValueError):
+                reply = json.loads(data.decode())
+                assert reply["id"] == self._id and not reply["error"], reply
+                return reply["result"]
+
+
+# ---- two watchers ------------------------------------------------------------------------------
+
+
+def test_the_second_one_stands_by(scene):
+    """It knows all, writes nothing, and says who does."""
+    with two(scene) as (first, second):
+        for tag in range(100, 110):
+            scene.tag("vif1.0", tag)
+            first.settle()
+            assert scene.agree(vif1=tag)
+        until(lambda: [pair["tap"]["tag"] for pair in second.status()["pairs"]
+                       if pair["domid"] == 1] == [109])
+        assert not second.appctl("resync").startswith("done")
+        stats = second.stats()
+        assert (stats["transactions"], stats["mirrored"], stats["marked"]) == (0, 0, 0)
+        assert stats["synced"] is True
+        assert second.status()["pairs"] == first.status()["pairs"]
+        assert not [line for line in second.log() if " -> " in line]
+        scene.assert_untouched()
+
+
+@pytest.mark.parametrize("how", ["SIGKILL", "SIGTERM", "exit"])
+def test_it_takes_over_when_the_first_ends(scene, how):
+    with two(scene) as (first, second):
+        if how == "exit":
+            first.appctl("exit")
+        else:
+            first.process.send_signal(getattr(signal, how))
+        scene.tag("vif1.0", 50)  # nothing but this, and the lock, wakes it
+        scene.await_tags(second, vif1=50)
+        assert lock(second) == "held"
+        first.process.wait(PATIENCE)
+        scene.assert_works(second)
+
+
+def test_what_changed_before_it_took_over(scene):
+    """The first has stopped with the lock: the change waits, and is done by whoever has it next."""
+    with two(scene) as (first, second):
+        first.process.send_signal(signal.SIGSTOP)
+        scene.tag("vif1.0", 50)
+        scene.await_state(second, 1, "drift")
+        assert scene.tags()["tap1.0"] == scene.first(1) and lock(second) == "waiting"
+        first.kill()
+        scene.await_tags(second, vif1=50)
+        scene.assert_works(second)
+
+
+def test_the_first_was_only_stopped_for_a_while(scene):
+    """It still has the lock when it goes on, and does what is to be done once."""
+    with two(scene) as (first, second):
+        first.process.send_signal(signal.SIGSTOP)
+        scene.tag("vif1.0", 50)
+        scene.await_state(second, 1, "drift")
+        at = len(our_commits(scene.ovs))
+        first.process.send_signal(signal.SIGCONT)
+        scene.await_tags(first, vif1=50)
+        assert len(our_commits(scene.ovs)) == at + 1
+        assert (lock(first), lock(second)) == ("held", "waiting")
+
+
+def test_a_conflict_is_told_by_one_only(scene):
+    scene.tag("tap1.0", 99)
+    with two(scene) as (first, second):
+        first.settle()
+        assert first.stats()["conflicts"] == 1
+        second.appctl("resync")
+        assert not [line for line in second.log() if "conflict" in line]
+
+
+def test_a_row_of_them(scene):
+    """Each is killed as soon as it has the lock; the last one has all the work."""
+    with contextlib.ExitStack() as stack:
+        watchers = [stack.enter_context(Watching(scene.ovs)) for _ in range(4)]
+        for number, watcher in enumerate(watchers):
+            await_lock(watcher, "held")
+            scene.tag("vif1.0", 50 + number)
+            if number % 2:
+                scene.await_tags(watcher, vif1=50 + number)
+            if watcher is not watchers[-1]:
+                watcher.kill()
+        scene.await_tags(watchers[-1], vif1=53)
+        scene.assert_works(watchers[-1])
+
+
+# ---- a stolen lock -----------------------------------------------------------------------------
+
+
+def test_a_stolen_lock(scene):
+    """Without it nothing is written, and with it again all that is due."""
+    with Watching(scene.ovs) as watcher:
+        watcher.settle()
+        for number in range(3):
+            with Session(scene.ovs) as thief:
+                thief.call("steal", LOCK)
+                await_lock(watcher, "waiting")
+                scene.tag("vif1.0", 50 + number)
+                scene.await_state(watcher, 1, "drift")
+                at = commits(scene.ovs)
+                assert not watcher.appctl("resync").startswith("done")
+                assert commits(scene.ovs) == at and scene.tags()["tap1.0"] != 50 + number
+            scene.await_tags(watcher, vif1=50 + number)
+            assert lock(watcher) == "held"
+        scene.assert_works(watcher)
+
+
+def test_a_lock_stolen_just_before_the_write(scene):
+    """The write is on its way when the lock goes: the server does not take it."""
+    thieves, refused = [], []
+
+    def on_request(message):
+        if is_write(message) and armed and not thieves:
+            thieves.append(Session(scene.ovs))
+            thieves[0].call("steal", LOCK)
+
+    def on_reply(message, request):
+        if request and is_write(request) and thieves:
+            refused.append(message)
+
+    armed = []
+    with Gate(scene.ovs, on_request=on_request, on_reply=on_reply) as gate:
+        with Watching(scene.ovs, remote=gate.remote) as watcher:
+            watcher.settle()
+            armed.append(True)
+            scene.tag("vif1.0", 50)
+            until(lambda: refused)
+            await_lock(watcher, "waiting")
+            assert "not owner" in json.dumps(refused[0])
+            assert scene.tags()["tap1.0"] == scene.first(1)
+            tries = len(refused)
+            scene.tag("vif2.0", 60)
+            scene.await_state(watcher, 2, "drift")
+            assert len(refused) == tries <= 3
+            with thieves[0]:
+                pass
+            scene.await_tags(watcher, vif1=50, vif2=60)
+            scene.assert_works(watcher)
+
+
+def test_somebody_has_the_lock_from_the_start(scene):
+    with Session(scene.ovs) as other:
+        other.call("lock", LOCK)
+        with Watching(scene.ovs) as watcher:
+            await_lock(watcher, "waiting")
+            assert our_commits(scene.ovs) == []
+            other.call("unlock", LOCK)
+            scene.await_tags(watcher)
+            scene.assert_works(watcher)
+
+
+def test_a_stolen_lock_and_a_lost_connection(scene):
+    """It must not think that it has it still, nor that it never will."""
+    with Gate(scene.ovs) as gate, Watching(scene.ovs, remote=gate.remote) as watcher:
+        watcher.settle()
+        with Session(scene.ovs) as thief:
+            thief.call("steal", LOCK)
+            await_lock(watcher, "waiting")
+            gate.cut()
+            until(lambda: watcher.stats()["reconnects"] and watcher.stats()["synced"])
+            await_lock(watcher, "waiting")
+            scene.tag("vif1.0", 50)
+            scene.await_state(watcher, 1, "drift")
+            assert scene.tags()["tap1.0"] != 50
+        scene.assert_works(watcher)
+
+
+# ---- beside a watcher --------------------------------------------------------------------------
+
+
+def test_commands_need_no_lock(scene):
+    """With a watcher that has it and does nothing."""
+    with Watching(scene.ovs) as watcher:
+        watcher.settle()
+        watcher.process.send_signal(signal.SIGSTOP)
+        scene.tag("vif1.0", 50)
+        assert_done(run("mirror", "dom", 1, db=scene.ovs))
+        assert scene.agree(vif1=50)
+        at = commits(scene.ovs)
+        watcher.process.send_signal(signal.SIGCONT)
+        watcher.settle()
+        assert commits(scene.ovs) == at  # nothing left to do, nothing done
+        assert lock(watcher) == "held" and watcher.stats()["failed"] == 0
+        assert_done(run("check", db=scene.ovs))
+        assert_done(run("mirror", "dom", 1, "--wait", 30, db=scene.ovs))
+        scene.assert_works(watcher)
+
+
+def test_a_choice_by_hand_beside_a_watcher(scene):
+    scene.tag("tap1.0", 99)
+    with Watching(scene.ovs) as watcher:
+        watcher.settle()
+        assert scene.tags()["vif1.0"] == scene.first(1)  # a conflict
+        assert_done(run("mirror", "dom", 1, "--from", "tap", db=scene.ovs))
+        watcher.settle()
+        assert scene.agree(vif1=99)
+
+
+def test_three_tools_at_once(scene):
+    """Two watchers and commands over and over while tags change: no fight, the last tag counts."""
+    at = commits(scene.ovs)
+    with two(scene) as (first, second):
+        changes = 60
+        with contextlib.ExitStack() as stack:
+            for number in range(changes):
+                if number % 20 == 0:
+                    stack.enter_context(Run("mirror", "all", db=scene.ovs))
+                for domid in scene.domids:
+                    scene.tag("vif%d.0" % domid, 1000 + number * 3 + domid)
+            for number in range(3):
+                assert_done(run("-q", "mirror", "dom", number + 1, db=scene.ovs))
+        last = 1000 + (changes - 1) * 3
+        scene.await_tags(first, vif1=last + 1, vif2=last + 2, vif3=last + 3)
+        theirs = changes * 3
+        assert commits(scene.ovs) - at <= 2 * theirs + 20
+        quiet = commits(scene.ovs)
+        first.settle()
+        assert commits(scene.ovs) == quiet and first.stats()["failed"] == 0
+        scene.assert_works(first)
+
+
+def test_a_race_that_is_lost(scene):
+    """Somebody changes the row while our write is on its way: it is decided anew."""
+    left = [51, 52, 53]
+
+    def on_request(message):
+        if is_write(message) and armed and left:
+            scene.tag("vif1.0", left.pop(0))
+
+    armed = []
+    with Gate(scene.ovs, on_request=on_request) as gate:
+        with Watching(scene.ovs, remote=gate.remote) as watcher:
+            watcher.settle()
+            armed.append(True)
+            scene.tag("vif1.0", 50)
+            scene.await_tags(watcher, vif1=53)
+            watcher.settle()
+            assert watcher.stats()["retries"] == 3 and watcher.stats()["failed"] == 0
+            scene.assert_works(watcher)
+
+
+def test_a_race_does_not_hold_up_the_others(ovs):
+    """One VIF changes with each try; the others of its batch are written all the same."""
+    scene = Scene(ovs, range(1, 21))
+    tries = []
+
+    def on_request(message):
+        if is_write(message) and ovs_row in json.dumps(message["params"]) and len(tries) < 200:
+            tries.append(message)
+            scene.tag("vif7.0", 100 + len(tries))
+
+    ovs_row = ovs.port("vif7.0")["_uuid"]
+    with Gate(ovs, on_request=on_request) as gate:
+        with Watching(ovs, remote=gate.remote, wait=False) as watcher:
+            until(lambda: all(scene.tags()["tap%d.0" % domid] == scene.first(domid)
+                              for domid in scene.domids if domid != 7))
+            assert len(tries) < 200
+            gate.on_request = None
+            until(lambda: scene.is_done())
+            scene.assert_works(watcher)
+
+
+def test_a_port_goes_while_our_write_is_on_its_way(scene):
+    def on_request(message):
+        if is_write(message) and armed:
+            armed.pop()
+            scene.ovs.delete_port("tap1.0")
+
+    armed = []
+    with Gate(scene.ovs, on_request=on_request) as gate:
+        with Watching(scene.ovs, remote=gate.remote) as watcher:
+            watcher.settle()
+            armed.append(True)
+            scene.tag("vif1.0", 50)
+            scene.tag("vif2.0", 60)
+            until(lambda: not armed and scene.tags()["tap2.0"] == 60)
+            watcher.settle()
+            assert watcher.stats()["failed"] == 0
+            scene.ovs.add_port("br0", "tap1.0", identity(1))
+            watcher.settle()
+            assert scene.tags()["tap1.0"] == 50
+
+
+# ---- the plug hook beside a watcher ------------------------------------------------------------
+
+
+@pytest.fixture
+def dom0():
+    with Dom0() as made:
+        made.add_bridge("xenbr0")
+        yield made
+
+
+def test_the_hook_beside_a_watcher(dom0):
+    """Plugged, re-plugged and gone: none of the two undoes or repeats what the other did."""
+    tags = lambda *names: [dom0.ovs.port(name)["tag"] for name in names]  # noqa: E731
+    with Watching(dom0.ovs) as watcher:
+        watcher.settle()
+        plug(dom0, 5, "vif", setup_vif_rules=HOOK)
+        dom0.ovs.vsctl("set", "Port", "vif5.0", "tag=5")
+        plug(dom0, 5, "tap")
+        assert tags("vif5.0", "tap5.0") == [[5], [5]]
+        watcher.settle()
+        at = commits(dom0.ovs)
+        watcher.settle()
+        assert commits(dom0.ovs) == at
+        dom0.ovs.vsctl("set", "Port", "tap5.0", "tag=6")
+        watcher.settle()
+        assert tags("vif5.0", "tap5.0") == [[6], [6]]
+        unplug(dom0, 5, "vif")
+        plug(dom0, 5, "vif")
+        watcher.settle()
+        assert tags("vif5.0", "tap5.0") == [[6], [6]]
+        assert watcher.stats()["failed"] == 0 and watcher.stats()["conflicts"] == 0
+        watcher.process.send_signal(signal.SIGSTOP)  # with the lock: the hook does not wait for it
+        plug(dom0, 6, "vif", setup_vif_rules=HOOK)
+        dom0.ovs.vsctl("set", "Port", "vif6.0", "tag=7")
+        plug(dom0, 6, "tap")
+        assert tags("vif6.0", "tap6.0") == [[7], [7]]
+        watcher.process.send_signal(signal.SIGCONT)
+        watcher.settle()
+        assert tags("vif6.0", "tap6.0") == [[7], [7]]
+
+
+# ---- kill -9 at any moment ---------------------------------------------------------------------
+
+
+class Agent:
+    """Changes the vifs' tags all the time, in a thread."""
+
+    def __init__(self, scene):
+        self._scene = scene
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._run)
+        self.last = {}
+
+    def __enter__(self):
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self._ended.set()
+        self._thread.join()
+
+    def _run(self):
+        count = 0
+        while not self._ended.wait(0.001):
+            for domid in self._scene.domids:
+                count += 1
+                self._scene.tag("vif%d.0" % domid, count % 4000 + 1)
+                self.last["vif%d" % domid] = count % 4000 + 1
+
+
+def test_killed_at_any_moment(scene):
+    """While tags change: whatever it left behind, the next one ends it well."""
+    moment = random.Random(12)
+    for _ in range(KILLS):
+        with Agent(scene) as agent:
+            with Watching(scene.ovs, wait=False) as watcher:
+                time.sleep(moment.choice([0, 0.01, 0.1, 0.3]) * moment.random())
+                watcher.kill()
+        assert agent.last
+    with Watching(scene.ovs) as watcher:
+        scene.await_tags(watcher, **agent.last)
+        scene.assert_works(watcher)
+        assert watcher.stats()["conflicts"] == 0
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_killed_at_its_write(scene, when):
+    """Just before the server has it, and just after."""
+    killed = []
+
+    def kill(message):
+        if is_write(message) and not killed:
+            watching[0].kill()
+            killed.append(message)
+
+    for number in range(4):
+        watching = []
+        with Gate(scene.ovs) as gate:
+            with Watching(scene.ovs, remote=gate.remote) as watcher:
+                watching.append(watcher)
+                watcher.settle()
+                if when == "before":
+                    gate.on_request = kill
+                else:
+                    gate.on_reply = lambda message, request: request and kill(request)
+                scene.tag("vif1.0", 50 + number)
+                until(lambda: killed)
+                killed[:] = []
+        with Watching(scene.ovs) as watcher:
+            scene.await_tags(watcher, vif1=50 + number)
+            assert watcher.stats()["conflicts"] == 0
+    with Watching(scene.ovs) as watcher:
+        scene.assert_works(watcher)
+
+
+class KillAtWrite:
+    """Kills the watcher when it sends its n-th write."""
+
+    def __init__(self, watcher, count):
+        self._watcher = watcher
+        self._left = count
+
+    def __call__(self, message):
+        if is_write(message):
+            self._left -= 1
+            if not self._left:
+                self._watcher.process.kill()
+
+    def is_over(self):
+        return self._watcher.process.poll() is not None
+
+
+def test_killed_during_its_first_look(ovs):
+    """Hundreds of pairs, and it never gets through: batches are whole, the next goes on."""
+    scene = Scene(ovs, range(1, 601))
+    for number in (1, 2, 1):
+        with Gate(ovs) as gate, Watching(ovs, remote=gate.remote, wait=False) as watcher:
+            gate.on_request = kill = KillAtWrite(watcher, number)
+            until(lambda: kill.is_over() or scene.is_done())  # noqa: B023
+    with Watching(ovs) as watcher:
+        scene.await_tags(watcher)
+        scene.assert_works(watcher)
