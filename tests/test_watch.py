@@ -412,6 +412,18 @@ def test_stats(lab):
         assert set(text) >= STATS - {"latency_ms"} and text["vifs"] == "4"
 
 
+def test_resync_ends_when_the_database_goes(lab):
+    with Watching(lab.ovs) as watcher, socket.socket(socket.AF_UNIX) as asker:
+        watcher.settle()
+        lab.ovs.pause()
+        asker.settimeout(30)
+        asker.connect(watcher.socket)
+        asker.sendall(b'{"id": 0, "method": "resync", "params": []}')
+        watcher.stats()  # it was accepted after the other one
+        lab.ovs.stop_server(kill=True)
+        assert json.loads(asker.recv(4096).decode())["result"].startswith("not done")
+
+
 def test_resync_writes_nothing_that_is_done(lab):
     lab.plug("vif", {"tag": 5})
     lab.plug("tap")

@@ -109,8 +109,8 @@ class Barrier(object):
 
     def run(self):
         """Whether it is over; then it has been told."""
-        if not self._problem and self._heard and self.daemon.lock_state() != "held":
-            self._problem = "not done: the lock was lost"
+        if not self._problem and self.daemon.lock_state() != "held":
+            self._problem = "not done: the connection or the lock was lost"
         if not self._problem and not (self._heard and self.daemon.watcher.is_idle):
             return False
         self.connection.reply(self._problem or "done: %d VIFs" % len(self.daemon.replica.vifs()))
