@@ -612,7 +612,7 @@ def late_clear_is_mended(story):
             continue
         before = next(rows for n, _, rows, _ in story.commits if n == clear.n)
         if not base_trunks(before):
-            continue  # the base went with its row: test_late_clear_after_the_base_has_gone_is_not_seen
+            continue  # test_late_clear_after_the_base_has_gone_is_not_seen
         if agreed[1] != clear.before.unit or any(
                 act.n > agreed[0] for act in story.decisions) or story.state == CONFLICT:
             continue
