@@ -29,7 +29,8 @@ STATES = "in-sync drift mirrored conflict refused held single orphan".split()
 COMMENT = "xenvif-tagger: "  # how each transaction of ours begins in the database's log
 
 PAIR_KEYS = {
-    "domid", "devid", "bridge", "vif", "tap", "state", "reason", "source", "target", "changes",
+    "domid", "devid", "bridge", "vm", "vif", "tap", "state", "reason", "source", "target",
+    "changes",
 }
 # cvlans is not in DESIGN 6, and is mirrored as the others are.
 PORT_KEYS = {"port", "tag", "vlan_mode", "trunks", "cvlans", "external_ids"}
@@ -426,15 +427,16 @@ def proxied(tmp_path_factory):
 def test_help_lists_the_commands_that_work_and_no_others(how):
     result = assert_done(run(how))
     listed = result.out.partition("Commands:\n")[2]
-    assert re.findall(r"^  (\S+)", listed, re.M) == ["check", "mirror", "status", "watch"]
-    for option in ("--db REMOTE", "--config FILE", "--timeout", "-v,", "-q,", "--version"):
+    assert re.findall(r"^  (\S+)", listed, re.M) == ["check", "doctor", "mirror", "status", "watch"]
+    for option in ("--db REMOTE", "--config FILE", "--timeout", "--xapi REMOTE", "--user NAME",
+                   "--password-file FILE", "--no-verify", "-v,", "-q,", "--version"):
         assert option in result.out
     result = assert_done(run("mirror", how))
     assert re.findall(r"^  (\S+)", result.out.partition("Commands:\n")[2], re.M) == [
-        "all", "dom", "port"]
+        "all", "dom", "port", "vm"]
 
 
-@pytest.mark.parametrize("kind", ["dom", "port", "all"])
+@pytest.mark.parametrize("kind", ["dom", "port", "vm", "all"])
 def test_help_of_mirror_shows_its_options(kind):
     result = assert_done(run("mirror", kind, "--help"))
     for option in ("--from [vif|tap]", "--dry-run", "--json", "--wait SECONDS"):
@@ -454,8 +456,8 @@ BAD_USAGE = [
     ([], "--help"),
     (["mirror"], "--help"),
     (["bogus"], "bogus"),
-    (["doctor"], "doctor"),
-    (["mirror", "vm", "x"], "vm"),
+    (["mirror", "vm"], "NAME-OR-UUID"),
+    (["mirror", "vm", "x", "y"], "y"),
     (["mirror", "bogus"], "bogus"),
     (["--bogus", "status"], "--bogus"),
     (["status", "--bogus"], "--bogus"),
@@ -616,7 +618,7 @@ def test_json_of_a_pair(host):
     changes = pair.pop("changes")
     assert pair.pop("reason")
     assert pair == {
-        "domid": 12, "devid": 0, "bridge": "xenbr0", "state": "drift",
+        "domid": 12, "devid": 0, "bridge": "xenbr0", "vm": None, "state": "drift",
         "source": "vif12.0", "target": "tap12.0",
         "vif": {"port": "vif12.0", "tag": 5, "vlan_mode": "native-untagged", "trunks": [6, 7],
                 "cvlans": [], "external_ids": identity(12, note="ü", **{"iface-id": "port-a"})},

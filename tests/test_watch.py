@@ -34,7 +34,7 @@ from xenvif_tagger import __version__
 IDLE = 3  # seconds in which nothing may happen
 STATS = {"version", "pid", "connected", "synced", "lock", "vifs", "events", "transactions",
          "mirrored", "marked", "conflicts", "refused", "retries", "failed", "reconnects",
-         "latency_ms", "last_error", "wakeups"}
+         "latency_ms", "last_error", "last_mirrored_seconds", "wakeups"}
 
 
 def lines_about(watcher, *words):

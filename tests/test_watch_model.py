@@ -611,8 +611,9 @@ def late_clear_is_mended(story):
         if row is None or not agreed or not is_open_trunk(clear.unit):
             continue
         before = next(rows for n, _, rows, _ in story.commits if n == clear.n)
-        if not base_trunks(before):
-            continue  # test_late_clear_after_the_base_has_gone_is_not_seen
+        holders = [uuid for uuid, old in before.items() if base_trunks({uuid: old})]
+        if not set(holders) & {present.uuid for present in story.rows}:
+            continue  # test_late_clear_after_the_base_has_gone_is_not_seen, or soon after
         if agreed[1] != clear.before.unit or any(
                 act.n > agreed[0] for act in story.decisions) or story.state == CONFLICT:
             continue

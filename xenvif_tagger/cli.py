@@ -7,7 +7,7 @@ import sys
 
 import click
 
-from . import __version__, config, names, oneshot, pidfile, report
+from . import __version__, cli_doctor, cli_vm, config, names, oneshot, pidfile, report
 from .decide import CONFLICT, DRIFT, REFUSED
 from .ovsdb import BadRemote, Client, OvsdbError
 
@@ -29,8 +29,9 @@ class BadUsage(click.ClickException):
 class Options(object):
     """What the options before the command say; connects on demand."""
 
-    def __init__(self, db, config_path, timeout, verbosity):
+    def __init__(self, db, config_path, timeout, verbosity, xapi):
         self.verbosity = verbosity
+        self.xapi = xapi  # cli_vm.Access
         self._db = db
         self._config_path = config_path
         self._timeout = timeout
@@ -115,21 +116,31 @@ def read_config(path):
 @click.option("--config", "config_path", metavar="FILE", envvar="XENVIF_TAGGER_CONFIG",
               help="Config file, instead of %s." % config.DEFAULT_PATH)
 @click.option("--timeout", type=Seconds(0.01), metavar="SECONDS",
-              help="How long the database may take to answer: 5, if not said here or there.")
+              help="How long the database may take to answer: 5, if not said here or there. "
+                   "XAPI: 10, and 2 for the names in a table.")
+@click.option("--xapi", metavar="REMOTE",
+              help="XAPI, for VMs' names: https://HOST, or unix:PATH; this host's own, if not "
+                   "given.")
+@click.option("--user", default="root", metavar="NAME", help="For XAPI elsewhere: root, if not "
+                                                             "given.")
+@click.option("--password-file", metavar="FILE", type=click.Path(),
+              help="For XAPI elsewhere: the password is its first line.")
+@click.option("--no-verify", is_flag=True, help="Take any TLS certificate of XAPI's.")
 @click.option("-v", "--verbose", is_flag=True, help="Say each change.")
 @click.option("-q", "--quiet", is_flag=True, help="Say nothing but errors.")
 @click.version_option(__version__, prog_name=NAME, allow_from_autoenv=False)
 @click.pass_context
-def cli(context, db, config_path, timeout, verbose, quiet):
+def cli(context, db, config_path, timeout, verbose, quiet, xapi, user, password_file, no_verify):
     """Keep the two Open vSwitch ports of a Xen guest's NIC, vif and tap, configured alike.
 
     Exit status: 0 done, or nothing to do; 1 check found a difference, or what was named was
-    refused or in conflict; 2 wrong usage, unknown domain or port; 3 the database can't be
-    reached.
+    refused or in conflict; 2 wrong usage, unknown domain, port or VM; 3 the database, or XAPI
+    where it is needed, can't be reached.
     """
     if verbose and quiet:
         raise BadUsage("-v and -q contradict each other: choose one")
-    context.obj = Options(db, config_path, timeout, verbose - quiet)
+    context.obj = Options(db, config_path, timeout, verbose - quiet, cli_vm.Access(
+        xapi, user, password_file, not no_verify, timeout))
 
 
 @cli.group(no_args_is_help=False)
@@ -179,11 +190,13 @@ def mirror_all(options, **how):
     run_mirror(options, None, lambda shot: None, **how)
 
 
-def run_mirror(options, target, find, dry_run, json, wait, **how):
+def run_mirror(options, target, find, dry_run, json, wait, vms=None, cure=None, **how):
     """Mirror the VIFs that find(shot) gives (as oneshot takes them).
 
     :param target: what the user named, None for all: a named target that is not there, is refused
         or in conflict is an error
+    :param vms: as report.as_json takes them
+    :param cure: what to say where the target is not there
     """
     if dry_run and wait is not None:
         raise BadUsage("--dry-run and --wait contradict each other: choose one")
@@ -198,9 +211,9 @@ def run_mirror(options, target, find, dry_run, json, wait, **how):
     if port:
         outcomes = [outcome for outcome in outcomes if port in outcome.ports]
     if not outcomes and target and wait is None:
-        raise BadUsage(unknown(target))
+        raise BadUsage("%s: %s" % (target, cure) if cure else unknown(target))
     if json:
-        emit(report.as_json(outcomes))
+        emit(report.as_json(outcomes, vms=vms))
     else:
         details = dry_run or options.verbosity > 0
         told = outcomes if target or details else [
@@ -223,6 +236,10 @@ def run_mirror(options, target, find, dry_run, json, wait, **how):
             fail("%s: %s: %s" % (wrong[0].ports[0], wrong[0].decision.state,
                                  wrong[0].decision.reason), NOT_ALIKE)
         sys.exit(NOT_ALIKE)
+
+
+cli_vm.add_to(mirror, mirror_options, run_mirror)
+cli.add_command(cli_doctor.doctor)
 
 
 def unknown(target):
@@ -256,11 +273,13 @@ def show(options, domid, json):
     outcomes = shot.look(None if domid is None else shot.vswitch.vifs(domid))
     if domid is not None and not outcomes:
         raise BadUsage(unknown("domain %d" % domid))
+    # -q: of check the exit status is what is wanted, and that needs no names.
+    vms = cli_vm.names_for(outcomes, options.xapi) if json or options.verbosity >= 0 else {}
     pid = pidfile.running(os.path.join(oneshot.run_dir(), NAME + ".pid"))
     if json:
-        emit(report.as_json(outcomes, {"watcher": pid and {"pid": pid}}))
+        emit(report.as_json(outcomes, {"watcher": pid and {"pid": pid}}, vms))
     else:
-        options.say(report.table(outcomes, report.width(), report.is_terminal())
+        options.say(report.table(outcomes, report.width(), report.is_terminal(), vms)
                     if outcomes else ["no VIF has a port here"])
         options.say(["watcher: " + ("running, pid %d" % pid if pid else "not running")])
     return outcomes

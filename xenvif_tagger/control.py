@@ -129,7 +129,8 @@ def stats(daemon):
         "synced": daemon.lock_state() == "waiting" or (
             daemon.lock_state() == "held" and daemon.watcher.is_idle),
         "vifs": len(daemon.replica.vifs()), "events": daemon.replica.events,
-        "reconnects": max(0, daemon.replica.connections - 1), "latency_ms": counted.latency()})
+        "reconnects": max(0, daemon.replica.connections - 1), "latency_ms": counted.latency(),
+        "last_mirrored_seconds": counted.last_mirrored()})
     return found
 
 

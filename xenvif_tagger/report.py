@@ -28,15 +28,18 @@ def _port_json(port, changes):
             "external_ids": ids["Interface"]}
 
 
-def as_json(outcomes, more=None):
-    """The outcomes (list of oneshot.Outcome) as the JSON text of DESIGN 6, and more (dict)."""
+def as_json(outcomes, more=None, vms=None):
+    """The outcomes (list of oneshot.Outcome) as the JSON text of DESIGN 6, and more (dict).
+
+    :param vms: what XAPI knows: dict xs-vif-uuid -> (uuid, name) of the VM; None: not asked
+    """
     pairs = []
     for outcome in outcomes:
         decision = outcome.decision
         made = decision.changes if outcome.written else ()
         pairs.append({
             "domid": outcome.domid, "devid": outcome.devid,
-            "bridge": decision.ports()[0].bridge,
+            "bridge": decision.ports()[0].bridge, "vm": _vm_json(outcome, vms or {}),
             "vif": _port_json(decision.vif, made), "tap": _port_json(decision.tap, made),
             "state": decision.state, "reason": outcome.problem or decision.reason,
             "source": decision.source, "target": decision.target,
@@ -79,12 +82,29 @@ def _fit(text, size):
     return text + " " * (size - _size(text))
 
 
-def vm_of(outcome):
-    """What is known of whose VIF it is: libxl's name for it, or the start of the VM's uuid."""
+def _owner(outcome, vms):
+    """Whose VIF it is, by XAPI (see as_json) or by libxl: (uuid or None, name); else None."""
     for port in outcome.decision.ports():
         ids = port.ids["Interface"]
+        if ids.get("xs-vif-uuid") in vms:
+            return vms[ids["xs-vif-uuid"]]
         if ids.get("xen-vm-name"):
-            return ids["xen-vm-name"]
+            return ids.get("xen-vm-uuid"), ids["xen-vm-name"]
+    return None
+
+
+def _vm_json(outcome, vms):
+    owner = _owner(outcome, vms)
+    return owner and {"uuid": owner[0], "name": owner[1]}
+
+
+def vm_of(outcome, vms):
+    """What is known of whose VIF it is: the VM's name, or else the start of its uuid."""
+    owner = _owner(outcome, vms)
+    if owner and owner[1]:
+        return owner[1]
+    for port in outcome.decision.ports():
+        ids = port.ids["Interface"]
         uuid = ids.get("xs-vm-uuid") or ids.get("xen-vm-uuid")
         if uuid:
             return uuid[:8]
@@ -103,19 +123,20 @@ def _sizes(rows, width):
     return sizes
 
 
-def table(outcomes, width, colour):
+def table(outcomes, width, colour, vms=None):
     """A row per VIF, and below it the reason where something is not as it should be.
 
     :param outcomes: list of oneshot.Outcome
     :param int width: columns to fill
     :param bool colour: whether to colour the states
+    :param vms: as as_json takes them
     :returns: list of lines
     """
     rows = [("VM", "BRIDGE", "VIF", "TAG", "TAP", "TAG", "STATE")]
     for outcome in outcomes:
         decision = outcome.decision
         rows.append(tuple(clean(cell) for cell in (
-            vm_of(outcome), decision.ports()[0].bridge,
+            vm_of(outcome, vms or {}), decision.ports()[0].bridge,
             decision.vif.name if decision.vif else "-", _cell(decision.vif),
             decision.tap.name if decision.tap else "-", _cell(decision.tap), decision.state)))
     sizes = _sizes(rows, width)

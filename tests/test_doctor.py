@@ -1,0 +1,780 @@
+"""`doctor` on a right host, and on hosts with one thing wrong each.
+
+The host's files, /proc included, are a stand-in's, below a directory; xenstore-ls is one, too. The
+stock script is the project's own stand-in, or one that is broken on purpose. Database and watcher
+are real: one watcher, on a database of its own, is there for all hosts that are about other things.
+"""
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from private_ovs import PrivateOvs, schema_like_2_5
+from watching import ROOT, Watching
+from xenvif_tagger import __version__, doctor_check
+from xenvif_tagger.doctor_check import Check
+
+SCRIPTS = os.path.join(ROOT, "tests", "dom0", "scripts")
+STOCK = "/usr/libexec/xenopsd/setup-vif-rules"
+COMMON = "/usr/libexec/xenopsd/common.py"
+HOOK = "/opt/xenvif-tagger/hotplug/setup-vif-rules"
+SETTING = "/etc/xenopsd.conf.d/zz-xenvif-tagger.conf"
+CONFIG = "/etc/xenvif-tagger.conf"
+KEY = '/xapi/vm-%s/private/vif/0/setup-vif-rules = "%s"\n'
+BOOT = "0b6d1c9e-boot"
+PID, XAPI_SYNC_PID = 1000, 2000
+LONG = 60  # seconds: far more than a busy machine needs
+
+# The command, with the stand-in for the host's files; argv: its directory, code to run first.
+RUNNER = r"""
+import functools, sys
+root, patch = sys.argv[1:3]
+del sys.argv[1:3]
+exec(patch)
+from xenvif_tagger import cli, doctor_host
+doctor_host.Host = functools.partial(doctor_host.Host, root=root)
+cli.main()
+"""
+
+# On a right host: what is not OK.
+USUAL = {"xapi-vifs": "SKIP"}
+NO_WATCHER = {"watcher-lock": "SKIP", "watcher-error": "SKIP", "last-mirrored": "SKIP"}
+NO_DATABASE = dict.fromkeys((
+    "iface-id", "drift", "conflict", "refused", "held", "dead-vlan", "bridges", "orphans",
+    "unmarked"), "SKIP")
+
+
+# ---- the stand-in -------------------------------------------------------------------------------
+
+
+class Host(object):
+    """A dom0 that is set up right, but for what a test changes."""
+
+    def __init__(self, base, run_dir):
+        self.root = str(base / "root")
+        self.bin = str(base / "bin")
+        self.run_dir = run_dir
+        self.patch = ""
+        self.write("/etc/xensource/network.conf", "openvswitch\n")
+        os.makedirs(self.at("/sys/module/openvswitch"))
+        self.write("/etc/xenopsd.conf", "# setup-vif-rules=/nowhere\nvif-script=vif\n")
+        self.write(SETTING, "setup-vif-rules=%s\n" % HOOK)
+        self.write(CONFIG, "[mirror]\niface_id = one\n")
+        self.write(HOOK, "#!/usr/bin/python3\n", 0o755)
+        for name in ("setup-vif-rules", "common.py"):
+            with open(os.path.join(SCRIPTS, name)) as stream:
+                self.write("/usr/libexec/xenopsd/" + name, stream.read(), 0o755)
+        self.write("/proc/sys/kernel/random/boot_id", BOOT + "\n")
+        self.write("/proc/uptime", "1000.00 1.00\n")
+        self.process(1, "/usr/lib/systemd/systemd")
+        # Started 100 s ago, and the setting was written 200 s ago.
+        self.process(PID, "/usr/sbin/xenopsd-xc", "--config", "/etc/xenopsd.conf", "--config-dir",
+                     "/etc/xenopsd.conf.d", began=900)
+        self.age(SETTING, 200)
+        self.xenstore(KEY % ("a", HOOK) + '/xapi/vm-a/private/vif/0/MTU = "1500"\n')
+
+    def at(self, name):
+        return self.root + name
+
+    def write(self, name, text, mode=0o644):
+        os.makedirs(os.path.dirname(self.at(name)), exist_ok=True)
+        with open(self.at(name), "w") as stream:
+            stream.write(text)
+        os.chmod(self.at(name), mode)
+
+    def age(self, name, seconds):
+        when = time.time() - seconds
+        os.utime(self.at(name), (when, when))
+
+    def process(self, pid, *argv, **options):
+        ticks = options.get("began", 1) * os.sysconf("SC_CLK_TCK")
+        self.write("/proc/%d/cmdline" % pid, "".join(word + "\0" for word in argv))
+        self.write("/proc/%d/stat" % pid, "%d (a (b) c) S %s %d 0\n" % (
+            pid, " ".join(["1"] * 18), ticks))
+
+    def xenstore(self, listed, code=0, problem=""):
+        os.makedirs(self.bin, exist_ok=True)
+        path = os.path.join(self.bin, "xenstore-ls")
+        with open(path, "w") as stream:
+            stream.write("#!/bin/sh\n[ \"$*\" = '-f /xapi' ] || exit 9\ncat <<'END'\n%sEND\n"
+                         "printf '%%s' '%s' >&2\nexit %d\n" % (listed, problem, code))
+        os.chmod(path, 0o755)
+
+    def command(self, db, *args):
+        return [sys.executable, "-c", RUNNER, self.root, self.patch, "--db", db.remote,
+                "--config", self.at(CONFIG)] + list(args)
+
+    def env(self, **more):
+        env = {name: value for name, value in os.environ.items()
+               if not name.startswith(("XENVIF_TAGGER_", "OVS_", "LC_", "PYTHON"))}
+        env.update(PATH=self.bin + ":" + env["PATH"], LC_ALL="C.UTF-8", COLUMNS="80",
+                   PYTHONPATH=ROOT, PYTHONDONTWRITEBYTECODE="1", OVS_RUNDIR=self.run_dir)
+        env.update(more)
+        return env
+
+    def run(self, db, *args, **env):
+        done = subprocess.run(self.command(db, *args), env=self.env(**env), timeout=LONG,
+                              stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                              stderr=subprocess.PIPE)
+        return done.returncode, done.stdout.decode("utf-8"), done.stderr.decode("utf-8")
+
+    def doctor(self, db):
+        """name -> check, after a look at what holds for every run."""
+        code, out, err = self.run(db, "doctor", "--json")
+        assert err == ""
+        checks = json.loads(out)["checks"]
+        for check in checks:
+            assert set(check) == {"name", "state", "found", "cure"}
+            assert check["state"] in ("OK", "WARN", "FAIL", "SKIP") and check["found"]
+            assert check["cure"] is None or check["state"] in ("WARN", "FAIL")
+        assert code == any(check["state"] == "FAIL" for check in checks)
+        return {check["name"]: check for check in checks}
+
+    def is_ill(self, db, name, state, *words, **others):
+        """It is this check, and no other one but others (name -> state); returns it."""
+        checks = self.doctor(db)
+        wanted = dict(USUAL, **others)
+        wanted[name] = state
+        assert {check["name"]: check["state"] for check in checks.values()
+                if check["state"] != "OK"} == wanted, checks
+        for word in words:
+            assert word in checks[name]["found"]
+        assert checks[name]["cure"] or state == "SKIP"
+        return checks[name]
+
+
+@pytest.fixture(scope="module")
+def watched():
+    """The run directory of a watcher that has nothing to complain of."""
+    with PrivateOvs() as ovs:
+        with Watching(ovs) as watcher:
+            reach(watcher, ovs.dir)
+            yield ovs.dir
+
+
+def reach(watcher, run_dir):
+    """Give its control socket the name that it would have without --unixctl."""
+    os.symlink(watcher.socket, os.path.join(run_dir, "xenvif-tagger.%d.ctl" % watcher.pid))
+
+
+@pytest.fixture
+def host(tmp_path, watched):
+    return Host(tmp_path, watched)
+
+
+@pytest.fixture
+def switch():
+    with PrivateOvs() as ovs:
+        yield prepared(ovs)
+
+
+def prepared(ovs):
+    ovs.vsctl("set", "Open_vSwitch", ".", "ovs-version=3.1.0")
+    ovs.add_bridge("br0")
+    return ovs
+
+
+def ids(number, **more):
+    found = {"xs-vif-uuid": "uuid-%d" % number, "attached-mac": "02:00:00:00:00:%02d" % number}
+    found.update((key.replace("_", "-"), value) for key, value in more.items())
+    return found
+
+
+def plug(host, ovs, vif=(), tap=(), number=1, seen=True):
+    """A pair; vif and tap: add_port's arguments, where they differ. seen: by us."""
+    for side, columns in (("vif", vif), ("tap", tap)):
+        columns = dict(columns)
+        ovs.add_port(columns.pop("bridge", "br0"), "%s%d.0" % (side, number),
+                     columns.pop("external_ids", ids(number)), **columns)
+    if seen:
+        host.run(ovs, "-q", "mirror", "all")
+
+
+# ---- a right host ------------------------------------------------------------------------------
+
+
+def test_a_right_host(host, switch):
+    plug(host, switch, {"tag": 5})
+    checks = host.doctor(switch)
+    assert {name: check["state"] for name, check in checks.items()
+            if check["state"] != "OK"} == USUAL
+    assert "3.1.0" in checks["ovsdb"]["found"]
+    assert switch.schema["version"] in checks["ovsdb"]["found"]
+    assert "none run" in checks["stock-add-port"]["found"]
+    assert __version__ in checks["python"]["found"] and sys.executable in checks["python"]["found"]
+
+
+@pytest.mark.parametrize("columns", ["80", "160"])
+def test_the_table(host, switch, columns):
+    host.write(HOOK, "#!/usr/bin/python3\n", 0o644)
+    code, out, err = host.run(switch, "doctor", COLUMNS=columns)
+    lines = out.splitlines()
+    assert (code, err, "\033" in out) == (1, "", False)
+    assert lines[0].split() == ["CHECK", "STATE", "FOUND"]
+    assert any(re.match(r"hook-file +FAIL +%s can't be run$" % HOOK, line) for line in lines)
+    assert "-> chmod 755 %s" % HOOK in out
+    # Longer is only what can't be broken: commands, and single words.
+    for line in lines:
+        said = line.split("  ")[-1].strip()
+        assert len(line) <= int(columns) or said.startswith("-> ") or " " not in said, line
+    assert re.match(r"\d+ checks: \d+ OK, 1 FAIL, 1 SKIP$", lines[-1])
+
+
+def test_colours():
+    checks = [Check("a", "FAIL", "found " * 30, "mend"), Check("bcd", "OK", "well", None)]
+    assert doctor_check.table([Check("a", "FAIL", "x", "mend " * 30 + "it")], 80, False)[2] == (
+        " " * 13 + "-> " + "mend " * 30 + "it")
+    plain, coloured = (doctor_check.table(checks, 80, colour) for colour in (False, True))
+    assert "\033[31mFAIL\033[0m" in coloured[1]
+    assert [re.sub("\033\\[[0-9;]*m", "", line) for line in coloured] == plain
+
+
+def test_quiet(host, switch):
+    assert host.run(switch, "-q", "doctor") == (0, "", "")
+
+
+def test_nothing_is_written(host, switch):
+    plug(host, switch, {"tag": 5}, {"tag": 6})
+    before = switch.database_log(), sorted(
+        os.path.join(where, name) for where, _, files in os.walk(host.root) for name in files)
+    host.doctor(switch)
+    assert before == (switch.database_log(), sorted(
+        os.path.join(where, name) for where, _, files in os.walk(host.root) for name in files))
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="takes root to become somebody else")
+def test_neither_root_nor_a_dom0(host, switch):
+    """What can't be known is left out, and is no failure."""
+    os.chmod(switch.dir, 0o755)
+    os.chmod(switch.socket_path, 0o750)
+    os.chmod(host.run_dir, 0o755)
+    shutil.rmtree(host.root)
+    # First the imports: this Python may be one that only root can read.
+    host.patch = ("import os, XenAPI, ovs.json, ovs.version\n"
+                  "from xenvif_tagger import cli, doctor, doctor_check, doctor_ovs\n"
+                  "os.setgroups([]); os.setgid(65534); os.setuid(65534)")
+    command = host.command(switch, "doctor", "--json")
+    at = command.index("--config")  # pytest's directory is closed to others: the default one
+    done = subprocess.run(command[:at] + command[at + 2:], env=host.env(), cwd="/", timeout=LONG,
+                          stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert done.stderr == b"" and done.returncode == 0, done
+    checks = {check["name"]: check for check in json.loads(done.stdout.decode())["checks"]}
+    assert "run as root" in checks["ovsdb"]["found"]
+    assert "run as root" in checks["watcher"]["found"]
+    assert "not a dom0" in checks["hook-file"]["found"]
+    assert {check["state"] for check in checks.values()} == {"OK", "SKIP"}, checks
+
+
+def test_libxl(host, switch):
+    shutil.rmtree(host.at("/proc"))
+    with open(os.path.join(SCRIPTS, "vif-openvswitch")) as stream:
+        host.write("/etc/xen/scripts/vif-openvswitch", stream.read(), 0o755)
+    host.write("/etc/xen/scripts/vif-openvswitch-tagger", "#!/bin/bash\n", 0o755)
+    checks = host.doctor(switch)
+    assert {name for name, check in checks.items() if check["state"] != "OK"} == {
+        "xenopsd", "hook-setting", "hook-read", "plugged-before", "xapi-vifs"}
+    os.unlink(host.at("/etc/xen/scripts/vif-openvswitch-tagger"))
+    assert host.doctor(switch)["hook-file"]["state"] == "FAIL"
+
+
+# ---- the host is broken ------------------------------------------------------------------------
+
+
+def test_config_with_a_mistake(host, switch):
+    host.write(CONFIG, "[mirror]\nbogus = 1\n")
+    host.is_ill(switch, "config", "FAIL", "line 2", "bogus")
+
+
+def test_config_that_was_named_is_missing(host, switch):
+    os.unlink(host.at(CONFIG))
+    host.is_ill(switch, "config", "FAIL", "no such file")
+
+
+def test_linux_bridge(host, switch):
+    host.write("/etc/xensource/network.conf", "bridge\n")
+    found = host.is_ill(switch, "network", "FAIL", "Linux bridge")
+    assert "xe-switch-network-backend openvswitch" in found["cure"]
+
+
+def test_module_not_loaded(host, switch):
+    os.rmdir(host.at("/sys/module/openvswitch"))
+    assert host.is_ill(switch, "network", "FAIL", "not loaded")["cure"] == "modprobe openvswitch"
+
+
+def test_xenopsd_does_not_run(host, switch):
+    shutil.rmtree(host.at("/proc/%d" % PID))
+    host.write("/usr/lib/systemd/system/xenopsd-xc.service", "[Service]\n")
+    host.is_ill(switch, "xenopsd", "FAIL", "does not run",
+                **{"hook-setting": "SKIP", "hook-read": "SKIP"})
+
+
+def test_processes_are_hidden(host, switch):
+    """By the mount option hidepid: that something does not run can't be told."""
+    for pid in 1, PID:
+        shutil.rmtree(host.at("/proc/%d" % pid))
+    host.process(3000, "bash")
+    host.write("/usr/lib/systemd/system/xenopsd-xc.service", "[Service]\n")
+    host.is_ill(switch, "xenopsd", "SKIP", "run as root", **{
+        "hook-setting": "SKIP", "hook-read": "SKIP", "ovs-xapi-sync": "SKIP"})
+
+
+def test_setting_missing(host, switch):
+    os.unlink(host.at(SETTING))
+    found = host.is_ill(switch, "hook-setting", "FAIL", **{"hook-read": "SKIP"})
+    assert found["cure"] == "/opt/xenvif-tagger/dom0-install.sh"
+
+
+def test_setting_overridden(host, switch):
+    host.write("/etc/xenopsd.conf.d/zzz.conf", "setup-vif-rules = '/third/party' # mine\n")
+    found = host.is_ill(switch, "hook-setting", "FAIL", "/third/party", "/etc/xenopsd.conf.d/zzz",
+                        **{"hook-read": "SKIP"})
+    assert found["cure"] == (
+        "mv /etc/xenopsd.conf.d/zzz.conf /etc/xenopsd.conf.d/0-zzz.conf && "
+        "/opt/xenvif-tagger/dom0-install.sh")
+    os.rename(host.at("/etc/xenopsd.conf.d/zzz.conf"), host.at("/etc/xenopsd.conf.d/0-zzz.conf"))
+    assert host.doctor(switch)["hook-setting"]["state"] == "OK"
+
+
+def test_setting_of_a_third_party(host, switch):
+    """It stays: the installer has our hook run it."""
+    os.unlink(host.at(SETTING))
+    host.write("/etc/xenopsd.conf", "setup-vif-rules=/third/party\n")
+    found = host.is_ill(switch, "hook-setting", "FAIL", "/third/party, by /etc/xenopsd.conf",
+                        **{"hook-read": "SKIP"})
+    assert found["cure"] == "/opt/xenvif-tagger/dom0-install.sh"
+
+
+def test_setting_in_a_directory_that_is_not_read(host, switch):
+    """The config file says where the directory is; the unit, else."""
+    host.write("/etc/xenopsd.conf", "config-dir=/etc/elsewhere/\n")
+    host.is_ill(switch, "hook-setting", "FAIL", **{"hook-read": "SKIP"})
+    os.rename(host.at("/etc/xenopsd.conf.d"), host.at("/etc/elsewhere"))
+    assert "/etc/elsewhere/zz" in host.doctor(switch)["hook-setting"]["found"]
+
+
+def test_default_directory(host, switch):
+    host.process(PID, "/usr/sbin/xenopsd-xc", began=900)
+    host.is_ill(switch, "hook-setting", "FAIL", **{"hook-read": "SKIP"})
+    os.rename(host.at("/etc/xenopsd.conf.d"), host.at("/etc/xenopsd-xc.conf.d"))
+    assert host.doctor(switch)["hook-setting"]["state"] == "OK"
+
+
+def test_hook_missing(host, switch):
+    os.unlink(host.at(HOOK))
+    found = host.is_ill(switch, "hook-file", "FAIL", "would not start again")
+    assert found["cure"] == "/opt/xenvif-tagger/dom0-install.sh"
+
+
+def test_hook_not_executable(host, switch):
+    os.chmod(host.at(HOOK), 0o644)
+    assert host.is_ill(switch, "hook-file", "FAIL")["cure"] == "chmod 755 " + HOOK
+
+
+def test_xenopsd_not_restarted_by_the_note(host, switch):
+    """What dom0-install.sh has noted down holds, whatever the clocks say."""
+    host.write("/opt/xenvif-tagger/unread", "%s %d 5000\n" % (BOOT, PID))
+    host.is_ill(switch, "hook-read", "FAIL", "still the one")
+    for other in ("%s %d 5000\n" % (BOOT, PID + 1), "an-earlier-boot %d 5000\n" % PID):
+        host.write("/opt/xenvif-tagger/unread", other)
+        assert host.doctor(switch)["hook-read"]["state"] == "OK"
+
+
+def test_xenopsd_not_restarted_by_the_clock(host, switch):
+    host.age(SETTING, 50)
+    found = host.is_ill(switch, "hook-read", "FAIL", SETTING, "%d" % PID)
+    assert found["cure"] == "xe-toolstack-restart"
+
+
+def test_stock_script_missing(host, switch):
+    os.unlink(host.at(STOCK))
+    host.is_ill(switch, "stock-script", "FAIL", STOCK, **{"stock-add-port": "SKIP"})
+
+
+def test_stock_script_of_the_config_is_unusable(host, switch):
+    host.write(CONFIG, "[plug]\nstock_script = /usr/local/mine\n")
+    host.is_ill(switch, "stock-script", "WARN", "/usr/local/mine", STOCK)
+
+
+def test_stock_script_of_the_config(host, switch):
+    os.makedirs(host.at("/usr/local/mine"))
+    for name in ("setup-vif-rules", "common.py"):
+        os.rename(host.at("/usr/libexec/xenopsd/" + name), host.at("/usr/local/mine/" + name))
+    host.write(CONFIG, "[plug]\nstock_script = /usr/local/mine/setup-vif-rules\n")
+    checks = host.doctor(switch)
+    assert checks["stock-script"]["found"] == "/usr/local/mine/setup-vif-rules"
+    assert checks["stock-add-port"]["state"] == "OK"
+
+
+def test_stock_script_is_python_2(host, switch):
+    host.write(STOCK, "#!/usr/bin/python\nprint 'x'\n", 0o755)
+    host.is_ill(switch, "stock-script", "FAIL", "Python 3", **{"stock-add-port": "SKIP"})
+
+
+def edit(host, name, old, new):
+    with open(host.at(name)) as stream:
+        text = stream.read()
+    assert old in text
+    host.write(name, text.replace(old, new), 0o755)
+
+
+def test_common_without_doexec(host, switch):
+    edit(host, COMMON, "doexec", "execute")
+    host.is_ill(switch, "stock-add-port", "FAIL", "doexec")
+
+
+def test_stock_script_without_add_port(host, switch):
+    edit(host, STOCK, '"add-port"', '"plug-port"')
+    host.is_ill(switch, "stock-add-port", "FAIL")
+
+
+def test_stock_script_that_does_not_compile(host, switch):
+    edit(host, STOCK, "def get_vif(", "def get_vif((")
+    host.is_ill(switch, "stock-add-port", "FAIL", "SyntaxError")
+
+
+def test_dry_run_that_does_not_get_there(host, switch):
+    """Metadata that a later xenopsd may have, and we don't know: not proved, but no failure."""
+    edit(host, COMMON, 'self.json["backend"]', 'self.json["backend-of-later"]')
+    host.is_ill(switch, "stock-add-port", "WARN", "not proved", "backend-of-later")
+
+
+ESCAPES = [
+    'subprocess.Popen(["touch", MARKER]).wait()',
+    'os.system("touch " + MARKER)',
+    'os.spawnlp(os.P_WAIT, "touch", "touch", MARKER)',
+    'os.execlp("touch", "touch", MARKER)',
+    'open(MARKER, "w").close()',
+    "os.close(os.open(MARKER, os.O_CREAT | os.O_WRONLY))",
+    "os.mkdir(MARKER)",
+    'os.rename(__file__, MARKER)',
+    'os.symlink("x", MARKER)',
+    'os.unlink(__file__)',
+]
+
+
+@pytest.mark.parametrize("escape", ESCAPES)
+@pytest.mark.parametrize("name", [COMMON, STOCK])
+def test_the_dry_run_does_nothing(host, switch, name, escape):
+    """Not even where the stock script has other ways than common.doexec."""
+    with open(host.at(name)) as stream:
+        text = stream.read()
+    marker = host.at("/marker")
+    place = "import sys\n"
+    assert place in text
+    line = "import subprocess; MARKER = %r; %s\n" % (marker, escape)
+    host.write(name, text.replace(place, place + line, 1), 0o755)
+    found = host.doctor(switch)["stock-add-port"]
+    assert found["state"] == ("FAIL" if name == COMMON else "WARN"), found
+    assert "more than run commands" in found["found"]
+    assert not os.path.lexists(marker) and os.path.exists(host.at(name))
+
+
+def test_vifs_plugged_before(host, switch):
+    host.xenstore(KEY % ("a", HOOK) + KEY % ("b", STOCK))
+    found = host.is_ill(switch, "plugged-before", "WARN", "1 VIFs", "vm-b", STOCK)
+    assert found["cure"] == "/opt/xenvif-tagger/dom0-install.sh"
+
+
+def test_vifs_whose_script_is_gone(host, switch):
+    host.xenstore(KEY % ("b", STOCK) + KEY % ("c", "/gone/setup-vif-rules"))
+    host.is_ill(switch, "plugged-before", "FAIL", "vm-c", "/gone/setup-vif-rules")
+
+
+def test_no_vm_in_xenstore(host, switch):
+    host.xenstore("", 1, "xenstore-ls: xs_directory (/xapi): No such file or directory")
+    assert host.doctor(switch)["plugged-before"]["state"] == "OK"
+
+
+def test_xenstore_down(host, switch):
+    host.xenstore("", 1, "xenstore-ls: xs_open: could not connect")
+    host.is_ill(switch, "plugged-before", "SKIP", "could not connect")
+
+
+@pytest.mark.parametrize("library, name, state", [
+    ("ovs", "python-ovs", "FAIL"), ("XenAPI", "python-XenAPI", "WARN")])
+def test_library_missing(host, switch, library, name, state):
+    host.patch = "sys.modules[%r] = None" % library
+    host.is_ill(switch, name, state, "not there")
+
+
+def test_a_check_that_fails_itself(host, switch):
+    """A defect of ours costs that check only."""
+    host.patch = ("from xenvif_tagger.doctor_host import Host\n"
+                  "def stock(self): raise RuntimeError('a defect')\nHost.stock = stock")
+    checks = host.doctor(switch)
+    assert (checks["stock-script"]["state"], checks["hook-file"]["state"]) == ("WARN", "OK")
+    assert "RuntimeError: a defect" in checks["stock-script"]["found"]
+
+
+# ---- the watcher -------------------------------------------------------------------------------
+
+
+def test_watcher_does_not_run(host, switch):
+    host.run_dir = switch.dir
+    found = host.is_ill(switch, "watcher", "FAIL", "does not run", **NO_WATCHER)
+    assert found["cure"] == "systemctl enable --now xenvif-tagger"
+
+
+def test_watcher_was_killed(host, switch):
+    """It leaves its pidfile, which nobody has locked."""
+    host.run_dir = switch.dir
+    with Watching(switch) as watcher:
+        reach(watcher, switch.dir)
+        assert host.doctor(switch)["watcher"]["state"] == "OK"
+        watcher.kill()
+        assert os.path.exists(os.path.join(switch.dir, "xenvif-tagger.pid"))
+        host.is_ill(switch, "watcher", "FAIL", "does not run", **NO_WATCHER)
+
+
+def test_watcher_can_not_be_asked(host, switch):
+    host.run_dir = switch.dir
+    with Watching(switch) as watcher:
+        host.is_ill(switch, "watcher", "WARN", "%d" % watcher.pid, **NO_WATCHER)
+
+
+def test_watcher_hangs(host, switch):
+    host.run_dir = switch.dir
+    host.patch = "from xenvif_tagger import doctor_watcher; doctor_watcher.TIMEOUT = 0.2"
+    with Watching(switch) as watcher:
+        reach(watcher, switch.dir)
+        watcher.process.send_signal(signal.SIGSTOP)
+        try:
+            host.is_ill(switch, "watcher", "WARN", "no answer within", **NO_WATCHER)
+        finally:
+            watcher.process.send_signal(signal.SIGCONT)
+
+
+def test_watcher_of_another_version(host, switch):
+    host.patch = "import xenvif_tagger; xenvif_tagger.__version__ = '99'"
+    host.is_ill(switch, "watcher", "WARN", __version__, "99")
+
+
+def test_another_watcher_has_the_lock(host, switch, tmp_path):
+    host.run_dir = str(tmp_path / "run")
+    os.mkdir(host.run_dir)
+    with Watching(switch):
+        with Watching(switch, env={"OVS_RUNDIR": host.run_dir}) as second:
+            reach(second, host.run_dir)
+            host.is_ill(switch, "watcher-lock", "WARN", "stands by")
+
+
+def test_watcher_without_a_database(host, switch):
+    host.run_dir = switch.dir
+    with Watching(switch) as watcher:
+        reach(watcher, switch.dir)
+        switch.stop_server()
+        watcher.until(lambda: watcher.stats()["last_error"])
+        checks = host.doctor(switch)
+    states = {name: check["state"] for name, check in checks.items()}
+    assert states["ovsdb"] == states["watcher-lock"] == "FAIL"
+    assert states["watcher"] == "OK" and states["watcher-error"] == "WARN"
+    assert "not connected" in checks["watcher-lock"]["found"]
+
+
+def test_last_error_of_a_watcher_that_works_again(host, switch):
+    host.run_dir = switch.dir
+    with Watching(switch) as watcher:
+        reach(watcher, switch.dir)
+        switch.stop_server()
+        watcher.until(lambda: watcher.stats()["last_error"])
+        switch.start_server()
+        watcher.until(lambda: watcher.stats()["synced"])
+        host.is_ill(switch, "watcher-error", "WARN", switch.remote)
+
+
+def test_when_something_was_last_mirrored(host, switch):
+    host.run_dir = switch.dir
+    with Watching(switch) as watcher:
+        reach(watcher, switch.dir)
+        assert watcher.stats()["last_mirrored_seconds"] is None
+        assert "nothing mirrored" in host.doctor(switch)["last-mirrored"]["found"]
+        plug(host, switch, {"tag": 5}, seen=False)
+        watcher.settle()
+        first = watcher.stats()
+        assert first["mirrored"] and 0 <= first["last_mirrored_seconds"] < LONG
+        watcher.until(lambda: watcher.stats()["last_mirrored_seconds"]
+                      > first["last_mirrored_seconds"])
+        assert re.match(r"\d+ s ago, of %d VIFs" % first["mirrored"],
+                        host.doctor(switch)["last-mirrored"]["found"])
+
+
+# ---- the database ------------------------------------------------------------------------------
+
+
+def test_database_unreachable(host, switch):
+    switch.stop_server()
+    found = host.is_ill(switch, "ovsdb", "FAIL", "is ovsdb-server running?", **NO_DATABASE)
+    assert found["cure"] == "systemctl start openvswitch"
+
+
+def test_database_hangs(host, switch):
+    host.write(CONFIG, "[ovsdb]\ntimeout = 0.2\n")
+    switch.pause()
+    try:
+        host.is_ill(switch, "ovsdb", "FAIL", "no answer within 0.2 s", **NO_DATABASE)
+    finally:
+        switch.resume()
+
+
+def test_open_vswitch_was_not_started_by_ovs_ctl(host, switch):
+    switch.vsctl("clear", "Open_vSwitch", ".", "ovs_version")
+    host.is_ill(switch, "ovsdb", "WARN", "unknown version")
+
+
+def test_hold_on_an_old_schema(host):
+    host.write(CONFIG, "[hold]\nbridges = br0\n")
+    with PrivateOvs(schema_like_2_5()) as ovs:
+        prepared(ovs)
+        host.is_ill(ovs, "ovsdb", "WARN", "7.12.1", "cvlans")
+
+
+def test_drift(host, switch):
+    plug(host, switch, {"tag": 5})
+    switch.vsctl("set", "Port", "vif1.0", "tag=7")
+    found = host.is_ill(switch, "drift", "FAIL", "vif1.0 and tap1.0")
+    assert found["cure"] == "xenvif-tagger mirror all"
+    assert host.run(switch, "-q", "mirror", "all")[0] == 0
+    assert host.doctor(switch)["drift"]["state"] == "OK"
+
+
+def test_drift_that_waits_for_the_agent(host, switch):
+    plug(host, switch, {"other_config": {"net_uuid": "n"}, "external_ids": ids(1, iface_id="i")},
+         {"tag": 5})
+    host.is_ill(switch, "drift", "WARN", "has no tag yet")
+
+
+def test_conflict(host, switch):
+    plug(host, switch, {"tag": 5}, {"tag": 7})
+    found = host.is_ill(switch, "conflict", "FAIL", "tag 5", "tag 7")
+    assert found["cure"].startswith("xenvif-tagger mirror port vif1.0 --from vif")
+
+
+def test_refused(host, switch):
+    plug(host, switch, tap={"external_ids": ids(2)})
+    found = host.is_ill(switch, "refused", "WARN", "different VIFs")
+    assert found["cure"] == "xe vif-unplug uuid=uuid-1 && xe vif-plug uuid=uuid-1"
+
+
+def test_held(host, switch):
+    host.write(CONFIG, "[hold]\nbridges = br0\n")
+    switch.add_port("br0", "vif1.0", ids(1))
+    switch.add_port("br0", "tap1.0", ids(1), tag=5)
+    host.run(switch, "-q", "mirror", "all")
+    switch.vsctl("clear", "Port", "vif1.0", "tag")
+    host.run(switch, "-q", "mirror", "all")
+    host.is_ill(switch, "held", "WARN", "vif1.0", "tap1.0", "can't be told")
+
+
+def test_dead_vlan(host, switch):
+    plug(host, switch, {"tag": 4095, "external_ids": ids(1, iface_id="port-id")}, {"tag": 4095})
+    found = host.is_ill(switch, "dead-vlan", "WARN", "vif1.0; tap1.0")
+    assert "openstack port show port-id" in found["cure"]
+
+
+def test_siblings_on_different_bridges(host, ovs_dummy):
+    """And the command that is given mends it, without an open port in between."""
+    prepared(ovs_dummy).add_bridge("br1")
+    plug(host, ovs_dummy, {"bridge": "br1", "tag": 5}, {"tag": 7})
+    found = host.is_ill(ovs_dummy, "bridges", "WARN", "br0", "br1")
+    subprocess.run(["sh", "-c", found["cure"]], env=ovs_dummy.env, check=True, timeout=LONG)
+    assert ovs_dummy.port("tap1.0")["tag"] == [5]
+    host.run(ovs_dummy, "-q", "mirror", "all")
+    checks = host.doctor(ovs_dummy)
+    assert (checks["bridges"]["state"], checks["refused"]["state"]) == ("OK", "OK")
+
+
+def test_orphan(host, switch):
+    plug(host, switch, {"tag": 5})
+    switch.delete_port("vif1.0")
+    found = host.is_ill(switch, "orphans", "WARN", "tap1.0", "tag 5")
+    code, _, err = host.run(switch, *found["cure"].split()[1:])
+    assert (code, err) == (0, "")
+    assert host.doctor(switch)["orphans"]["state"] == "OK"
+
+
+def test_plugged_without_us(host, switch):
+    plug(host, switch, seen=False)
+    found = host.is_ill(switch, "unmarked", "WARN", "vif1.0; tap1.0")
+    assert host.run(switch, *found["cure"].split()[1:])[0] == 0
+    assert host.doctor(switch)["unmarked"]["state"] == "OK"
+
+
+def test_plugged_without_anything(host, switch):
+    switch.add_port("br0", "vif1.0")
+    host.is_ill(switch, "unmarked", "WARN", "whose they are")
+
+
+def test_many_are_counted(host, switch):
+    for number in range(1, 6):
+        plug(host, switch, {"tag": 5}, {"tag": 7}, number=number, seen=number == 5)
+    assert host.doctor(switch)["conflict"]["found"].endswith("and 2 more")
+
+
+# ---- iface-id, and who writes it ---------------------------------------------------------------
+
+
+def both(number, **tap):
+    external_ids = ids(number, iface_id="port-id")
+    return {"external_ids": external_ids}, dict(tap, external_ids=external_ids)
+
+
+def test_iface_id_on_both(host, switch):
+    plug(host, switch, *both(1))
+    found = host.is_ill(switch, "iface-id", "WARN", "vif1.0 and tap1.0")
+    assert found["cure"] == "ovs-vsctl remove Interface tap1.0 external_ids iface-id"
+
+
+def test_iface_id_on_both_as_the_config_wants(host, switch):
+    host.write(CONFIG, "[mirror]\niface_id = both\n")
+    plug(host, switch, *both(1))
+    checks = host.doctor(switch)
+    assert checks["iface-id"]["state"] == "WARN" and checks["iface-id"]["cure"] is None
+
+
+def test_iface_id_on_both_under_neutron(host, switch):
+    """Off the tap, though it is the agent's own: it is the one that goes."""
+    vif, tap = both(1, tag=5, other_config={"net_uuid": "n"})
+    plug(host, switch, vif, tap)
+    found = host.is_ill(switch, "iface-id", "FAIL", "DOWN")
+    assert found["cure"] == "ovs-vsctl remove Interface tap1.0 external_ids iface-id"
+    switch.vsctl(*found["cure"].split()[1:])
+    assert host.doctor(switch)["iface-id"]["state"] == "OK"
+
+
+def sync(host):
+    host.process(XAPI_SYNC_PID, "/usr/bin/python3", "/usr/share/openvswitch/scripts/ovs-xapi-sync",
+                 "unix:/var/run/openvswitch/db.sock")
+
+
+def test_ovs_xapi_sync_that_does_no_harm(host, switch):
+    sync(host)
+    plug(host, switch, {"tag": 5})
+    checks = host.doctor(switch)["ovs-xapi-sync"]
+    assert checks["state"] == "OK" and "pid %d" % XAPI_SYNC_PID in checks["found"]
+
+
+def test_ovs_xapi_sync(host, switch):
+    sync(host)
+    plug(host, switch, *both(1))
+    found = host.is_ill(switch, "ovs-xapi-sync", "WARN", "DOWN", **{"iface-id": "WARN"})
+    assert found["cure"] == "systemctl disable --now openvswitch-xapi-sync"
+
+
+def test_ovs_xapi_sync_under_neutron(host, switch):
+    sync(host)
+    vif, tap = both(1, tag=5, other_config={"net_uuid": "n"})
+    plug(host, switch, vif, tap)
+    host.is_ill(switch, "ovs-xapi-sync", "FAIL", "DOWN", **{"iface-id": "FAIL"})
+
+
+def test_ovs_xapi_sync_without_a_database(host, switch):
+    sync(host)
+    switch.stop_server()
+    host.is_ill(switch, "ovs-xapi-sync", "WARN", ovsdb="FAIL", **NO_DATABASE)

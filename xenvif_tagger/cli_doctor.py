@@ -1,0 +1,36 @@
+"""The command `doctor`."""
+import sys
+
+import click
+
+
+@click.command("doctor")
+@click.option("--json", is_flag=True, help="Print JSON.")
+@click.pass_context
+def doctor(context, json):
+    """Is this host set up right, and if not, which command mends it?
+
+    Nothing is changed. What needs root or a dom0, and has not got it, is left out, and said so.
+    Exit status: 1 if any check has failed.
+    """
+    # Here, since the other commands need none of it; and cli adds this one.
+    from . import cli, config, doctor_check, report
+    from .doctor import Patient, examine, is_well
+    from .doctor_host import Host
+    from .doctor_ovs import Database
+
+    given = context.find_root().params
+    host = Host(given["config_path"] or config.DEFAULT_PATH,
+                must_have_config=bool(given["config_path"]))
+    remote = given["db"] or host.values["ovsdb", "remote"] or cli.oneshot.default_remote()
+    # Not our own error: a remote that can't be understood is a finding.
+    database = Database(cli.absolute(remote), host.values,
+                        given["timeout"] or host.values["ovsdb", "timeout"])
+    checks = examine(Patient(host, database))
+    if json:
+        cli.emit(doctor_check.as_json(checks))
+    else:
+        context.obj.say(doctor_check.table(checks, report.width(), report.is_terminal()))
+        context.obj.say([doctor_check.summary(checks)])
+    if not is_well(checks):
+        sys.exit(cli.NOT_ALIKE)

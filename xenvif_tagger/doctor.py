@@ -1,0 +1,70 @@
+"""`doctor`: is this dom0 set up right, and if not, which command mends it (DESIGN 6).
+
+Each check is a small function: of files and processes in doctor_hook.py and doctor_stock.py, of
+database and watcher in doctor_ovs.py and doctor_watcher.py, or in doctor_python.py. None needs
+root, a dom0, or that another one was right: what can't be known is SKIP, with the reason. Nothing
+is written.
+"""
+from . import doctor_hook, doctor_ovs, doctor_python, doctor_stock, doctor_watcher
+from .doctor_check import FAIL, WARN, Check
+
+# In the order in which they are told: from what all else stands on to what follows from it.
+CHECKS = (
+    ("config", doctor_hook.config_file),
+    ("ovsdb", doctor_ovs.reachable),
+    ("network", doctor_hook.network),
+    ("xenopsd", doctor_hook.xenopsd),
+    ("hook-setting", doctor_hook.hook_setting),
+    ("hook-file", doctor_hook.hook_file),
+    ("hook-read", doctor_hook.hook_read),
+    ("stock-script", doctor_stock.stock_script),
+    ("stock-add-port", doctor_stock.stock_add_port),
+    ("plugged-before", doctor_stock.plugged_before),
+    ("watcher", doctor_watcher.running),
+    ("watcher-lock", doctor_watcher.lock),
+    ("watcher-error", doctor_watcher.last_error),
+    ("last-mirrored", doctor_watcher.last_mirrored),
+    ("ovs-xapi-sync", doctor_ovs.xapi_sync),
+    ("iface-id", doctor_ovs.iface_id),
+    ("drift", doctor_ovs.drift),
+    ("conflict", doctor_ovs.conflict),
+    ("refused", doctor_ovs.refused),
+    ("held", doctor_ovs.held),
+    ("dead-vlan", doctor_ovs.dead_vlan),
+    ("bridges", doctor_ovs.bridges),
+    ("orphans", doctor_ovs.orphans),
+    ("unmarked", doctor_ovs.unmarked),
+    ("xapi-vifs", doctor_ovs.xapi_vifs),
+    ("python", doctor_python.python),
+    ("python-ovs", doctor_python.python_ovs),
+    ("python-click", doctor_python.python_click),
+    ("python-XenAPI", doctor_python.python_xenapi),
+)
+
+
+class Patient(object):
+    """What is looked at: host (doctor_host.Host), database (doctor_ovs.Database) and watch
+    (doctor_watcher.Watch)."""
+
+    def __init__(self, host, database):
+        self.host = host
+        self.database = database
+        self.watch = doctor_watcher.Watch()
+
+
+def examine(patient, checks=CHECKS):
+    """Make all checks: list of Check."""
+    found = []
+    for name, check in checks:
+        try:
+            state, what, cure = check(patient)
+        except Exception as error:  # a defect of one check is not to cost the others
+            state, what, cure = WARN, "this check itself failed: %s: %s" % (
+                type(error).__name__, error), None
+        found.append(Check(name, state, what, cure))
+    return found
+
+
+def is_well(checks):
+    """Whether none failed."""
+    return all(check.state != FAIL for check in checks)

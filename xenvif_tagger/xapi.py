@@ -1,0 +1,189 @@
+"""XAPI, the toolstack of XenServer and XCP-ng, asked whose a VIF is: by its own package, XenAPI.
+
+For commands only that need it, and imported by those alone: neither the plug path nor the watcher
+may wait for it, and to import it takes longer than most of what a command does.
+"""
+import contextlib
+import http.client
+import re
+import socket
+import ssl
+import xmlrpc.client
+from xml.parsers.expat import ExpatError
+
+import XenAPI
+
+from .xapi_http import Transport, is_local
+
+LOCAL = "unix:/var/lib/xcp/xapi"  # XenAPI.xapi_local()
+ORIGINATOR = "xenvif-tagger"  # XAPI counts sessions by it, so that we use up nobody else's
+# Seconds that the good-bye may take: what was asked for is known by then, or given up.
+GOODBYE = 1
+# Up to so many objects are asked for by name; XAPI then compares each row with each name. From
+# here on a whole table is less work for both.
+MANY = 100
+_UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\Z")
+# A snapshot is a template, too. Their records are the longest of all, and nobody's VIF is theirs.
+_NO_TEMPLATE = 'field "is_a_template" = "false"'
+# Whatever may come of asking a server: what is not in here is our own fault.
+_PROBLEMS = (XenAPI.Failure, OSError, http.client.HTTPException, xmlrpc.client.Error, ExpatError,
+             ValueError, TypeError, KeyError, IndexError, AttributeError)
+
+
+class XapiError(Exception):
+    """XAPI does not answer as it should. str() is one line: the remote, what happened, the cure.
+
+    details (tuple of str): XAPI's own error code and its parameters, if it gave one.
+    """
+
+    def __init__(self, message, details=()):
+        Exception.__init__(self, message)
+        self.details = tuple(details)
+
+
+class BadRemote(XapiError):
+    """Not a remote that is understood here. Nothing was tried."""
+
+
+class Xapi(object):
+    """A session, as a context manager: logged in on entry, logged out whatever happens.
+
+    :param str remote: ``unix:PATH`` or ``https://HOST[:PORT]``
+    :param str password: may be set later, as an attribute
+    :param float timeout: seconds for which XAPI may be waited for, logging in and all calls
+        together; ``restart_deadline`` begins anew. A look-up of a host name is outside of it.
+    :param bool verify: whether the certificate of an https remote must be a good one
+    :raises XapiError: on entry, and by each method
+    """
+
+    def __init__(self, remote=LOCAL, user="root", password="", timeout=10, verify=True):
+        self.remote = remote
+        self._user = user
+        self.password = password
+        self._timeout = timeout
+        try:
+            self._transport = Transport(remote, verify, timeout)
+        except (ValueError, OSError) as error:  # OSError: a relative path, the directory gone
+            raise BadRemote(str(error))
+        # The transport knows where to; of this address the name goes into the request.
+        address = "http://localhost" if is_local(remote) else remote
+        self._session = XenAPI.Session(address, transport=self._transport)
+
+    def __enter__(self):
+        with self._understood():
+            try:
+                self._session.xenapi.login_with_password(
+                    self._user, self.password, "1.0", ORIGINATOR)
+            except BaseException:
+                self._transport.close()
+                raise
+        return self
+
+    def __exit__(self, *_):
+        self._transport.patience = min(GOODBYE, self._timeout)
+        try:
+            # What can't be logged out (XAPI has gone, or hangs) is XAPI's to forget.
+            with contextlib.suppress(*_PROBLEMS):
+                self._session.xenapi.session.logout()
+        finally:
+            self._transport.close()
+
+    def restart_deadline(self):
+        """XAPI has all of the time again."""
+        self._transport.patience = self._timeout
+
+    @contextlib.contextmanager
+    def _understood(self):
+        """Turns whatever may come of asking into an XapiError."""
+        try:
+            yield
+        except _PROBLEMS as error:
+            details = [str(each) for each in getattr(error, "details", None) or ()]
+            raise XapiError("%s: %s" % (self.remote, self._problem(error, details)), details)
+
+    def _problem(self, error, details):
+        """What has happened, and what to do, in words."""
+        if details[:1] == ["HOST_IS_SLAVE"]:
+            return "a member of the pool whose master is %s: ask that one: --xapi https://%s" % (
+                (details[1:] or ["another host"])[0], (details[1:] or ["MASTER"])[0])
+        if details[:1] == ["SESSION_AUTHENTICATION_FAILED"]:
+            return "XAPI takes no such user or password: see --user and --password-file"
+        if details:
+            return "XAPI says %s" % " ".join(details)
+        if isinstance(error, socket.timeout) or getattr(error, "faultCode", None) == 504:
+            return "XAPI has not answered within %g s: is it, or the pool's master, hung? " \
+                "Try again, or with a longer --timeout" % self._timeout
+        if isinstance(error, (ssl.SSLError, ssl.CertificateError)):
+            return "no TLS that can be trusted (%s): name its CA's file in SSL_CERT_FILE, or say " \
+                "--no-verify" % error
+        if isinstance(error, FileNotFoundError):
+            return "no such socket: is this the dom0 of a host with XAPI, and does that run?"
+        if isinstance(error, PermissionError):
+            return "permission denied: run as root"
+        if isinstance(error, ConnectionRefusedError):
+            return "nothing listens there: is XAPI running, and is this its address?"
+        if isinstance(error, (ConnectionError, http.client.IncompleteRead)):
+            return "XAPI has dropped the connection: is it being restarted? Try again"
+        if isinstance(error, OSError):
+            return "can't connect: %s" % (error.strerror or error)
+        if "valid session" in str(error) or "SESSION_INVALID" in str(error):
+            return "XAPI ends each session at once (SESSION_INVALID): is it being restarted? " \
+                "Try again"
+        return "not XAPI, by its answer (%s: %s): is this its address?" % (
+            type(error).__name__, error)
+
+    def call(self, method, *params):
+        """Call a method of XAPI (``host.call_plugin``) in this session; its value."""
+        with self._understood():
+            return self._session.xenapi_request(method, params)
+
+    def _records(self, kind, field, values):
+        """The records of a class whose field (as XAPI's database has it) is one of some values.
+
+        One call, whatever the number. The values go into a query, so they must be uuids or refs.
+
+        :returns: dict of ref -> record
+        """
+        if not values:
+            return {}
+        if len(values) <= MANY:
+            found = self.call(kind + ".get_all_records_where", " or ".join(
+                '(field "%s" = "%s")' % (field, value) for value in sorted(values)))
+        elif kind == "VM":
+            found = self.call("VM.get_all_records_where", _NO_TEMPLATE)
+        else:
+            found = self.call(kind + ".get_all_records")
+        return {ref: record for ref, record in found.items()
+                if (ref if field == "_ref" else record[field]) in values}
+
+    def names(self, vif_uuids):
+        """Whose VIFs these are, by two calls at most: the VIFs', and their VMs', records.
+
+        :param vif_uuids: as in external_ids:xs-vif-uuid; what is no uuid is nobody's
+        :returns: dict of VIF uuid -> (VM uuid, VM name); a VIF that XAPI has not got is left out
+        """
+        wanted = {uuid for uuid in vif_uuids if _UUID.match(uuid)}
+        with self._understood():
+            vifs = self._records("VIF", "uuid", wanted).values()
+            vms = self._records("VM", "_ref", {vif["VM"] for vif in vifs})
+            return {vif["uuid"]: (vms[vif["VM"]]["uuid"], vms[vif["VM"]]["name_label"])
+                    for vif in vifs if vif["VM"] in vms}
+
+    def find_vms(self, wanted):
+        """The VMs that a uuid or a name (str) means: no templates, no snapshots, no dom0.
+
+        :returns: list of (uuid, name, list of VIF uuids), in the order of the uuids
+        """
+        with self._understood():
+            uuid = wanted.lower()
+            found = self._records("VM", "uuid", {uuid}) if _UUID.match(uuid) else {}
+            # A name may be any text, which a query may not hold.
+            found = found or self._records(
+                "VM", "_ref", set(self.call("VM.get_by_name_label", wanted)))
+            found = {ref: vm for ref, vm in found.items()
+                     if not vm["is_a_template"] and not vm["is_control_domain"]}
+            vifs = {ref: [] for ref in found}
+            for vif in self._records("VIF", "VM", set(found)).values():
+                vifs[vif["VM"]].append(vif["uuid"])
+            return sorted((vm["uuid"], vm["name_label"], sorted(vifs[ref]))
+                          for ref, vm in found.items())
