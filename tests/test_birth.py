@@ -84,7 +84,8 @@ def test_a_fake_bridge_gives_the_tag_itself_and_holds_nothing():
 def test_born_it_needs_nothing_more(sibling, how):
     """After the add-port no look changes the new row's unit or ids: it was born as it is to be."""
     given_unit, ids, _ = born(sibling, how)
-    made = row("tap", given_unit, ids["Interface"], port_ids=ids["Port"])
+    # A new row's UUID is one that no mark can name.
+    made = row("tap", given_unit, ids["Interface"], port_ids=ids["Port"], uuid="port-new")
     world = World(sibling, made)
     world.settings = how
     changed = [change for change in world.decide().changes

@@ -7,7 +7,21 @@ import os
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
-from rows import BOOT, HELD, IDENTITY, NEUTRON, TAP_UUID, VIF_UUID, World, apply, base, row, unit
+from rows import (
+    BOOT,
+    HELD,
+    IDENTITY,
+    NEUTRON,
+    TAP_UUID,
+    VIF_UUID,
+    World,
+    apply,
+    base,
+    row,
+    tap,
+    unit,
+    vif,
+)
 from xenvif_tagger import hold, identity, mark
 from xenvif_tagger.names import SIDES
 from xenvif_tagger.port import Port, is_open_trunk, is_real
@@ -97,6 +111,20 @@ def test_it_converges_and_deciding_again_gives_nothing(world, prefer):
     assert second.changes == []
     if first.is_substantial() and first.state == "drift":
         assert second.state == "in-sync"
+
+
+def test_a_bare_row_that_gets_identity_and_iface_id_at_once():
+    """Found by the search: what the sibling keeps of that iface-id was noted a look later only."""
+    world = World(vif(mark={"kept": {"port": "port-old", "iface-id": "i"}}), tap(identity={}))
+    world.mirror()
+    assert world["tap"]["interface_ids"]["iface-id"] == "i"
+    assert world.mark("vif")["kept"] == {"port": world["tap"]["uuid"], "iface-id": "i"}
+
+
+def test_a_bare_row_with_policing_gets_no_identity_to_lend_it_by():
+    world = World(vif(), tap(identity={}, policing={"ingress_policing_rate": 100}), policing=True)
+    world.mirror()
+    assert world["vif"]["policing"] == {} and world["tap"]["interface_ids"] == {}
 
 
 @many

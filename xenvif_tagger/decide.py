@@ -200,7 +200,8 @@ def _together(drafts, settings, prefer):
 
     _give_identity(vif, tap)
     split = merge.merge(vif, tap, both.base if both.valid else None, settings, both.lends, prefer)
-    _keep_iface_id(drafts, both.lends, settings)
+    _keep_iface_id(drafts, {side: both.lends[side] or _will_lend(drafts[side], settings)
+                            for side in SIDES}, both.lends, settings)
     tap.mark.pop("seen", None)
     _renew_base(drafts, both, settings)
     held = hold.is_held(vif) or hold.is_held(tap)
@@ -229,19 +230,26 @@ def _give_identity(vif, tap):
     """Note on a row without any identity whose it is taken to be; if it says nothing at all, it
     gets the sibling's identity keys, once (DESIGN 4.4).
 
-    Not if it has other keys: with an identity it would lend them from then on, on our word alone.
+    Not if it has other keys, or policing: with an identity it would lend them from then on, on
+    our word alone.
     """
     for row, sibling in ((vif, tap), (tap, vif)):
         if identity.keys_of(row.ids["Interface"]):
             continue
-        if not row.ids["Interface"] and set(row.ids["Port"]) <= {mark.KEY}:
+        if not row.ids["Interface"] and set(row.ids["Port"]) <= {mark.KEY} and not row.policing:
             row.ids["Interface"].update(identity.keys_of(sibling.ids["Interface"]))
         elif "vif" not in row.mark:
             row.mark["vif"] = identity.stamp_of(sibling.ids["Interface"])
             row.mark["boot"] = ""
 
 
-def _keep_iface_id(drafts, lends, settings):
+def _will_lend(draft, settings):
+    """Whether a row may lend from the next look on, since it was given its identity in this one."""
+    return (not draft.port.gone and draft.port.mark.get("boot") in (None, "", settings.boot)
+            and bool(identity.keys_of(draft.ids["Interface"])))
+
+
+def _keep_iface_id(drafts, lends_then, lends, settings):
     """Note a sibling's iface-id in the other row's mark, and give it back to a re-plugged one.
 
     Under ``iface_id = one`` it stands on one row only: with it on both, Neutron's agent takes the
@@ -260,7 +268,7 @@ def _keep_iface_id(drafts, lends, settings):
             ids[other][key] = kept[side][key]
     for side in SIDES:
         other = OTHER[side]
-        if key in ids[other] and key not in ids[side] and lends[other]:
+        if key in ids[other] and key not in ids[side] and lends_then[other]:
             drafts[side].mark["kept"] = {"port": drafts[other].uuid, key: ids[other][key]}
 
 

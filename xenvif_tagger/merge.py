@@ -105,7 +105,8 @@ def merge(vif, tap, base, settings, lends, winner=None):
                 split.append(key)
                 continue
             target = OTHER[source]
-            if key == IFACE_ID and not may_have_iface_id(rows[target]):
+            if (key == IFACE_ID and place == "Interface" and values[source] is not None
+                    and not may_have_iface_id(rows[target])):
                 continue
             if values[source] is None:
                 del cells[target][place][key]
