@@ -3,6 +3,9 @@ import sys
 
 import click
 
+from . import config, oneshot, report
+from .console import NOT_ALIKE, absolute, emit
+
 
 @click.command("doctor")
 @click.option("--json", is_flag=True, help="Print JSON.")
@@ -13,8 +16,8 @@ def doctor(context, json):
     Nothing is changed. What needs root or a dom0, and has not got it, is left out, and said so.
     Exit status: 1 if any check has failed.
     """
-    # Here, since the other commands need none of it; and cli adds this one.
-    from . import cli, config, doctor_check, report
+    # Here, since the other commands need none of it.
+    from . import doctor_check
     from .doctor import Patient, examine, is_well
     from .doctor_host import Host
     from .doctor_ovs import Database
@@ -22,15 +25,15 @@ def doctor(context, json):
     given = context.find_root().params
     host = Host(given["config_path"] or config.DEFAULT_PATH,
                 must_have_config=bool(given["config_path"]))
-    remote = given["db"] or host.values["ovsdb", "remote"] or cli.oneshot.default_remote()
+    remote = given["db"] or host.values["ovsdb", "remote"] or oneshot.default_remote()
     # Not our own error: a remote that can't be understood is a finding.
-    database = Database(cli.absolute(remote), host.values,
+    database = Database(absolute(remote), host.values,
                         given["timeout"] or host.values["ovsdb", "timeout"])
     checks = examine(Patient(host, database))
     if json:
-        cli.emit(doctor_check.as_json(checks))
+        emit(doctor_check.as_json(checks))
     else:
         context.obj.say(doctor_check.table(checks, report.width(), report.is_terminal()))
         context.obj.say([doctor_check.summary(checks)])
     if not is_well(checks):
-        sys.exit(cli.NOT_ALIKE)
+        sys.exit(NOT_ALIKE)

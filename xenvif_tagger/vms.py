@@ -1,27 +1,16 @@
-"""What of the command line is about VMs: their names, and ``mirror vm``; XAPI knows both.
+"""VMs for the command line: the names of those whose VIFs are shown, and the one that a name means.
 
 The client of XAPI is imported where it is used: most commands have no use for it.
 """
 import os
-import sys
 
-import click
-
-from . import report
+from .console import BadUsage, Unavailable, warn
 
 # Seconds: who wants a table waits no longer for the names in it.
 NAMES_WITHIN = 2
 VM_WITHIN = 10
 VIF_KEY = "xs-vif-uuid"
 LOCAL_SOCKET = "/var/lib/xcp/xapi"
-
-
-class Failed(click.ClickException):
-    """An error with an exit code; the message names the cure."""
-
-    def __init__(self, message, exit_code):
-        click.ClickException.__init__(self, message)
-        self.exit_code = exit_code
 
 
 class Access(object):
@@ -44,7 +33,7 @@ class Access(object):
     def open(self, within):
         """An xapi.Xapi that may be waited for for so many seconds, unless --timeout says another.
 
-        :raises Failed: wrong usage
+        :raises BadUsage: it can't be used like this
         """
         from . import xapi, xapi_http
         remote = xapi.LOCAL if self._remote is None else self._remote
@@ -52,7 +41,7 @@ class Access(object):
             session = xapi.Xapi(remote, self._user, timeout=self._timeout or within,
                                 verify=self._verify)
         except xapi.BadRemote as error:
-            raise Failed(str(error), 2)
+            raise BadUsage(str(error))
         if not xapi_http.is_local(remote):
             session.password = self._password()
         return session
@@ -60,17 +49,17 @@ class Access(object):
     def _password(self):
         path = self._password_file
         if path is None:
-            raise Failed("%s: XAPI elsewhere wants a password: give --password-file FILE"
-                         % self._remote, 2)
+            raise BadUsage("%s: XAPI elsewhere wants a password: give --password-file FILE"
+                         % self._remote)
         try:
             with open(path, encoding="utf-8") as stream:
                 lines = stream.read().splitlines()
         except OSError as error:
-            raise Failed("%s: can't read the password: %s" % (path, error.strerror), 2)
+            raise BadUsage("%s: can't read the password: %s" % (path, error.strerror))
         except ValueError:
-            raise Failed("%s: no password: it is not text in UTF-8" % path, 2)
+            raise BadUsage("%s: no password: it is not text in UTF-8" % path)
         if not lines:
-            raise Failed("%s: no password: it is empty" % path, 2)
+            raise BadUsage("%s: no password: it is empty" % path)
         return lines[0]
 
 
@@ -98,39 +87,22 @@ def names_for(outcomes, access):
         return {}
     names, problem = guarded(access, NAMES_WITHIN, lambda session: session.names(uuids))
     if problem:
-        sys.stderr.write("xenvif-tagger: no VM names: %s\n" % report.clean(
-            " ".join(problem.split())))
+        warn("no VM names: " + problem)
     return names or {}
 
 
 def find_vm(wanted, access):
     """The one VM that a name or uuid means: (uuid, name, list of VIF uuids).
 
-    :raises Failed: none, or several, or XAPI does not say
+    :raises BadUsage: none, or several
+    :raises Unavailable: XAPI does not say
     """
     found, problem = guarded(access, VM_WITHIN, lambda session: session.find_vms(wanted))
     if problem:
-        raise Failed(problem, 3)
+        raise Unavailable(problem)
     if not found:
-        raise Failed("%s: XAPI knows no VM of this name or uuid: see 'xe vm-list'" % wanted, 2)
+        raise BadUsage("%s: XAPI knows no VM of this name or uuid: see 'xe vm-list'" % wanted)
     if len(found) > 1:
-        raise Failed("%s: %d VMs have this name: choose by uuid: %s" % (
-            wanted, len(found), ", ".join(vm[0] for vm in found)), 2)
+        raise BadUsage("%s: %d VMs have this name: choose by uuid: %s" % (
+            wanted, len(found), ", ".join(vm[0] for vm in found)))
     return found[0]
-
-
-def add_to(mirror, mirror_options, run_mirror):
-    """Add the command ``vm`` to the click group ``mirror``."""
-    @mirror.command("vm")
-    @click.argument("wanted", metavar="NAME-OR-UUID")
-    @mirror_options
-    def mirror_vm(options, wanted, **how):
-        """The ports of the VM NAME-OR-UUID, which XAPI knows."""
-        uuid, name, vifs = find_vm(wanted, options.xapi)
-
-        def find(shot):
-            return sorted(vif for vif, ports in shot.vswitch.read_all().items() if any(
-                port.ids["Interface"].get(VIF_KEY) in vifs for port in ports))
-
-        run_mirror(options, "VM %s" % wanted, find, vms=dict.fromkeys(vifs, (uuid, name)),
-                   cure="none of its VIFs has a port here: is it running, and on this host?", **how)
