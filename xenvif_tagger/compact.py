@@ -9,10 +9,8 @@ these classes in the place of its own: they have what it calls (ovs/db/idl.py; t
 import sys
 from uuid import UUID
 
-import ovs.db.data
 import ovs.db.idl
 
-LIBRARYS = ovs.db.data.Datum
 LONG = 64  # characters; a longer string is somebody's text: seldom the same twice
 
 
@@ -59,8 +57,6 @@ class Datum(object):
         atom = type_.key.type.default
         return Datum(type_, ("uuid", str(atom)) if isinstance(atom, UUID) else atom)
 
-    from_python = LIBRARYS.from_python
-
     def copy(self):
         return self  # none is ever changed
 
@@ -102,14 +98,6 @@ class Datum(object):
             return ["set", self.values]
         return self.values
 
-    # What the library itself reads by, of its own table of databases.
-
-    def to_python(self, uuid_to_row):
-        return LIBRARYS.from_json(self.type, _lists(self.to_json())).to_python(uuid_to_row)
-
-    def as_list(self):
-        return LIBRARYS.from_json(self.type, _lists(self.to_json())).as_list()
-
 
 def _atom(json):
     if isinstance(json, str):
@@ -120,10 +108,6 @@ def _atom(json):
 
 def _set(atoms):
     return atoms[0] if len(atoms) == 1 else atoms
-
-
-def _lists(json):
-    return [_lists(each) for each in json] if isinstance(json, (list, tuple)) else json
 
 
 class Columns(ovs.db.idl.ColumnDefaultDict):
@@ -165,7 +149,9 @@ class Row(object):
         # The library reads its own table of databases so.
         if column.startswith("_") or column not in self._table.columns:
             raise AttributeError(column)
-        return self._data[column].to_python(lambda value, _: value)
+        datum = self._data[column]
+        scalar = datum.type.is_map() or datum.type.n_min == datum.type.n_max == 1
+        return datum.values if scalar else datum.atoms()
 
 
 class _Module(object):
