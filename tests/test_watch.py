@@ -424,6 +424,24 @@ def test_resync_ends_when_the_database_goes(lab):
         assert json.loads(asker.recv(4096).decode())["result"].startswith("not done")
 
 
+@pytest.mark.parametrize("request_id", [0, 1])
+@pytest.mark.parametrize("requests", [1, 2])
+def test_resync_whose_asker_has_gone(lab, request_id, requests):
+    """As with Ctrl-C. It must not be answered, nor waited for with all of a CPU."""
+    with Watching(lab.ovs) as watcher, socket.socket(socket.AF_UNIX) as asker:
+        lab.ovs.pause()
+        asker.connect(watcher.socket)
+        asker.sendall(requests * (b'{"id": %d, "method": "resync", "params": []}' % request_id))
+        watcher.appctl("version")  # it was there before this
+        asker.shutdown(socket.SHUT_RDWR)
+        watcher.stats()
+        before = watcher.stats()["wakeups"]
+        assert watcher.stats()["wakeups"] - before < 15
+        lab.ovs.resume()
+        watcher.settle()
+        assert watcher.process.poll() is None
+
+
 def test_resync_writes_nothing_that_is_done(lab):
     lab.plug("vif", {"tag": 5})
     lab.plug("tap")

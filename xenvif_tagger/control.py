@@ -22,7 +22,7 @@ class Control(object):
         self.daemon = daemon
         self.path = path
         self._server = None
-        self._waiting = []  # (connection, what it waits for)
+        self._waiting = []  # Barriers: those who ask for a resync are answered when it is over
         for name, usage, most, callback in (
                 ("status", "[--json]", 1, self._status), ("stats", "[--json]", 1, self._stats),
                 ("resync", "", 0, self._resync), ("version", "", 0, self._version),
@@ -50,11 +50,7 @@ class Control(object):
         """Answer what can be answered now."""
         if self._server is not None:
             self._server.run()
-        still = []
-        for barrier in self._waiting:
-            if not barrier.run():
-                still.append(barrier)
-        self._waiting = still
+        self._waiting = [barrier for barrier in self._waiting if not barrier.run()]
 
     def wait(self, poller):
         if self._server is not None:
@@ -108,13 +104,22 @@ class Barrier(object):
         self._heard = True
 
     def run(self):
-        """Whether it is over; then it has been told."""
+        """Whether it is over; then the asker has been told, or has gone."""
+        if self._is_alone():
+            return True
         if not self._problem and self.daemon.lock_state() != "held":
             self._problem = "not done: the connection or the lock was lost"
         if not self._problem and not (self._heard and self.daemon.watcher.is_idle):
             return False
         self.connection.reply(self._problem or "done: %d VIFs" % len(self.daemon.replica.vifs()))
         return True
+
+    def _is_alone(self):
+        """Whether the asker has gone. The library (ovs/unixctl/server.py) forgets the request then,
+        and takes an answer to it for a defect; or, if the request's id is not 0, it does not look,
+        and its poll comes back at once for ever."""
+        return self.connection._request_id is None or (
+            self.connection._rpc.recv()[0] not in (0, errno.EAGAIN))
 
 
 def stats(daemon):
@@ -142,7 +147,9 @@ def _answer(connection, words, as_json, as_text):
 
 
 def _word(value):
+    """A number, a text, a yes or no, several with names, or none, for people."""
     if isinstance(value, dict):
         return ", ".join("%s %s" % (key, value[key]) for key in sorted(value))
-    return {None: "-", True: "yes", False: "no"}.get(value, value) if (
-        value is None or isinstance(value, bool)) else value
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return "-" if value is None else value
