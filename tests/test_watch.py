@@ -453,6 +453,27 @@ def test_resync_writes_nothing_that_is_done(lab):
         assert commits(lab.ovs) == at and lab.everything() == rows
 
 
+@pytest.mark.parametrize("request_", [
+    b'{"id": 0, "method": "stats", "params": ["map", 5]}',
+    b'{"id": 0, "method": "stats", "params": [["map", 5]]}',
+    b'{"id": 0, "method": {}, "params": []}', b'{"id": 0, "method": ["stats"], "params": []}',
+    b'{"id": 0, "method": "set-options", "params": ["--format", "none"]}',
+    b'{"id": 0, "method": "set-options", "params": ["--help"]}',
+    b'{"id": 0, "method": "vlog/set", "params": ["a:b:c:d"]}',
+    b'{"id": {}, "method": "resync", "params": []}', b'{"id": 0, "method": "stats"}',
+    b'{"id": 0, "result": 1, "error": null}', b'{"id": null, "method": "exit", "params": []}'])
+def test_odd_requests(ovs, request_):
+    with Watching(ovs) as watcher, socket.socket(socket.AF_UNIX) as asker:
+        asker.settimeout(30)
+        asker.connect(watcher.socket)
+        asker.sendall(request_)
+        asker.shutdown(socket.SHUT_WR)
+        while asker.recv(65536):
+            pass  # until it has been dealt with
+        watcher.settle()
+        assert "Traceback" not in "\n".join(watcher.log())
+
+
 def test_version(ovs):
     with Watching(ovs) as watcher:
         assert __version__ in watcher.appctl("version")

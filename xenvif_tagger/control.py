@@ -48,8 +48,15 @@ class Control(object):
 
     def run(self):
         """Answer what can be answered now."""
-        if self._server is not None:
-            self._server.run()
+        try:
+            if self._server is not None:
+                self._server.run()
+        # The library lets through what odd requests bring about; of set-options it is argparse's.
+        except (Exception, SystemExit) as error:
+            self.daemon.journal.warn("%s: a request can't be taken (%s: %s): all who ask are cut "
+                                     "off" % (self.path, type(error).__name__, error))
+            self._server.close()
+            self.open()
         self._waiting = [barrier for barrier in self._waiting if not barrier.run()]
 
     def wait(self, poller):
