@@ -54,7 +54,6 @@ class Port(object):
         self.gone = ofport == -1 or bool(error)
         self.mark = mark.parse(self.ids["Port"].get(mark.KEY))
 
-
     def is_same(self, other, unit, ids):
         """Whether it is another Port with this unit and these ids in the place of its own."""
         return (self.uuid == other.uuid and self.unit == unit and self.ids == ids

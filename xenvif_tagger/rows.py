@@ -70,15 +70,11 @@ def guards(rows):
     return [_guard("Port", row), _guard("Interface", interface), _guard_bridge(bridge, row)]
 
 
-def _is_variable(column):
-    """Not what a row of this UUID has had from the beginning (vswitch.ovsschema: not mutable)."""
-    return column not in ("_uuid", "name")
-
-
 def _guard(table, row):
     """Compare-and-set (RFC 7047, 5.2.6): fails unless the row still has the values that we read."""
+    # A row of this UUID has had its name from the beginning (vswitch.ovsschema: not mutable).
     values = {column: row[column] for column in COLUMNS[table]
-              if _is_variable(column) and column in row}
+              if column not in ("_uuid", "name") and column in row}
     return {"op": "wait", "table": table, "where": [["_uuid", "==", row["_uuid"]]], "timeout": 0,
             "columns": sorted(values), "until": "==", "rows": [values]}
 

@@ -13,13 +13,12 @@ LEAST = 1e-5  # seconds
 class Stats(object):
     """Counts since the start. transactions: sent; mirrored: VIFs written with more than our own
     marks; marked: VIFs written with marks only; retries: races and connections lost; failed:
-    writes that the database refused; last_error (str or None); mirrored_at: when the last VIF was
-    counted as mirrored, by the monotonic clock, None before any."""
+    writes that the database refused; last_error (str or None)."""
 
     def __init__(self):
         self.transactions = 0
-        self._mirrored = 0
-        self.mirrored_at = None
+        self.mirrored = 0
+        self._mirrored_at = None
         self.marked = 0
         self.conflicts = 0
         self.refused = 0
@@ -30,20 +29,16 @@ class Stats(object):
         self._classes = {}
         self._longest = 0
 
-    @property
-    def mirrored(self):
-        return self._mirrored
-
-    @mirrored.setter
-    def mirrored(self, count):
-        self._mirrored = count
-        self.mirrored_at = time.monotonic()
+    def mirror(self):
+        """A VIF was mirrored."""
+        self.mirrored += 1
+        self._mirrored_at = time.monotonic()
 
     def last_mirrored(self):
         """Seconds since a VIF was last mirrored (float), None before any."""
-        if self.mirrored_at is None:
+        if self._mirrored_at is None:
             return None
-        return round(time.monotonic() - self.mirrored_at, 3)
+        return round(time.monotonic() - self._mirrored_at, 3)
 
     def report(self, state):
         """A state was reported."""

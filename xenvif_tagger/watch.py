@@ -278,10 +278,9 @@ class Watcher(object):
             if not decision.is_substantial():
                 self.stats.marked += 1
                 continue
-            self.stats.mirrored += 1
+            self.stats.mirror()
             self.journal.say("%s: %s [%s] (%.1f ms)" % (
                 _ports(decision), decision.reason, _cells(decision), taken * 1000))
-
 
     def _is_as_written(self, outcome):
         """Whether a VIF's ports are what they became by our writing, and nothing else."""
