@@ -76,7 +76,7 @@ class Replica(ovs.db.idl.Idl):
         """Take what has come. Returns as the library's."""
         try:
             return super(Replica, self).run()
-        except Exception as error:  # the library expects of a server what RFC 7047 says, and no less
+        except Exception as error:  # the library trusts a server to follow RFC 7047
             vlog.warn("%s: not an OVSDB server: its message can't be taken (%s: %s)" % (
                 self.session_name(), type(error).__name__, error))
             self.state = self.IDL_S_INITIAL  # not current: half of the message may be in the tables
