@@ -669,7 +669,16 @@ def test_held(host, switch):
     host.run(switch, "-q", "mirror", "all")
     switch.vsctl("clear", "Port", "vif1.0", "tag")
     host.run(switch, "-q", "mirror", "all")
-    host.is_ill(switch, "held", "WARN", "vif1.0", "tap1.0", "can't be told")
+    host.run_dir = switch.dir
+    host.is_ill(switch, "held", "WARN", "vif1.0", "tap1.0", "can't be told",
+                watcher="FAIL", **NO_WATCHER)
+    with Watching(switch) as watcher:
+        reach(watcher, switch.dir)
+        found = host.doctor(switch)["held"]
+        assert found["state"] == "OK" and "vif1.0" in found["found"], found
+        host.patch = "from xenvif_tagger import doctor_ovs; doctor_ovs.LONG_HELD = 0"
+        found = host.is_ill(switch, "held", "WARN", "vif1.0 held for", "tap1.0 held for")
+        assert found["cure"].startswith("ovs-vsctl set Port vif1.0 tag=VLAN")
 
 
 def test_dead_vlan(host, switch):

@@ -34,7 +34,7 @@ from xenvif_tagger import __version__
 IDLE = 3  # seconds in which nothing may happen
 STATS = {"version", "pid", "connected", "synced", "lock", "vifs", "events", "transactions",
          "mirrored", "marked", "conflicts", "refused", "retries", "failed", "reconnects",
-         "latency_ms", "last_error", "last_mirrored_seconds", "wakeups"}
+         "latency_ms", "last_error", "last_mirrored_seconds", "held_seconds", "wakeups"}
 
 
 def lines_about(watcher, *words):
@@ -410,6 +410,32 @@ def test_stats(lab):
         assert 0 < latency["median"] <= latency["p95"] <= latency["max"]
         text = dict(line.split(": ", 1) for line in watcher.appctl("stats").splitlines())
         assert set(text) >= STATS - {"latency_ms"} and text["vifs"] == "4"
+
+
+def test_since_when_a_port_is_held(lab):
+    def held():
+        watcher.settle()
+        return watcher.stats()["held_seconds"]
+
+    lab.plug("vif", {"tag": 5})
+    lab.plug("tap", {"tag": 5})
+    with Watching(lab.ovs, HOLD % "3600") as watcher:
+        assert held() == {}
+        assert "held_seconds: -" in watcher.appctl("stats").splitlines()
+        lab.set("vif", {})
+        before = held()["vif12.0"]
+        until(lambda: held()["vif12.0"] > before)
+        assert "held_seconds: vif12.0 " in watcher.appctl("stats")
+        lab.unplug("tap")
+        assert set(held()) == {"vif12.0"}
+        lab.set("vif", {"tag": 6})
+        assert held() == {}
+        lab.unplug("vif")
+        lab.plug("vif", noted={"held": {"tag": 4095}})
+    with Watching(lab.ovs, HOLD % "3600") as watcher:
+        assert set(held()) == {"vif12.0"}
+        lab.unplug("vif")
+        assert held() == {}
 
 
 def test_resync_ends_when_the_database_goes(lab):

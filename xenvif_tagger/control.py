@@ -142,7 +142,9 @@ def stats(daemon):
             daemon.lock_state() == "held" and daemon.watcher.is_idle),
         "vifs": len(daemon.replica.vifs()), "events": daemon.replica.events,
         "reconnects": max(0, daemon.replica.connections - 1), "latency_ms": counted.latency(),
-        "last_mirrored_seconds": counted.last_mirrored()})
+        "last_mirrored_seconds": counted.last_mirrored(),
+        "held_seconds": {"vif%d.%d" % vif: round(seconds, 3) for vif, seconds in
+                         daemon.watcher.memory.held().items()}})
     return found
 
 
@@ -156,7 +158,7 @@ def _answer(connection, words, as_json, as_text):
 def _word(value):
     """A number, a text, a yes or no, several with names, or none, for people."""
     if isinstance(value, dict):
-        return ", ".join("%s %s" % (key, value[key]) for key in sorted(value))
+        return ", ".join("%s %s" % (key, value[key]) for key in sorted(value)) or "-"
     if isinstance(value, bool):
         return "yes" if value else "no"
     return "-" if value is None else value

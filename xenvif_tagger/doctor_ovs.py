@@ -6,7 +6,7 @@ import os
 import shlex
 
 from . import doctor_watcher, identity
-from .decide import CONFLICT, DRIFT, HELD, ORPHAN, REFUSED
+from .decide import CONFLICT, DRIFT, ORPHAN, REFUSED
 from .doctor_check import FAIL, OK, SKIP, WARN, some
 from .hold import is_held
 from .names import parse
@@ -15,6 +15,7 @@ from .ovsdb import DATABASE, BadRemote, Client, OvsdbError
 from .plug import words
 
 XAPI_SYNC = "ovs-xapi-sync"
+LONG_HELD = 60  # seconds: an agent has long set its tag by then
 STOP_XAPI_SYNC = "systemctl disable --now openvswitch-xapi-sync"
 
 
@@ -179,16 +180,27 @@ def refused(database):
     return WARN, _told(wrong), cure
 
 
-@of_database
-def held(database):
-    """The database has no clock: since when a port is held nobody can say."""
-    closed = [port for port in database.ports() if is_held(port)]
-    if not closed and not database.pairs(HELD):
+def held(patient):
+    """The database has no clock: since when a port is held the watcher knows, if anybody."""
+    if patient.database.error:
+        return SKIP, "the database can't be read", None
+    closed = [port for port in patient.database.ports() if is_held(port)]
+    if not closed:
         return OK, "no port is held", None
-    return (WARN, "%s: held until an agent sets a tag; since when can't be told, so look whether "
-            "it is for longer than a minute" % some(port.name for port in closed),
-            "ovs-vsctl set Port %s tag=VLAN -- clear Port %s vlan_mode" % (
-                (closed[0].name,) * 2) if closed else "xenvif-tagger mirror all")
+    since = patient.watch.stats.get("held_seconds")
+    if since is None:
+        found = "%s: held until an agent sets a tag; since when can't be told without the " \
+            "watcher, so look whether it is for longer than a minute" % some(_names_of(closed))
+    else:
+        seconds = {port.name: since.get("vif%d.%d" % parse(port.name)[:2], 0) for port in closed}
+        closed = [port for port in closed if seconds[port.name] >= LONG_HELD]
+        if not closed:
+            return OK, "%s: held, for less than %g s: as long as no agent has set a tag" % (
+                some(sorted(seconds)), LONG_HELD), None
+        found = "%s: the guest is cut off until an agent sets a tag" % some(
+            "%s held for %d s or more" % (port.name, seconds[port.name]) for port in closed)
+    return WARN, found, "ovs-vsctl set Port %s tag=VLAN -- clear Port %s vlan_mode" % (
+        (closed[0].name,) * 2)
 
 
 @of_database
@@ -254,8 +266,12 @@ def xapi_vifs(_patient):
     return SKIP, "what XAPI says is attached is not asked for yet", None
 
 
+def _names_of(ports):
+    return [port.name for port in ports]
+
+
 def _names(decision):
-    return " and ".join(port.name for port in decision.ports())
+    return " and ".join(_names_of(decision.ports()))
 
 
 def _named(decision):

@@ -1,12 +1,12 @@
 """The watcher's work: look at VIFs that have changed, decide, write, in batches (DESIGN 3, P3).
 
-No more is remembered of a VIF than the replica has, but for what is worth nothing after a restart:
-what was reported, when an orphan was first seen, what the database refused.
+No more is remembered of a VIF than the replica has, but for what memory.py says.
 """
 import itertools
 import time
 
 from .decide import CONFLICT, DRIFT, ORPHAN, REFUSED, decide_vif
+from .memory import Memory
 from .oneshot import Outcome
 from .ovsdb import DATABASE
 from .port import after, is_bookkeeping
@@ -53,13 +53,10 @@ class Watcher(object):
         self.journal = journal
         self.stats = stats
         self.clock = clock
+        self.memory = Memory(clock)
         self.flight = None
         self._parts = []  # lists of VIFs: each is a batch of its own, after one that was refused
-        self._orphans = {}  # VIF: the row's UUID, and when its grace is over; None: it is
-        self._put_offs = {}  # VIF: when to try again
-        self._lost = {}  # VIF: how many races were lost since its last write
-        self._alone = False  # whether the last batch was of one of those
-        self._told = {}  # VIF: the state and reason that were reported last
+        self._alone = False  # whether the last batch was of a VIF that loses races
         self._connections = 0
         self._had_lock = False
 
@@ -81,7 +78,8 @@ class Watcher(object):
             replica.touch_all()
         self._had_lock = replica.has_lock
         if replica.has_lock and self.flight is None:
-            self._wake()
+            for vif in self.memory.due():
+                replica.touch(vif)
             self._send()
 
     @property
@@ -97,19 +95,7 @@ class Watcher(object):
 
     def next_alarm(self):
         """When to call turn() though nothing happens: seconds of the clock, or None."""
-        alarms = list(self._put_offs.values()) + [
-            until for _, until in self._orphans.values() if until is not None]
-        return min(alarms) if alarms and self.replica.has_lock else None
-
-    def _wake(self):
-        now = self.clock()
-        for vif in [vif for vif, until in self._put_offs.items() if until <= now]:
-            del self._put_offs[vif]
-            self.replica.touch(vif)
-        for vif, (uuid, until) in self._orphans.items():
-            if until is not None and until <= now:
-                self._orphans[vif] = uuid, None
-                self.replica.touch(vif)
+        return self.memory.next_alarm() if self.replica.has_lock else None
 
     # -- looking
 
@@ -130,26 +116,19 @@ class Watcher(object):
         ports, rows = self.replica.ports(vif)
         if not ports:
             return None, None
-        expired = self._orphans.get(vif) == (ports[0].uuid, None)
+        expired = self.memory.is_expired(vif, ports[0])
         return Outcome(vif, ports, decide_vif(ports, self.settings, expired=expired)), rows
 
     def _decide(self, vif):
         """Look, and note down what there is to note. Returns as _look."""
         outcome, rows = self._look(vif)
         if outcome is None:
-            for known in (self._orphans, self._put_offs, self._told, self._lost):
-                known.pop(vif, None)
+            self.memory.forget(vif)
             return None, None
         decision = outcome.decision
-        if decision.state != ORPHAN:
-            if decision.ports()[1:] or not decision.changes:
-                self._orphans.pop(vif, None)
-        else:
-            port = decision.ports()[0]
-            if port.bridge not in self.settings.hold_bridges:
-                self._orphans.pop(vif, None)
-            elif self._orphans.get(vif, ("",))[0] != port.uuid:
-                self._orphans[vif] = port.uuid, self.clock() + self.grace
+        holds = decision.ports()[0].bridge in self.settings.hold_bridges
+        self.memory.note_orphan(vif, decision, self.grace if holds else None)
+        self.memory.note_held(vif, decision.ports())
         self._tell(vif, outcome)
         return outcome, rows
 
@@ -157,12 +136,9 @@ class Watcher(object):
         """Report a state that a person should know of, once for each change of it."""
         decision = outcome.decision
         waits = decision.state == DRIFT and not decision.is_substantial()
-        if decision.state not in (CONFLICT, REFUSED, ORPHAN) and not waits:
-            self._told.pop(vif, None)
-            return
-        told = decision.state, decision.reason
-        if self._told.get(vif) != told:
-            self._told[vif] = told
+        told = (decision.state, decision.reason) if waits or decision.state in (
+            CONFLICT, REFUSED, ORPHAN) else None
+        if self.memory.is_news(vif, told):
             self.stats.report(decision.state)
             self.journal.say("%s: %s: %s" % (_ports(decision), decision.state, decision.reason))
 
@@ -182,7 +158,7 @@ class Watcher(object):
             try:
                 outcome, rows = self._decide(vif)
                 if outcome is None or not outcome.decision.changes:
-                    self._lost.pop(vif, None)
+                    self.memory.lost.pop(vif, None)
                     continue
                 made = operations(outcome.decision, rows)
             except Exception as error:  # a defect of ours, and the others are not to suffer
@@ -203,11 +179,11 @@ class Watcher(object):
         if self._parts:
             return self._parts.pop()
         changed = self.replica.changed
-        alone = [vif for vif in self._lost if vif in changed][:1]
+        alone = [vif for vif in self.memory.lost if vif in changed][:1]
         self._alone = bool(alone) and not self._alone
         if not self._alone:
             together = list(itertools.islice(
-                (vif for vif in changed if vif not in self._lost), LOOKS))
+                (vif for vif in changed if vif not in self.memory.lost), LOOKS))
             if together or not alone:
                 return together
         return alone
@@ -249,8 +225,7 @@ class Watcher(object):
     def _lose(self, outcome):
         """Count a race lost; from now on until one is won it goes alone, by turns with the others:
         who changes it all the time must not hold them up."""
-        lost = self._lost[outcome.vif] = self._lost.get(outcome.vif, 0) + 1
-        if lost % TRIES == 0:
+        if self.memory.lose(outcome.vif) % TRIES == 0:
             self.journal.warn("%s: not written yet: somebody changes it all the time" % (
                 _ports(outcome.decision)))
 
@@ -261,7 +236,7 @@ class Watcher(object):
     def _put_off(self, vif, what, problem):
         self.stats.failed += 1
         self.stats.last_error = "%s: %s" % (what, problem)
-        self._put_offs[vif] = self.clock() + RETRY
+        self.memory.put_off(vif, RETRY)
         self.journal.warn("%s: %s: tried again when it changes, or in %d s" % (
             what, problem, RETRY))
 
@@ -270,11 +245,11 @@ class Watcher(object):
         self.stats.took(taken)
         for outcome in flight.outcomes:
             decision = outcome.decision
-            self._put_offs.pop(outcome.vif, None)
-            self._lost.pop(outcome.vif, None)
+            self.memory.written(outcome.vif)
             if decision.target and decision.state == DRIFT and self._is_as_written(outcome):
                 # What has changed since is our own doing, and there is nothing more to do.
                 self.replica.changed.pop(outcome.vif, None)
+                self.memory.note_held(outcome.vif, self.replica.ports(outcome.vif)[0])
             if not decision.is_substantial():
                 self.stats.marked += 1
                 continue
