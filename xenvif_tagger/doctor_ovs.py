@@ -5,7 +5,7 @@ A check takes a doctor.Patient and returns (state, what was found, cure).
 import os
 import shlex
 
-from . import doctor_watcher, identity
+from . import identity
 from .decide import CONFLICT, DRIFT, ORPHAN, REFUSED
 from .doctor_check import FAIL, OK, SKIP, WARN, some
 from .hold import is_held
@@ -35,7 +35,7 @@ class Database(object):
         try:
             client = Client(remote, timeout)
             self.shot = OneShot(client, values)
-            schema = doctor_watcher.call(client, "get_schema", [DATABASE])
+            schema = client.call("get_schema", [DATABASE])
             self.schema = schema["version"]
             self.has_cvlans = "cvlans" in schema["tables"]["Port"]["columns"]
             row = client.transact([{"op": "select", "table": "Open_vSwitch", "where": [],

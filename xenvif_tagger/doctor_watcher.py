@@ -14,14 +14,6 @@ RESTART = "systemctl restart xenvif-tagger"
 TIMEOUT = 5  # seconds for an answer of the watcher's
 
 
-def call(client, method, params):
-    """A method of JSON-RPC other than those of ovsdb.Client's own: what it returns.
-
-    The control socket of a daemon of Open vSwitch's speaks the same (ovs-appctl(8)).
-    """
-    return client._call(method, params)
-
-
 class Watch(object):
     """What is known of the watcher: pid (int or None), stats (dict; {} if it was not to be asked),
     why (str): why there are none."""
@@ -44,7 +36,7 @@ class Watch(object):
             return
         try:
             with Client("unix:%s.%d.ctl" % (path[:-len(".pid")], self.pid), TIMEOUT) as client:
-                self.stats = json.loads(call(client, "stats", ["--json"]))
+                self.stats = json.loads(client.call("stats", ["--json"]))
         except (OvsdbError, TypeError, ValueError) as error:
             self.why = "the watcher can't be asked: %s" % error
 

@@ -146,12 +146,34 @@ class Client:
         """Don't count the last `seconds` (float): it was not the server that took them."""
         self._deadline += seconds
 
+    def call(self, method, params):
+        """Send a request, return the result in its reply (RFC 7047, section 4).
+
+        For what has no method of its own here; the control socket of a daemon of Open vSwitch's
+        (ovs-appctl(8)) speaks the same. ServerError, Unreachable.
+        """
+        if self._socket.fileno() < 0:
+            raise self._unreachable("the connection is closed")
+        self._id += 1
+        self._reply = None
+        self._send({"method": method, "params": params, "id": self._id}, self._left())
+        while self._reply is None:
+            self._receive(self._left())
+        error = self._reply.get("error")
+        if isinstance(error, dict):
+            error = "%s: %s" % (error.get("error"), error.get("details", ""))
+        if error is not None:
+            raise ServerError(_one_line("%s: %s refused: %s" % (self.remote, method, error)))
+        if "result" not in self._reply:
+            raise self._garbage(self._reply)
+        return self._reply["result"]
+
     def transact(self, operations):
         """Run operations (list of dict, RFC 7047, 5.2) as one transaction.
 
         Returns their results in order (list of dict). OperationError, ServerError, Unreachable.
         """
-        results = self._call("transact", [DATABASE] + operations)
+        results = self.call("transact", [DATABASE] + operations)
         if not isinstance(results, list):
             raise self._garbage(results)
         # RFC 7047, 4.1.3: after the one that failed come nulls; an error of the commit is one
@@ -174,7 +196,7 @@ class Client:
 
     def get_schema(self):
         """The server's schema: dict, table to set of columns. ServerError, Unreachable."""
-        schema = self._call("get_schema", [DATABASE])
+        schema = self.call("get_schema", [DATABASE])
         try:
             return {name: set(table["columns"]) for name, table in schema["tables"].items()}
         except (TypeError, KeyError, AttributeError):
@@ -188,7 +210,7 @@ class Client:
         """
         requests = {table: {"columns": columns, "select": {"initial": False}}
                     for table, columns in tables.items()}
-        self._call("monitor", [DATABASE, MONITOR, requests])
+        self.call("monitor", [DATABASE, MONITOR, requests])
 
     def wait_update(self, timeout):
         """Wait at most timeout seconds (float) for a monitored change; whether one came.
@@ -236,24 +258,6 @@ class Client:
         if not isinstance(value, NotJson):
             value = NotJson(json.dumps(value))
         return self._unreachable("not an OVSDB server: it sent %s" % value)
-
-    def _call(self, method, params):
-        """Send a request, return the result in its reply (RFC 7047, section 4)."""
-        if self._socket.fileno() < 0:
-            raise self._unreachable("the connection is closed")
-        self._id += 1
-        self._reply = None
-        self._send({"method": method, "params": params, "id": self._id}, self._left())
-        while self._reply is None:
-            self._receive(self._left())
-        error = self._reply.get("error")
-        if isinstance(error, dict):
-            error = "%s: %s" % (error.get("error"), error.get("details", ""))
-        if error is not None:
-            raise ServerError(_one_line("%s: %s refused: %s" % (self.remote, method, error)))
-        if "result" not in self._reply:
-            raise self._garbage(self._reply)
-        return self._reply["result"]
 
     def _send(self, message, seconds):
         try:
