@@ -643,6 +643,27 @@ def test_mirror_vm_wait(host, xapi, tmp_path_factory):
     assert xapi.calls[LOGIN] == xapi.calls[LOGOUT] == 2
 
 
+def test_mirror_vm_reads_its_own_ports_only(host, xapi, tmp_path_factory):
+    """Also at each wake-up of --wait: not what a thousand others have."""
+    host.add_many_ports("xenbr0", [{
+        "name": "vif%d.0" % domid, "external_ids": identity(domid)} for domid in range(100, 1100)])
+    for devid in 0, 1:
+        add_pair(host, 12, devid, vif={})
+    xapi.add_vm("web", [vif_uuid(12), vif_uuid(12, 1), vif_uuid(13)])
+    with proxies(tmp_path_factory) as proxied, contextlib.ExitStack() as stack:
+        proxy = proxied(host)
+        waiting = stack.enter_context(
+            Run("--xapi", xapi.remote, "mirror", "vm", "web", "--wait", LONG, db=proxy))
+        proxy.wait_until_waiting()
+        host.vsctl("set", "Port", "vif12.0", "tag=5", "--", "set", "Port", "vif12.1", "tag=6")
+        assert_done(waiting.end())
+    assert [tag(host, name) for name in ("tap12.0", "tap12.1")] == [5, 6]
+    answers = [message["result"] for whose, message in proxy.log
+               if whose == "server" and isinstance(message.get("result"), list)]
+    assert len(answers) > 4  # more than one look
+    assert max(sum(len(result.get("rows", ())) for result in results) for results in answers) < 20
+
+
 def test_a_vm_that_is_named_like_a_port(host, xapi):
     add_pair(host, 12)
     add_pair(host, 13)

@@ -55,12 +55,8 @@ def mirror_port(options, name, **how):
 def mirror_vm(options, wanted, **how):
     """The ports of the VM NAME-OR-UUID, which XAPI knows."""
     uuid, name, vifs = vms.find_vm(wanted, options.xapi)
-
-    def find(shot):
-        return sorted(vif for vif, ports in shot.vswitch.read_all().items() if any(
-            port.ids["Interface"].get(vms.VIF_KEY) in vifs for port in ports))
-
-    run_mirror(options, "VM %s" % wanted, find, named=dict.fromkeys(vifs, (uuid, name)),
+    run_mirror(options, "VM %s" % wanted, lambda shot: shot.vswitch.vifs_with(vms.VIF_KEY, vifs),
+               named=dict.fromkeys(vifs, (uuid, name)),
                cure="none of its VIFs has a port here: is it running, and on this host?", **how)
 
 

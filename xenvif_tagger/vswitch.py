@@ -6,7 +6,7 @@ import functools
 
 from . import names
 from .ovsdb import OperationError, Unreachable
-from .ovsdb_value import from_set, from_uuid
+from .ovsdb_value import from_set, from_uuid, to_map
 from .rows import COLUMNS, guards, operations, port_of
 
 
@@ -66,6 +66,19 @@ class Vswitch(object):
         rows = self._answers([_select("Port", ["name"])])[0][0]
         found = (names.parse(row["name"]) for row in rows)
         return sorted({name[:2] for name in found if name and domid in (None, name[0])})
+
+    @_understood
+    def vifs_with(self, key, values):
+        """The VIFs of which an Interface has one of some values of an external_id.
+
+        The server looks through its rows, once for each value: only those found are sent.
+
+        :returns: sorted list of (domid, devid)
+        """
+        rows = self._answers([_select("Interface", ["name"], ["external_ids", "includes", to_map({
+            key: value})]) for value in sorted(values)])[0]
+        found = (names.parse(row["name"]) for each in rows for row in each)
+        return sorted({name[:2] for name in found if name})
 
     @_understood
     def read(self, vifs):
