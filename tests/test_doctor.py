@@ -62,6 +62,7 @@ class Host(object):
         self.bin = str(base / "bin")
         self.run_dir = run_dir
         self.patch = ""
+        self.options = []  # before the command
         self.write("/etc/xensource/network.conf", "openvswitch\n")
         os.makedirs(self.at("/sys/module/openvswitch"))
         self.write("/etc/xenopsd.conf", "# setup-vif-rules=/nowhere\nvif-script=vif\n")
@@ -109,7 +110,7 @@ class Host(object):
 
     def command(self, db, *args):
         return [sys.executable, "-c", RUNNER, self.root, self.patch, "--db", db.remote,
-                "--config", self.at(CONFIG)] + list(args)
+                "--config", self.at(CONFIG)] + self.options + list(args)
 
     def env(self, **more):
         env = {name: value for name, value in os.environ.items()

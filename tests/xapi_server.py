@@ -111,7 +111,7 @@ class XapiServer:
         self.sessions = set()
         self.logins = 0
         self.originators = set()
-        self.tables = {kind: {} for kind in ("host", "pool", "VM", "VIF", "network")}
+        self.tables = {kind: {} for kind in ("host", "pool", "VM", "VIF", "network", "PIF")}
         self.plugin = None
         self.released = threading.Event()  # set at the end: whatever hangs goes on
         self._faults = []
@@ -195,6 +195,25 @@ class XapiServer:
         self.tables["VM"][ref] = vm
         self._answers.clear()
         return vm["uuid"]
+
+    def add_network(self, bridge, host=None, **more):
+        """A network with a PIF of a host; more: fields of the PIF. Returns its ref."""
+        ref = new_ref()
+        self.tables["network"][ref] = dict(
+            self.tables["network"][self.network], uuid=str(uuid.uuid4()), bridge=bridge,
+            other_config={})
+        self.tables["PIF"][new_ref()] = dict({
+            "uuid": str(uuid.uuid4()), "network": ref, "host": host or self.pool_master,
+            "device": "eth1", "VLAN": "-1", "VLAN_master_of": "OpaqueRef:NULL",
+            "VLAN_slave_of": [], "sriov_logical_PIF_of": [], "sriov_physical_PIF_of": []}, **more)
+        self._answers.clear()
+        return ref
+
+    def change(self, kind, which, **fields):
+        """Change fields of the one whose uuid is which."""
+        (record,) = [each for each in self.tables[kind].values() if each["uuid"] == which]
+        record.update(fields)
+        self._answers.clear()
 
     # -- faults
 

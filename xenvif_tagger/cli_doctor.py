@@ -29,7 +29,7 @@ def doctor(context, json):
     # Not our own error: a remote that can't be understood is a finding.
     database = Database(absolute(remote), host.values,
                         given["timeout"] or host.values["ovsdb", "timeout"])
-    checks = examine(Patient(host, database))
+    checks = examine(Patient(host, database, context.obj.xapi))
     if json:
         emit(doctor_check.as_json(checks))
     else:

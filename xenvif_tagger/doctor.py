@@ -1,11 +1,12 @@
 """`doctor`: is this dom0 set up right, and if not, which command mends it (DESIGN 6).
 
 Each check is a small function: of files and processes in doctor_hook.py and doctor_stock.py, of
-database and watcher in doctor_ovs.py and doctor_watcher.py, or in doctor_python.py. None needs
-root, a dom0, or that another one was right: what can't be known is SKIP, with the reason. Nothing
-is written.
+database, watcher and XAPI in doctor_ovs.py, doctor_watcher.py and doctor_xapi.py, or in
+doctor_python.py. None needs root, a dom0, or that another one was right: what can't be known is
+SKIP, with the reason. Nothing is written.
 """
-from . import doctor_hook, doctor_ovs, doctor_python, doctor_stock, doctor_watcher
+from . import doctor_hook, doctor_ovs, doctor_python, doctor_stock, doctor_watcher, doctor_xapi
+from .console import BadUsage
 from .doctor_check import FAIL, WARN, Check
 
 # In the order in which they are told: from what all else stands on to what follows from it.
@@ -34,7 +35,7 @@ CHECKS = (
     ("bridges", doctor_ovs.bridges),
     ("orphans", doctor_ovs.orphans),
     ("unmarked", doctor_ovs.unmarked),
-    ("xapi-vifs", doctor_ovs.xapi_vifs),
+    ("xapi-vifs", doctor_xapi.xapi_vifs),
     ("python", doctor_python.python),
     ("python-ovs", doctor_python.python_ovs),
     ("python-click", doctor_python.python_click),
@@ -43,21 +44,27 @@ CHECKS = (
 
 
 class Patient(object):
-    """What is looked at: host (doctor_host.Host), database (doctor_ovs.Database) and watch
-    (doctor_watcher.Watch)."""
+    """What is looked at: host (doctor_host.Host), database (doctor_ovs.Database), xapi
+    (vms.Access) and watch (doctor_watcher.Watch)."""
 
-    def __init__(self, host, database):
+    def __init__(self, host, database, xapi):
         self.host = host
         self.database = database
+        self.xapi = xapi
         self.watch = doctor_watcher.Watch()
 
 
 def examine(patient, checks=CHECKS):
-    """Make all checks: list of Check."""
+    """Make all checks: list of Check.
+
+    :raises BadUsage: XAPI can't be asked with the options that were given
+    """
     found = []
     for name, check in checks:
         try:
             state, what, cure = check(patient)
+        except BadUsage:
+            raise
         except Exception as error:  # a defect of one check is not to cost the others
             state, what, cure = WARN, "this check itself failed: %s: %s" % (
                 type(error).__name__, error), None

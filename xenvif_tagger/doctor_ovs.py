@@ -13,6 +13,7 @@ from .names import parse
 from .oneshot import OneShot
 from .ovsdb import DATABASE, BadRemote, Client, OvsdbError
 from .plug import words
+from .vswitch import Vswitch
 
 XAPI_SYNC = "ovs-xapi-sync"
 LONG_HELD = 60  # seconds: an agent has long set its tag by then
@@ -29,6 +30,7 @@ class Database(object):
 
     def __init__(self, remote, values, timeout):
         self.remote = remote
+        self._timeout = timeout
         self.error = None
         self.outcomes = []
         self.version = self.schema = None
@@ -51,6 +53,13 @@ class Database(object):
     def ports(self):
         """All ports (port.Port) of VIFs."""
         return [port for outcome in self.outcomes for port in outcome.decision.ports()]
+
+    def ports_now(self):
+        """The same, read anew. By a connection of its own: the server may have ended the first,
+        which nobody has listened to since."""
+        with Client(self.remote, self._timeout) as client:
+            found = Vswitch(client).read_all()
+        return [port for vif in sorted(found) for port in found[vif]]
 
     def pairs(self, *states):
         """The decisions in one of these states; without any, all that are about two ports."""
@@ -257,13 +266,6 @@ def unmarked(database):
             some(port.name for port in unseen)), "xenvif-tagger mirror all"
     return (WARN, "plugged without us, and with nothing that says whose they are: %s" % some(
         port.name for port in unseen), "xenvif-tagger status")
-
-
-def xapi_vifs(_patient):
-    """VIFs that XAPI says are attached and the database lacks, and the other way round."""
-    # The place for what xapi.py will know: currently_attached VIFs of VMs resident on this host,
-    # by uuid, against the xs-vif-uuid in ports().
-    return SKIP, "what XAPI says is attached is not asked for yet", None
 
 
 def _names_of(ports):

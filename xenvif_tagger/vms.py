@@ -30,19 +30,24 @@ class Access(object):
         """Whether nothing was said of XAPI, and this host has none: with libxl, for example."""
         return self._remote is None and not os.path.exists(LOCAL_SOCKET)
 
+    def is_local(self):
+        """Whether it is asked over a unix socket: without user and password."""
+        from . import xapi_http
+        return self._remote is None or xapi_http.is_local(self._remote)
+
     def open(self, within):
         """An xapi.Xapi that may be waited for for so many seconds, unless --timeout says another.
 
         :raises BadUsage: it can't be used like this
         """
-        from . import xapi, xapi_http
+        from . import xapi
         remote = xapi.LOCAL if self._remote is None else self._remote
         try:
             session = xapi.Xapi(remote, self._user, timeout=self._timeout or within,
                                 verify=self._verify)
         except xapi.BadRemote as error:
             raise BadUsage(str(error))
-        if not xapi_http.is_local(remote):
+        if not self.is_local():
             session.password = self._password()
         return session
 

@@ -70,7 +70,7 @@ class Xapi(object):
         self._session = XenAPI.Session(address, transport=self._transport)
 
     def __enter__(self):
-        with self._understood():
+        with self.understood():
             try:
                 self._session.xenapi.login_with_password(
                     self._user, self.password, "1.0", ORIGINATOR)
@@ -93,7 +93,7 @@ class Xapi(object):
         self._transport.patience = self._timeout
 
     @contextlib.contextmanager
-    def _understood(self):
+    def understood(self):
         """Turns whatever may come of asking into an XapiError."""
         try:
             yield
@@ -134,27 +134,32 @@ class Xapi(object):
 
     def call(self, method, *params):
         """Call a method of XAPI (``host.call_plugin``) in this session; its value."""
-        with self._understood():
+        with self.understood():
             return self._session.xenapi_request(method, params)
 
-    def _records(self, kind, field, values):
-        """The records of a class whose field (as XAPI's database has it) is one of some values.
+    def records(self, kind, **fields):
+        """The records of a class of which a field is one of some values: one call at most.
 
-        One call, whatever the number. The values go into a query, so they must be uuids or refs.
-
+        :param fields: field, as XAPI's database has it -> set of values, refs or uuids: they go
+            into a query. What is not formed like a uuid is none.
         :returns: dict of ref -> record
         """
-        if not values:
+        fields = {field: {value for value in values if field != "uuid" or _UUID.match(value)}
+                  for field, values in fields.items()}
+        number = sum(map(len, fields.values()))
+        if not number:
             return {}
-        if len(values) <= MANY:
+        if number <= MANY:
             found = self.call(kind + ".get_all_records_where", " or ".join(
-                '(field "%s" = "%s")' % (field, value) for value in sorted(values)))
+                '(field "%s" = "%s")' % (field, value)
+                for field, values in sorted(fields.items()) for value in sorted(values)))
         elif kind == "VM":
             found = self.call("VM.get_all_records_where", _NO_TEMPLATE)
         else:
             found = self.call(kind + ".get_all_records")
-        return {ref: record for ref, record in found.items()
-                if (ref if field == "_ref" else record[field]) in values}
+        return {ref: record for ref, record in found.items() if any(
+            (ref if field == "_ref" else record[field]) in values
+            for field, values in fields.items())}
 
     def names(self, vif_uuids):
         """Whose VIFs these are, by two calls at most: the VIFs', and their VMs', records.
@@ -162,10 +167,9 @@ class Xapi(object):
         :param vif_uuids: as in external_ids:xs-vif-uuid; what is no uuid is nobody's
         :returns: dict of VIF uuid -> (VM uuid, VM name); a VIF that XAPI has not got is left out
         """
-        wanted = {uuid for uuid in vif_uuids if _UUID.match(uuid)}
-        with self._understood():
-            vifs = self._records("VIF", "uuid", wanted).values()
-            vms = self._records("VM", "_ref", {vif["VM"] for vif in vifs})
+        with self.understood():
+            vifs = self.records("VIF", uuid=set(vif_uuids)).values()
+            vms = self.records("VM", _ref={vif["VM"] for vif in vifs})
             return {vif["uuid"]: (vms[vif["VM"]]["uuid"], vms[vif["VM"]]["name_label"])
                     for vif in vifs if vif["VM"] in vms}
 
@@ -174,16 +178,14 @@ class Xapi(object):
 
         :returns: list of (uuid, name, list of VIF uuids), in the order of the uuids
         """
-        with self._understood():
-            uuid = wanted.lower()
-            found = self._records("VM", "uuid", {uuid}) if _UUID.match(uuid) else {}
+        with self.understood():
             # A name may be any text, which a query may not hold.
-            found = found or self._records(
-                "VM", "_ref", set(self.call("VM.get_by_name_label", wanted)))
+            found = self.records("VM", uuid={wanted.lower()}) or self.records(
+                "VM", _ref=set(self.call("VM.get_by_name_label", wanted)))
             found = {ref: vm for ref, vm in found.items()
                      if not vm["is_a_template"] and not vm["is_control_domain"]}
             vifs = {ref: [] for ref in found}
-            for vif in self._records("VIF", "VM", set(found)).values():
+            for vif in self.records("VIF", VM=set(found)).values():
                 vifs[vif["VM"]].append(vif["uuid"])
             return sorted((vm["uuid"], vm["name_label"], sorted(vifs[ref]))
                           for ref, vm in found.items())
