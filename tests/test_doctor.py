@@ -5,6 +5,7 @@ stock script is the project's own stand-in, or one that is broken on purpose. Da
 are real: one watcher, on a database of its own, is there for all hosts that are about other things.
 """
 
+import importlib
 import json
 import os
 import re
@@ -100,13 +101,17 @@ class Host(object):
         self.write("/proc/%d/stat" % pid, "%d (a (b) c) S %s %d 0\n" % (
             pid, " ".join(["1"] * 18), ticks))
 
-    def xenstore(self, listed, code=0, problem=""):
+    def program(self, name, script):
+        """A stand-in for a command of the host's."""
         os.makedirs(self.bin, exist_ok=True)
-        path = os.path.join(self.bin, "xenstore-ls")
+        path = os.path.join(self.bin, name)
         with open(path, "w") as stream:
-            stream.write("#!/bin/sh\n[ \"$*\" = '-f /xapi' ] || exit 9\ncat <<'END'\n%sEND\n"
-                         "printf '%%s' '%s' >&2\nexit %d\n" % (listed, problem, code))
+            stream.write("#!/bin/sh\n" + script)
         os.chmod(path, 0o755)
+
+    def xenstore(self, listed, code=0, problem=""):
+        self.program("xenstore-ls", "[ \"$*\" = '-f /xapi' ] || exit 9\ncat <<'END'\n%sEND\n"
+                     "printf '%%s' '%s' >&2\nexit %d\n" % (listed, problem, code))
 
     def command(self, db, *args):
         return [sys.executable, "-c", RUNNER, self.root, self.patch, "--db", db.remote,
@@ -503,6 +508,36 @@ def test_xenstore_down(host, switch):
 def test_library_missing(host, switch, library, name, state):
     host.patch = "sys.modules[%r] = None" % library
     host.is_ill(switch, name, state, "not there")
+
+
+def test_python_is_too_old(host, switch):
+    host.patch = ("import types\nfrom xenvif_tagger import doctor_python\n"
+                  "doctor_python.sys = types.SimpleNamespace(version_info=(3, 5, 10), "
+                  "executable=sys.executable, modules=sys.modules)")
+    # With that it does not even know how a version is found out.
+    checks = host.doctor(switch)
+    assert checks["python"]["state"] == "FAIL" and "3.5.10" in checks["python"]["found"]
+
+
+def test_versions_of_the_libraries(host, switch):
+    """And from where, also where a dom0's own is before another one."""
+    checks = host.doctor(switch)
+    for name in "ovs", "click", "XenAPI":
+        module = importlib.import_module(name)
+        assert os.path.dirname(module.__file__) in checks["python-" + name]["found"]
+        assert re.match(r"\d+\.\d+", checks["python-" + name]["found"]), checks
+
+
+@pytest.mark.parametrize("rpm, version", [
+    ("echo 24.19.2", "24.19.2, "), ("echo not owned; exit 1", "of unknown version, ")])
+def test_xenapi_of_dom0(host, switch, rpm, version):
+    """One file, which names no version: its package does. Nor is it that of another library of the
+    name, which this Python has."""
+    host.write("/site/XenAPI.py", "")
+    host.patch = "sys.path.insert(0, %r)" % host.at("/site")
+    host.program("rpm", '[ "$*" = "-qf --qf %%{VERSION} %s" ] || exit 9\n%s\n' % (
+        host.at("/site/XenAPI.py"), rpm))
+    assert host.doctor(switch)["python-XenAPI"]["found"] == version + host.at("/site")
 
 
 def test_a_check_that_fails_itself(host, switch):

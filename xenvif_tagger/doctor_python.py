@@ -9,6 +9,7 @@ import warnings
 
 from . import __version__
 from .doctor_check import FAIL, OK, WARN
+from .doctor_host import run
 
 INSTALL = "/opt/xenvif-tagger/dom0-install.sh"
 
@@ -58,10 +59,23 @@ def _version(module, name):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # click's own is deprecated since 8.2
             found = getattr(module, "__version__", None)
-        if found is not None:
-            return found
-        if sys.version_info >= (3, 8):
-            return importlib.import_module("importlib.metadata").version(name)
-        return importlib.import_module("pkg_resources").get_distribution(name).version
+        found = found or _of_distribution(module, name)
     except Exception:  # newer click's looks it up, too
-        return "of unknown version"  # dom0's XenAPI does not say
+        found = None
+    if not found:  # dom0's XenAPI does not say
+        output, problem = run(["rpm", "-qf", "--qf", "%{VERSION}", module.__file__])
+        found = None if problem else output.strip()
+    return found or "of unknown version"
+
+
+def _of_distribution(module, name):
+    """The version of the distribution of this name, if the module is from that one."""
+    if sys.version_info >= (3, 8):
+        distribution = importlib.import_module("importlib.metadata").distribution(name)
+        root = str(distribution.locate_file(""))
+    else:
+        distribution = importlib.import_module("pkg_resources").get_distribution(name)
+        root = distribution.location
+    # A package, or a single file.
+    places = [os.path.dirname(module.__file__), os.path.dirname(os.path.dirname(module.__file__))]
+    return distribution.version if os.path.realpath(root) in map(os.path.realpath, places) else None
