@@ -1,5 +1,4 @@
-"""What bench/run and bench/watch measure on: private Open vSwitches full of pairs, and an
-installed command."""
+"""What the benchmarks measure on: private Open vSwitches full of pairs; an installed command."""
 import importlib
 import os
 import shutil
@@ -133,9 +132,13 @@ def shot(client):
     return OneShot(client, config.parse("")[0])
 
 
+def vif_uuid(domid):
+    return "3d1c8b7a-52e4-4b0c-8c9f-%012d" % domid
+
+
 def _pair(domid):
     """The ports of a XenServer guest's NIC, in VLAN OLD: arguments for PrivateOvs.add_port."""
-    vm, vif = "8a7f5c3e-0c51-4c1b-9d2e-%012d" % domid, "3d1c8b7a-52e4-4b0c-8c9f-%012d" % domid
+    vm, vif = "8a7f5c3e-0c51-4c1b-9d2e-%012d" % domid, vif_uuid(domid)
     both = {"xs-vm-uuid": vm, "xs-vif-uuid": vif,
             "xs-network-uuid": "f0e4a2c6-9b1d-47a8-a3c5-5d2e7b9c0a05",
             "attached-mac": "02:00:00:%02x:%02x:00" % divmod(domid, 256)}

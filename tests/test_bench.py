@@ -29,3 +29,12 @@ def test_the_benchmark_of_the_watcher_runs():
     assert done.returncode == 0, done.stderr.decode()
     tables = re.findall(r"^\|---", done.stdout.decode(), re.M)
     assert len(tables) == 10
+
+
+def test_the_benchmark_of_the_names_runs():
+    done = subprocess.run([sys.executable, os.path.join(ROOT, "bench", "names"), "--quick"],
+                          stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert done.returncode == 0, done.stderr.decode()
+    assert re.search(r"^\| `status`, with names \| 4 \| 4 \|\n"
+                     r"\| `status`, then each VIF asked for \| 17 \| 302 \|$",
+                     done.stdout.decode(), re.M)
