@@ -11,6 +11,7 @@ import sys
 import uuid
 
 import pytest
+import XenAPI
 
 from test_cli import (
     LONG,
@@ -89,7 +90,6 @@ def fails(server, *words, ask_for=None, timeout=LONG):
 
 def test_the_server_speaks_with_xenapi_as_it_is():
     """Nothing of ours between them; XenAPI's own transport can't do paths with underscores."""
-    import XenAPI
     with XapiServer(tls=True) as server:
         session = XenAPI.Session(server.remote, ignore_ssl=True)
         session.xenapi.login_with_password("root", PASSWORD, "1.0", "a test")
@@ -323,6 +323,24 @@ def test_logged_out_over_a_new_connection(xapi):
     xapi.fault(VIFS, "drop")
     fails(xapi, "dropped")
     assert (xapi.logins, xapi.calls[LOGOUT]) == (1, 1)
+
+
+@pytest.mark.parametrize("what", [["HOST_STILL_BOOTING"], "drop", "hang"], ids=str)
+def test_logged_out_where_logging_in_goes_on(xapi, monkeypatch, what):
+    """XenAPI of xapi 24 and older, as in XenServer 8, asks for the version of the API in its login:
+    there is a session by then."""
+    class Older(XenAPI.Session):
+        def _login(self, *args):
+            super()._login(*args)
+            assert self.API_version
+
+    monkeypatch.setattr(XenAPI, "Session", Older)
+    with ask(xapi) as session:
+        assert session.names([vif_uuid(12)]) == {}
+    assert (xapi.calls["pool.get_all"], xapi.calls[LOGOUT]) == (1, 1)
+    xapi.fault("pool.get_all", what)
+    fails(xapi, timeout=0.5 if what == "hang" else LONG)
+    assert (xapi.calls[LOGIN], xapi.calls[LOGOUT], xapi.sessions) == (2, 2, set())
 
 
 def test_a_lost_answer_to_a_login_is_no_second_session(xapi):

@@ -70,13 +70,14 @@ class Xapi(object):
         self._session = XenAPI.Session(address, transport=self._transport)
 
     def __enter__(self):
-        with self.understood():
-            try:
+        try:
+            with self.understood():
                 self._session.xenapi.login_with_password(
                     self._user, self.password, "1.0", ORIGINATOR)
-            except BaseException:
-                self._transport.close()
-                raise
+        except BaseException:
+            # XenAPI of xapi 24 and older goes on after the login itself: there may be a session.
+            self.__exit__()
+            raise
         return self
 
     def __exit__(self, *_):
