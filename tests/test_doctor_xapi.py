@@ -289,6 +289,17 @@ def test_the_database_goes_between_the_readings(host, switch, xapi):
     host.is_ill(switch, "xapi-vifs", "SKIP", "again", switch.remote)
 
 
+def test_the_connection_goes_between_the_readings(host, switch, xapi):
+    """A slow XAPI, and ovsdb-server ends connections that nobody listens to."""
+    def restart():
+        switch.stop_server()
+        switch.start_server()
+
+    xapi.add_vm("web", [vif(1)])
+    xapi.before[WHERE % "VM"] = restart
+    host.is_ill(switch, "xapi-vifs", "FAIL", "web")
+
+
 @pytest.mark.parametrize("number", [1, MANY, 1000])
 def test_calls_are_bounded(host, switch, xapi, number):
     """However many VIFs there are, here and elsewhere, plugged and not."""
@@ -344,6 +355,24 @@ def test_xapi_is_down(host, switch):
     host.options = ["--xapi", "unix:%s" % host.at("/absent")]
     found = host.is_ill(switch, "xapi-vifs", "WARN", "no such socket")
     assert found["cure"] == "xe-toolstack-restart"
+
+
+AS_NOBODY = """
+import os, XenAPI, ovs.json, ovs.version
+from xenvif_tagger import doctor, vms, xapi
+plain = vms.guarded
+def guarded(*args):
+    os.seteuid(65534)
+    return plain(*args)
+vms.guarded = guarded
+"""
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="takes root to become somebody else")
+def test_not_root(host, switch, xapi):
+    """XAPI's socket is root's."""
+    host.patch = AS_NOBODY
+    host.is_ill(switch, "xapi-vifs", "SKIP", "run as root", xapi.remote)
 
 
 def test_records_of_another_shape(host, switch, xapi):

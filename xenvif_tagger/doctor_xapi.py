@@ -64,7 +64,7 @@ def _told(attached, lacking, extra):
              for vif, ports in extra]
     if lacking:
         return FAIL, some(told), "xe vif-unplug uuid={0} && xe vif-plug uuid={0}".format(
-            lacking[0][0].uuid)
+            shlex.quote(lacking[0][0].uuid))
     if extra:
         return WARN, some(told), _removal(*extra[0])
     return OK, "%d VIFs are attached on this host, and they alone have ports" % attached, None
@@ -183,7 +183,7 @@ def _why(vif):
 def _removal(vif, ports):
     """What to do about a port that should not be: nothing that cuts off a guest that lives."""
     if vif and vif.here and vif.domid in {str(parse(port.name)[0]) for port in ports}:
-        return "xe vif-plug uuid=%s" % vif.uuid
+        return "xe vif-plug uuid=%s" % shlex.quote(vif.uuid)
     domid, devid = parse(ports[0].name)[:2]
     return "xl list %d || ovs-vsctl %s" % (domid, " -- ".join(
         "--if-exists del-port " + shlex.quote(name) for name in names_of(domid, devid)
