@@ -230,6 +230,22 @@ def test_restarted_with_another_schema(first, then):
                 until(lambda: ovs.interface("tap1.0")["ingress_policing_rate"] == 77)
 
 
+def test_the_form_of_a_held_port_is_what_the_schema_can_do():
+    """The server is upgraded, and the hold with it."""
+    def form():
+        port = ovs.port("tap1.0")
+        return port["tag"], port["vlan_mode"]
+
+    with PrivateOvs(SCHEMAS["like 2.5"]()) as ovs:
+        Scene(ovs)
+        with Watching(ovs, "[hold]\nbridges = br0\n") as watcher:
+            watcher.settle()
+            ovs.vsctl("clear", "Port", "vif1.0", "tag")
+            until(lambda: form() == ([4095], []))
+            ovs.restart_server(SCHEMAS["of today"]())
+            until(lambda: form() == ([4095], ["dot1q-tunnel"]))
+
+
 def test_a_schema_that_lacks_what_it_can_do_without(scene):
     """A database of yore from the start."""
     scene.ovs.restart_server(schema_without("Port.cvlans", "Interface.error",

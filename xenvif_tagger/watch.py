@@ -67,7 +67,6 @@ class Watcher(object):
         replica = self.replica
         if replica.connections != self._connections:
             self._connections = replica.connections
-            self._parts = []
             self.stats.last_error = replica.problem or self.stats.last_error
         if not replica.is_current:
             return
