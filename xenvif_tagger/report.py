@@ -17,6 +17,8 @@ _COLOURS = {IN_SYNC: "green", MIRRORED: "green", DRIFT: "yellow", ORPHAN: "yello
 _PLAIN = (IN_SYNC, SINGLE)
 # The table's columns that may be cut: VM, BRIDGE and both TAGs.
 _CUT = (0, 1, 3, 5)
+# A list of trunks as wide as it will go drives the other columns apart: JSON has all of it.
+_TAGS, _WIDEST_TAG = (3, 5), 24
 
 
 def _port_json(port, changes):
@@ -47,7 +49,7 @@ def as_json(outcomes, more=None, vms=None):
     return json.dumps(dict(more or {}, pairs=pairs), indent=2, sort_keys=True)
 
 
-def _cell(port):
+def vlan(port):
     """A port's VLAN in a few letters: ``5``, ``trunk:5,6``; ``trunk``, of every VLAN, for none."""
     if port is None:
         return "-"
@@ -67,19 +69,26 @@ def clean(text):
     return "".join(c if c.isprintable() else "?" for c in text)
 
 
-def _size(text):
+def size(text):
     """The columns that a text takes on a terminal."""
     return sum(0 if unicodedata.combining(c) else 1 + (unicodedata.east_asian_width(c) in "WF")
                for c in text)
 
 
-def _fit(text, size):
+def cut(text, columns):
+    """As much of the beginning of a text as fits into so many columns."""
+    for at, char in enumerate(text):
+        columns -= size(char)
+        if columns < 0:
+            return text[:at]
+    return text
+
+
+def _fit(text, columns):
     """The text in just so many columns: filled up with spaces, or cut and marked with ``..``."""
-    if _size(text) > size:
-        while _size(text) > size - 2:
-            text = text[:-1]
-        text += ".."
-    return text + " " * (size - _size(text))
+    if size(text) > columns:
+        text = cut(text, columns - 2) + ".."
+    return text + " " * (columns - size(text))
 
 
 def _owner(outcome, vms):
@@ -114,7 +123,9 @@ def vm_of(outcome, vms):
 def _sizes(rows, width):
     """How wide each column is: as wide as its cells, but the row not wider than width, if some of
     those that may be cut are cut for it."""
-    sizes = [max(_size(row[column]) for row in rows) for column in range(len(rows[0]))]
+    sizes = [max(size(row[column]) for row in rows) for column in range(len(rows[0]))]
+    for column in _TAGS:
+        sizes[column] = min(sizes[column], _WIDEST_TAG)
     while sum(sizes) + 2 * (len(sizes) - 1) > width:
         widest = max(_CUT, key=lambda column: sizes[column])
         if sizes[widest] <= 5:
@@ -123,33 +134,45 @@ def _sizes(rows, width):
     return sizes
 
 
-def table(outcomes, width, colour, vms=None):
-    """A row per VIF, and below it the reason where something is not as it should be.
+def blocks(outcomes, width, colour, vms=None):
+    """The table in pieces: its header, and for each VIF its row, and below it the reason where
+    something is not as it should be.
 
     :param outcomes: list of oneshot.Outcome
     :param int width: columns to fill
     :param bool colour: whether to colour the states
     :param vms: as as_json takes them
-    :returns: list of lines
+    :returns: list of lists of lines
     """
     rows = [("VM", "BRIDGE", "VIF", "TAG", "TAP", "TAG", "STATE")]
     for outcome in outcomes:
         decision = outcome.decision
         rows.append(tuple(clean(cell) for cell in (
             vm_of(outcome, vms or {}), decision.ports()[0].bridge,
-            decision.vif.name if decision.vif else "-", _cell(decision.vif),
-            decision.tap.name if decision.tap else "-", _cell(decision.tap), decision.state)))
+            decision.vif.name if decision.vif else "-", vlan(decision.vif),
+            decision.tap.name if decision.tap else "-", vlan(decision.tap), decision.state)))
     sizes = _sizes(rows, width)
-    lines = []
+    found = []
     for row, outcome in zip(rows, [None] + list(outcomes)):
-        cells = [_fit(cell, size) for cell, size in zip(row[:-1], sizes)]
+        cells = [_fit(cell, columns) for cell, columns in zip(row[:-1], sizes)]
         state = row[-1]
-        if colour:
-            state = click.style(state, bold=outcome is None, fg=_COLOURS.get(state))
-        lines.append("  ".join(cells + [state]))
+        if colour and outcome is not None:
+            state = click.style(state, fg=_COLOURS.get(state))
+        line = "  ".join(cells + [state])
+        found.append([click.style(line, bold=True) if colour and outcome is None else line])
         if outcome is not None and is_news(outcome):
-            lines += reason_lines(outcome, width)
-    return lines
+            found[-1] += reason_lines(outcome, width)
+    return found
+
+
+def table(outcomes, width, colour, vms=None):
+    """The lines of ``blocks``, which see."""
+    return [line for block in blocks(outcomes, width, colour, vms) for line in block]
+
+
+def watcher(pid):
+    """The line about this host's watcher, by its pid (int or None)."""
+    return "watcher: " + ("running, pid %d" % pid if pid else "not running")
 
 
 def width():
@@ -187,7 +210,8 @@ def summary(outcomes):
         "%d %s" % (count[state], state) for state in sorted(count)) or "none")
 
 
-def _value(value):
+def value(value):
+    """What a cell of the database has, in words."""
     if value is None:
         return "(none)"
     return json.dumps(value, ensure_ascii=False)
@@ -203,5 +227,5 @@ def lines(outcome, width, details):
         for change in decision.changes:
             what = change.column if change.key is None else "%s:%s" % (change.column, change.key)
             said.append(clean("    %s %s %s: %s -> %s" % (
-                change.table, change.row, what, _value(change.old), _value(change.new))))
+                change.table, change.row, what, value(change.old), value(change.new))))
     return said
