@@ -28,6 +28,6 @@ setup(
     # From 3.4 on ovs needs Python 3.7 for ssl: remotes (ssl.TLSVersion), though it says 3.6.
     install_requires=["ovs<3.4; python_version<'3.7'", "ovs; python_version>='3.7'", "click",
                       "XenAPI"],
-    extras_require={"test": ["pytest", "pytest-mock", "pytest-xdist", "hypothesis"]},
+    extras_require={"test": ["pytest", "pytest-mock", "pytest-xdist", "hypothesis", "pyte"]},
     entry_points={"console_scripts": ["xenvif-tagger = xenvif_tagger.cli:main"]},
 )

@@ -7,7 +7,7 @@ import sys
 import click
 
 from . import __version__, cli_doctor, cli_mirror, cli_status, config, oneshot, vms
-from .console import NAME, UNREACHABLE, USAGE, BadUsage, Options, Seconds, fail
+from .console import NAME, UNREACHABLE, USAGE, BadUsage, Options, Seconds, fail, no_library
 from .ovsdb import BadRemote, OvsdbError
 
 
@@ -62,8 +62,7 @@ def watch(options, unixctl, **pem):
     try:
         from . import daemon
     except ImportError as error:
-        raise BadUsage("the watcher needs Open vSwitch's Python library (%s): pip install ovs, or "
-                       "the one in /usr/share/openvswitch/python" % error)
+        raise no_library("the watcher", error)
     remote = daemon.checked(remote, pem)
     gc.enable()
     daemon.Daemon(remote, values, oneshot.run_dir(), unixctl and os.path.abspath(unixctl)).run()

@@ -1,21 +1,25 @@
 """The commands ``status`` and ``check``."""
-import os
 import sys
 
 import click
 
-from . import oneshot, pidfile, report, vms
-from .console import NAME, NOT_ALIKE, BadUsage, Domid, emit, unknown
+from . import pidfile, report, vms
+from .console import NOT_ALIKE, BadUsage, Domid, emit, no_library, pidfile_path, unknown
 from .decide import CONFLICT, DRIFT
 
 
 @click.command()
 @click.argument("domid", type=Domid(), required=False)
 @click.option("--json", is_flag=True, help="Print JSON.")
+@click.option("--follow", is_flag=True, help="Keep it up to date, with the last changes below it, "
+                                             "until q or Ctrl-C.")
 @click.pass_obj
-def status(options, domid, json):
+def status(options, domid, json, follow):
     """Show each VIF's ports, their VLANs, and whether they are alike; and the watcher."""
-    show(options, domid, json)
+    if follow:
+        keep_up(options, domid, json)
+    else:
+        show(options, domid, json)
 
 
 @click.command()
@@ -29,6 +33,19 @@ def check(options, domid, json):
         sys.exit(NOT_ALIKE)
 
 
+def keep_up(options, domid, json):
+    """What --follow does."""
+    if json:
+        raise BadUsage("--follow is for people: for JSON, call 'status --json' again and again")
+    if options.verbosity < 0:
+        raise BadUsage("--follow says what changes, and -q says nothing: choose one")
+    try:
+        from . import follow
+    except ImportError as error:
+        raise no_library("--follow", error)
+    follow.follow(options, domid)
+
+
 def show(options, domid, json):
     """Print the outcomes for a domain, or all, and this host's watcher; returns the outcomes."""
     shot = options.connect()
@@ -37,11 +54,11 @@ def show(options, domid, json):
         raise BadUsage(unknown("domain %d" % domid))
     # -q: of check the exit status is what is wanted, and that needs no names.
     named = vms.names_for(outcomes, options.xapi) if json or options.verbosity >= 0 else {}
-    pid = pidfile.running(os.path.join(oneshot.run_dir(), NAME + ".pid"))
+    pid = pidfile.running(pidfile_path())
     if json:
         emit(report.as_json(outcomes, {"watcher": pid and {"pid": pid}}, named))
     else:
         options.say(report.table(outcomes, report.width(), report.is_terminal(), named)
                     if outcomes else ["no VIF has a port here"])
-        options.say(["watcher: " + ("running, pid %d" % pid if pid else "not running")])
+        options.say([report.watcher(pid)])
     return outcomes

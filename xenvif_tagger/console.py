@@ -41,7 +41,11 @@ class Options(object):
     def connect(self):
         """A oneshot.OneShot on the database."""
         remote, values = self.remote()
-        return oneshot.OneShot(Client(remote, self._timeout or values["ovsdb", "timeout"]), values)
+        return oneshot.OneShot(Client(remote, self.patience(values)), values)
+
+    def patience(self, values):
+        """Seconds that the database may take to answer, by the config file's values too."""
+        return self._timeout or values["ovsdb", "timeout"]
 
     def remote(self):
         """The database's remote (str), and the config file's values."""
@@ -109,6 +113,17 @@ def read_config(path):
     if problems:
         raise BadUsage("%s: %s" % (path or config.DEFAULT_PATH, "; ".join(problems)))
     return values
+
+
+def no_library(what, error):
+    """The BadUsage of what needs the library that import (ImportError) has not found."""
+    return BadUsage("%s needs Open vSwitch's Python library (%s): pip install ovs, or the one in "
+                    "/usr/share/openvswitch/python" % (what, error))
+
+
+def pidfile_path():
+    """Where this host's watcher has its pidfile."""
+    return os.path.join(oneshot.run_dir(), NAME + ".pid")
 
 
 def unknown(target):

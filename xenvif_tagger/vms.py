@@ -81,13 +81,18 @@ def guarded(access, within, ask):
         return None, str(error)
 
 
+def vif_uuids(outcomes):
+    """The uuids by which XAPI knows the VIFs in some outcomes (list of oneshot.Outcome): set."""
+    return {port.ids["Interface"][VIF_KEY] for outcome in outcomes
+            for port in outcome.decision.ports() if VIF_KEY in port.ids["Interface"]}
+
+
 def names_for(outcomes, access):
     """The VMs of the VIFs in some outcomes (list of oneshot.Outcome), as report.py takes them.
 
     Without XAPI there are none: a line on standard error says why.
     """
-    uuids = {port.ids["Interface"][VIF_KEY] for outcome in outcomes
-             for port in outcome.decision.ports() if VIF_KEY in port.ids["Interface"]}
+    uuids = vif_uuids(outcomes)
     if not uuids or access.is_absent():
         return {}
     names, problem = guarded(access, NAMES_WITHIN, lambda session: session.names(uuids))

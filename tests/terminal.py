@@ -1,0 +1,114 @@
+"""The command in a terminal of the tests' own, and what a person sees there.
+
+What it writes goes through a terminal emulator, pyte. That one has no alternate screen: whether the
+terminal is left as it was is told by the last bytes (`raw`), and by the terminal's own settings.
+"""
+import fcntl
+import os
+import pty
+import select
+import struct
+import subprocess
+import termios
+import time
+
+import pyte
+
+from test_cli import LONG, command, environment
+
+ALTERNATE, BACK = b"\x1b[?1049h", b"\x1b[?1049l"
+
+
+class Terminal:
+    """A command that runs in a terminal, as a context manager.
+
+    raw (bytes): all that it has written. process: subprocess.Popen.
+    """
+
+    def __init__(self, *args, db=None, size=(80, 24), env=None, argv=None):
+        self._master, self._slave = pty.openpty()
+        self.screen = pyte.Screen(*size)
+        self._stream = pyte.ByteStream(self.screen)
+        self.raw = b""
+        self.resize(*size)
+        self.before = termios.tcgetattr(self._slave)
+        self.process = subprocess.Popen(
+            argv or command(*args, db=db), stdin=self._slave, stdout=self._slave,
+            stderr=self._slave, env=environment(**dict({"TERM": "xterm"}, **(env or {}))),
+            preexec_fn=self._own)
+
+    def _own(self):
+        """In the command's process: the terminal is the one that Ctrl-C and a hangup come from."""
+        os.setsid()
+        fcntl.ioctl(self._slave, termios.TIOCSCTTY, 0)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        if self.process.poll() is None:
+            self.process.kill()
+            self.process.wait()
+        for end in self._master, self._slave:
+            if end is not None:
+                os.close(end)
+
+    def resize(self, columns, lines):
+        self.screen.resize(lines, columns)
+        fcntl.ioctl(self._master, termios.TIOCSWINSZ, struct.pack("HHHH", lines, columns, 0, 0))
+
+    def press(self, keys):
+        os.write(self._master, keys)
+
+    def hang_up(self):
+        """As when the line to the terminal is cut."""
+        for end in self._master, self._slave:
+            os.close(end)
+        self._master = self._slave = None
+
+    def lines(self):
+        """What is seen, without the empty lines at the end."""
+        return "\n".join(line.rstrip() for line in self.screen.display).rstrip().split("\n")
+
+    def text(self):
+        return "\n".join(self.lines())
+
+    def read(self, seconds):
+        """Take what it writes, waiting for so long at most; whether anything came."""
+        if not select.select([self._master], [], [], seconds)[0]:
+            return False
+        data = os.read(self._master, 1 << 16)
+        self.raw += data
+        self._stream.feed(data)
+        return True
+
+    def until(self, condition):
+        """Until condition(text) is true of what is seen; the text."""
+        limit = time.monotonic() + LONG
+        while not condition(self.text()):
+            left = limit - time.monotonic()
+            assert left > 0 and self.process.poll() is None, self.text()
+            self.read(min(left, 0.5))
+        return self.text()
+
+    def shows(self, *words):
+        """Until all of the words are seen; the text."""
+        return self.until(lambda text: all(word in text for word in words))
+
+    def end(self):
+        """Wait until it has ended; its exit code."""
+        limit = time.monotonic() + LONG
+        while self.process.poll() is None:
+            assert time.monotonic() < limit, self.text()
+            self.read(0.02)
+        while self.read(0):
+            pass
+        return self.process.returncode
+
+    def assert_restored(self):
+        """The terminal is as it was before."""
+        assert self.raw.count(ALTERNATE) == self.raw.count(BACK) > 0
+        assert self.raw.rindex(BACK) > self.raw.rindex(ALTERNATE)
+        assert not self.screen.cursor.hidden
+        assert pyte.modes.DECAWM in self.screen.mode
+        assert termios.tcgetattr(self._slave) == self.before

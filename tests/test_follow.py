@@ -1,0 +1,626 @@
+"""``status --follow``: in a terminal of its own, on a real database, as a person sees it."""
+import os
+import re
+import select
+import signal
+import subprocess
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from private_ovs import PrivateOvs
+from terminal import ALTERNATE, BACK, Terminal
+from test_cli import (
+    LONG,
+    ZOO,
+    Run,
+    add,
+    add_pair,
+    add_zoo,
+    assert_error,
+    columns_of,
+    command,
+    environment,
+    identity,
+    proxies,
+    run,
+)
+from watching import Watching
+from xapi_server import XapiServer
+from xenvif_tagger import changes, layout, report
+from xenvif_tagger.decide import decide_vif
+from xenvif_tagger.oneshot import Outcome
+from xenvif_tagger.port import Port
+from xenvif_tagger.settings import Settings
+
+CHANGE = re.compile(r"\d\d:\d\d:\d\d (.*)")
+
+
+@pytest.fixture
+def host(ovs):
+    ovs.add_bridge("xenbr0")
+    return ovs
+
+
+@pytest.fixture
+def proxied(tmp_path_factory):
+    with proxies(tmp_path_factory) as start:
+        yield start
+
+
+@pytest.fixture
+def xapi():
+    with XapiServer() as server:
+        yield server
+        assert server.sessions == set(), "not logged out"
+
+
+def following(ovs, *args, options=(), **how):
+    env = dict({"OVS_RUNDIR": getattr(ovs, "dir", None)}, **how.pop("env", {}))
+    return Terminal(*list(options) + ["status", "--follow"] + list(args), db=ovs, env=env, **how)
+
+
+def set_tag(ovs, name, tag):
+    ovs.vsctl("set", "port", name, "tag=%d" % tag)
+
+
+def told(text):
+    """The changes below the table, without their times."""
+    return [found.group(1) for found in map(CHANGE.fullmatch, text.split("\n")) if found]
+
+
+def vifs(text):
+    """The VIFs of the table's rows, in their order."""
+    return [line.split()[2] for line in text.split("\n")
+            if re.search(r" (vif\d+\.0|-) .* (%s)$" % "|".join(set(ZOO.values())), line)]
+
+
+# ---- on a terminal -----------------------------------------------------------------------------
+
+
+def test_it_shows_what_status_shows_and_what_changes(host):
+    add_zoo(host)
+    env = {"OVS_RUNDIR": host.dir}
+    with following(host, size=(100, 40)) as terminal:
+        text = terminal.shows("watcher: not running", "changes since", " none")
+        status = run("status", db=host, env=dict(env, COLUMNS="100")).out
+        assert text.startswith(status)
+        set_tag(host, "vif14.0", 9)
+        text = terminal.shows("in-sync -> conflict")
+        assert told(text) == ["vif14.0 tag 5 -> 9", "vif14.0 state in-sync -> conflict"]
+        assert text.startswith(run("status", db=host, env=dict(env, COLUMNS="100")).out)
+        add(host, "vif20.0", tag=7)
+        terminal.shows("vif20.0 new on xenbr0, tag 7")
+        host.delete_port("tap13.0")
+        text = terminal.shows("tap13.0 gone", "vif13.0 state conflict -> single")
+        assert told(text)[2] == "vif20.0 new on xenbr0, tag 7"  # the newest is the last
+        host.delete_port("vif20.0")
+        text = terminal.shows("vif20.0 gone")
+        assert text.startswith(run("status", db=host, env=dict(env, COLUMNS="100")).out)
+
+
+def test_colours_as_the_table_has_them(host):
+    add_zoo(host, 13, 14)
+    with following(host) as terminal:
+        terminal.shows("conflict", "in-sync")
+        rows = {line.split()[-1]: number for number, line in enumerate(terminal.lines())
+                if line.endswith(("conflict", "in-sync"))}
+        colours = {state: terminal.screen.buffer[number][
+            len(terminal.lines()[number]) - 1].fg for state, number in rows.items()}
+    assert colours == {"conflict": "red", "in-sync": "green"}
+    with following(host, env={"NO_COLOR": "1"}) as terminal:
+        terminal.shows("conflict")
+        assert b"m" not in re.findall(rb"\x1b\[[0-9;?]*([a-zA-Z])", terminal.raw)
+
+
+ENDS = {"Ctrl-C": (lambda terminal: terminal.press(b"\x03"), -signal.SIGINT),
+        "q": (lambda terminal: terminal.press(b"q"), 0)}
+ENDS.update((name, (lambda terminal, name=name: terminal.process.send_signal(
+    getattr(signal, name)), -getattr(signal, name))) for name in ("SIGINT", "SIGTERM", "SIGHUP"))
+
+
+@pytest.mark.parametrize("how", sorted(ENDS))
+def test_the_terminal_is_as_it_was_at_the_end(host, how):
+    end, code = ENDS[how]
+    add_zoo(host, 14)
+    with following(host) as terminal:
+        terminal.shows("in-sync")
+        assert terminal.screen.cursor.hidden
+        end(terminal)
+        assert terminal.end() == code
+        terminal.assert_restored()
+        assert terminal.raw.endswith(BACK)  # nothing is said
+
+
+def test_the_terminal_is_as_it_was_after_an_error(host):
+    add_zoo(host, 14)
+    with following(host, options=["--xapi", "https://127.0.0.1:1"]) as terminal:
+        assert terminal.end() == 2
+        terminal.assert_restored()
+        assert b"--password-file" in terminal.raw[terminal.raw.rindex(BACK):]
+
+
+def test_keys_are_not_shown_and_draw_all_anew(host):
+    add_zoo(host, 14)
+    with following(host) as terminal:
+        terminal.shows("in-sync")
+        terminal._stream.feed(b"\x1b[2;1Ha message to all")  # somebody else's
+        terminal.press(b"x")
+        assert "message" not in terminal.until(lambda text: "message" not in text)
+        assert "x" not in terminal.text().replace("xenbr0", "")
+
+
+def test_a_terminal_that_is_hung_up(host):
+    add_zoo(host, 14)
+    with following(host) as terminal:
+        terminal.shows("in-sync")
+        terminal.hang_up()
+        assert terminal.process.wait(LONG) == -signal.SIGHUP
+
+
+def test_a_terminal_that_is_hung_up_under_nohup(host):
+    """No signal tells it then: the terminal's end does."""
+    add_zoo(host, 14)
+    argv = ["sh", "-c", 'trap "" HUP; exec "$@"', "sh"] + command("status", "--follow", db=host)
+    with Terminal(argv=argv) as terminal:
+        terminal.shows("in-sync")
+        terminal.hang_up()
+        assert terminal.process.wait(LONG) == -signal.SIGPIPE
+
+
+def test_stopped_and_called_back(host):
+    add_zoo(host, 14)
+    script = 'set -m; "$@"; echo "stopped: $?"; read line; fg >/dev/null; echo "ended: $?"'
+    argv = ["bash", "-c", script, "bash"] + command("status", "--follow", db=host)
+    with Terminal(argv=argv) as terminal:
+        terminal.shows("in-sync")
+        terminal.press(b"\x1a")
+        terminal.shows("stopped: %d" % (128 + signal.SIGTSTP))
+        terminal.assert_restored()
+        terminal.press(b"\r")
+        terminal.until(lambda _: terminal.raw.count(ALTERNATE) == 2)
+        set_tag(host, "vif14.0", 9)
+        terminal.shows("tag 5 -> 9")
+        terminal.press(b"q")
+        terminal.shows("ended: 0")
+        terminal.assert_restored()
+
+
+def test_resized(host):
+    add_zoo(host)
+    with following(host, size=(120, 40)) as terminal:
+        text = terminal.shows("changes since")
+        assert len(vifs(text)) == len(ZOO)
+        terminal.resize(70, 10)
+        text = terminal.shows("no room for")
+        assert len(text.split("\n")) <= 10
+        assert "changes since" in text and "watcher" in text
+        terminal.resize(160, 50)
+        text = terminal.until(lambda text: "no room" not in text and len(vifs(text)) == len(ZOO))
+        assert text.startswith(run("status", db=host, env={"COLUMNS": "160"}).out)
+
+
+def test_lower_than_the_table(host):
+    """What is not as it should be comes first, and how many there are besides is said."""
+    for domid in range(1, 60):
+        add_pair(host, domid, tap={"tag": 5})
+    add_pair(host, 60, tap={"tag": 6})
+    add_pair(host, 61)
+    with following(host, size=(80, 20)) as terminal:
+        text = terminal.shows("changes since")
+        assert vifs(text)[:3] == ["vif60.0", "vif61.0", "vif1.0"]
+        hidden = 61 - len(vifs(text))
+        assert "no room for %d VIFs: %d in-sync\n" % (hidden, hidden) in text
+        assert len(text.split("\n")) <= 20
+        # What does not fit comes up when it is not as it should be.
+        set_tag(host, "vif59.0", 8)
+        text = terminal.shows("vif59.0 state in-sync -> conflict")
+        assert vifs(text)[:3] == ["vif59.0", "vif60.0", "vif61.0"]
+
+
+def test_more_changes_than_fit(host):
+    add_pair(host, 1, tap={"tag": 5})
+    with following(host, size=(80, 12)) as terminal:
+        terminal.shows("none")
+        for number in range(10, 30):
+            set_tag(host, "vif1.0", number)
+            set_tag(host, "tap1.0", number)
+            text = terminal.shows("tap1.0 tag %d -> %d" % (number - 1 if number > 10 else 5,
+                                                           number))
+        assert len(text.split("\n")) <= 12
+        assert text.startswith("VM ") and re.search(r"vif1\.0 +29 ", text)
+
+
+def test_a_storm_ends_with_the_last_state(host):
+    for domid in range(1, 11):
+        add_pair(host, domid, tap={"tag": 5})
+    with following(host, size=(80, 40)) as terminal:
+        terminal.shows("none")
+        for number in range(300):
+            host.transact({"op": "update", "table": "Port", "row": {"tag": 100 + number},
+                           "where": [["name", "==", "vif%d.0" % (number % 10 + 1)]]})
+        terminal.until(lambda text: all(re.search(
+            r"vif%d\.0 +%d " % (domid, 389 + domid), text) for domid in range(1, 11)))
+        drawn = re.findall(rb"vif1\.0 +(\d+) ", terminal.raw)
+        assert 1 < len(drawn) < 30  # of its 30 changes
+
+
+def test_the_database_is_restarted(host):
+    add_zoo(host, 14, 15)
+    with following(host, size=(120, 24)) as terminal:
+        terminal.shows("in-sync", "none")
+        host.stop_server()
+        text = terminal.shows("no database since", "database: connection lost", host.remote)
+        assert "in-sync" in text  # the table stays
+        host.start_server()
+        terminal.shows("database: connected again")
+        text = terminal.until(lambda text: "no database since" not in text)
+        assert "vif14.0" not in "".join(told(text))  # it is as it was
+        host.stop_server(kill=True)
+        terminal.shows("no database since")
+        # What has come and gone meanwhile is seen.
+        host.start_server()
+        set_tag(host, "vif14.0", 9)
+        host.delete_port("vif15.0")
+        text = terminal.shows("vif14.0 tag 5 -> 9", "vif15.0 gone")
+        assert "no database since" not in terminal.until(
+            lambda text: "no database since" not in text)
+
+
+def test_what_goes_while_the_database_is_away(host):
+    """A port that went while we were not connected: nobody tells of it, and it is gone."""
+    add_zoo(host, 14, 15)
+    with following(host, size=(120, 24)) as terminal:
+        terminal.shows("in-sync", "none")
+        host.stop_server()
+        terminal.shows("no database since")
+        path = host.socket_path
+        # Under another name first, so that we are not there when it changes.
+        os.rename(host.dir + "/conf.db", host.dir + "/other.db")
+        with PrivateOvs() as other:
+            other.add_bridge("xenbr0")
+            add_zoo(other, 14)
+            other.stop_server()
+            os.rename(other.database, host.database)
+        host.start_server()
+        assert os.path.exists(path)
+        terminal.shows("vif15.0 gone", "vif14.0 made anew")
+
+
+def test_no_database_at_the_start(tmp_path):
+    remote = "unix:%s/none" % tmp_path
+    assert_error(run("status", "--follow", db=remote), 3, remote, "ovsdb-server")
+    with Terminal("status", "--follow", db=remote) as terminal:
+        assert terminal.end() == 3
+        assert ALTERNATE not in terminal.raw
+
+
+def test_a_database_that_hangs_at_the_start(host, proxied):
+    """It answers the first questions, and not the one for all rows."""
+    proxy = proxied(host, before=lambda message: "monitor" not in message.get("method", ""))
+    assert_error(run("--timeout", 0.3, "status", "--follow", db=proxy), 3, proxy.remote,
+                 "within 0.3 s")
+
+
+def test_another_database(tmp_path):
+    schema = {"name": "Open_vSwitch", "version": "1.0.0", "tables": {
+        "Open_vSwitch": {"columns": {"bridges": {"type": "string"},
+                                     "db_version": {"type": "string"}}}}}
+    with PrivateOvs(dict(schema)) as other:
+        assert_error(run("status", "--follow", db=other), 3, other.remote)
+
+
+def test_nothing_is_sent_while_nothing_changes(host, proxied):
+    add_zoo(host)
+    host.add_port("xenbr0", "eth0")
+    proxy = proxied(host)
+    with following(proxy, env={"OVS_RUNDIR": host.dir}) as terminal:
+        terminal.shows("changes since")
+        sent = len(proxy.requests())
+        for number in range(1, 4):
+            host.vsctl("set", "interface", "eth0", "statistics:rx_packets=%d" % number)
+            set_tag(host, "vif15.0", 10 + number)
+            terminal.shows("-> %d" % (10 + number))
+        assert len(proxy.requests()) == sent, proxy.requests()[sent:]
+        assert not proxy.writes()
+
+
+def test_a_domain(host):
+    add_zoo(host, 14, 15)
+    with following(host, 14) as terminal:
+        text = terminal.shows("in-sync", "none")
+        assert vifs(text) == ["vif14.0"]
+        host.delete_port("vif15.0")
+        set_tag(host, "vif14.0", 9)
+        assert told(terminal.shows("conflict"))[0] == "vif14.0 tag 5 -> 9"
+        host.delete_port("vif14.0")
+        host.delete_port("tap14.0")
+        terminal.shows("no VIF has a port here", "tap14.0 gone")
+    assert_error(run("status", "--follow", 99, db=host), 2, "domain 99")
+
+
+def test_what_stands_in_the_database_does_not_steer_the_terminal(host):
+    value = "\x1b[2J\x9bevil\r\n\x07"
+    add_pair(host, 12, vif={"tag": 5, "ids": {"xen-vm-name": value}})
+    with following(host) as terminal:
+        terminal.shows("drift")
+        host.transact({"op": "mutate", "table": "Interface", "where": [["name", "==", "vif12.0"]],
+                       "mutations": [["external_ids", "insert", ["map", [[value, value]]]]]})
+        terminal.shows("(none) ->")
+        assert "evil" in terminal.text()
+        for hostile in (value[:4] + value[4], "\x9be", "\r", "\n", "\x07"):
+            shown = terminal.raw[terminal.raw.index(b"VM "):]
+            assert hostile.encode() not in shown
+
+
+def test_the_watcher_comes_and_goes(host):
+    add_zoo(host, 14)
+    with following(host) as terminal:
+        terminal.shows("watcher: not running")
+        with Watching(host) as watch:
+            terminal.shows("\nwatcher: running, pid %d\n" % watch.pid)
+        text = terminal.shows("\nwatcher: not running\n")
+        assert told(text)[-1] == "watcher: not running"
+
+
+# ---- names -------------------------------------------------------------------------------------
+
+
+def named(host, xapi, **how):
+    return following(host, options=["--xapi", xapi.remote], size=(100, 24), **how)
+
+
+def test_names_and_those_of_later_vifs(host, xapi):
+    for domid in 14, 15, 20:
+        xapi.add_vm("虚拟机-%d" % domid, [identity(domid)["xs-vif-uuid"]])
+    add_zoo(host, 14, 15)
+    with named(host, xapi) as terminal:
+        terminal.until(lambda text: text.replace(" ", "").count("虚拟机") == 2)
+        assert xapi.logins == 1
+        set_tag(host, "vif14.0", 9)
+        terminal.shows("tag 5 -> 9")
+        assert xapi.logins == 1  # they are known
+        add(host, "vif20.0", tag=5)
+        add(host, "vif21.0", tag=5)  # XAPI has not got this one
+        terminal.until(lambda text: text.replace(" ", "").count("虚拟机") == 3)
+        host.delete_port("vif21.0")
+        terminal.shows("vif21.0 gone")
+        add(host, "vif21.0", tag=5)
+        terminal.shows(identity(21)["xs-vm-uuid"][:8])
+        assert xapi.logins <= 3
+        terminal.press(b"q")
+        assert terminal.end() == 0
+    assert xapi.sessions == set()
+
+
+def test_xapi_hangs(host, xapi):
+    """The table is there at once and goes on; why there are no names is said in one line."""
+    xapi.fault("session.login_with_password", "hang")
+    add_zoo(host, 14)
+    with named(host, xapi, env={"XENVIF_TAGGER_TIMEOUT": "%d" % LONG}) as terminal:
+        terminal.until(lambda _: xapi.calls["session.login_with_password"])
+        set_tag(host, "vif14.0", 9)
+        text = terminal.shows("tag 5 -> 9")
+        assert "no VM names" not in text
+    with named(host, xapi) as terminal:
+        text = terminal.shows("no VM names", "within 2 s")
+        set_tag(host, "vif14.0", 10)
+        terminal.shows("tag 9 -> 10")
+        assert terminal.text().count("no VM names") == 1
+
+
+def test_xapi_is_down_and_comes_back(host, xapi):
+    """With the next VIF that comes all are asked for that have no name yet."""
+    for domid in 14, 15:
+        xapi.add_vm("vm-%d" % domid, [identity(domid)["xs-vif-uuid"]])
+    xapi.fault("session.login_with_password", "drop", 1)
+    add_zoo(host, 14)
+    with named(host, xapi) as terminal:
+        terminal.shows("no VM names", "dropped")
+        add_zoo(host, 15)
+        text = terminal.shows("vm-14", "vm-15")
+        assert "no VM names" not in text
+
+
+def test_a_session_is_logged_out_when_it_ends_meanwhile(host, xapi):
+    xapi.fault("VIF.get_all_records.*", "hang", 1)
+    add_zoo(host, 14)
+    with named(host, xapi) as terminal:
+        terminal.until(lambda _: "VIF" in "".join(xapi.calls))
+        terminal.press(b"\x03")
+        assert terminal.end() == -signal.SIGINT
+        terminal.assert_restored()
+    assert xapi.sessions == set() and xapi.logins == 1
+
+
+# ---- not on a terminal -------------------------------------------------------------------------
+
+
+class Piped(Run):
+    """The command, its lines read one by one."""
+
+    def __init__(self, *args, **how):
+        Run.__init__(self, *args, **how)
+        self.seen = ""
+
+    def until(self, wanted):
+        """Until a line is there in which the regular expression is found; all lines so far."""
+        while not re.search(wanted, self.seen, re.M):
+            assert select.select([self.process.stdout], [], [], LONG)[0], self.seen
+            data = os.read(self.process.stdout.fileno(), 1 << 16)
+            assert data, self.seen + self.process.stderr.read().decode()
+            self.seen += data.decode()
+        return self.seen
+
+
+@pytest.mark.parametrize("dumb", [False, True], ids=["pipe", "dumb terminal"])
+def test_lines(host, dumb):
+    add_zoo(host)
+    status = run("status", db=host, env={"OVS_RUNDIR": host.dir}).out
+    if dumb:
+        with following(host, env={"TERM": "dumb"}, size=(80, 50)) as terminal:
+            assert terminal.shows("watcher").startswith(status.rstrip())
+            set_tag(host, "vif14.0", 9)
+            terminal.shows("conflict\n", "vif14.0 tag 5 -> 9")
+            assert b"\x1b" not in terminal.raw
+        return
+    with Piped("status", "--follow", db=host, env={"OVS_RUNDIR": host.dir}) as piped:
+        assert piped.until("^watcher: ") == status
+        set_tag(host, "vif14.0", 9)
+        piped.until("state in-sync -> conflict\n")
+        host.delete_port("vif15.0")
+        lines = piped.until("vif15.0 gone\n")[len(status):]
+        assert told(lines) == ["vif14.0 tag 5 -> 9", "vif14.0 state in-sync -> conflict",
+                               "vif15.0 gone"]
+        assert len(told(lines)) == lines.count("\n")
+        host.restart_server()
+        piped.until("database: connected again\n")
+        assert "\x1b" not in piped.seen
+
+
+def test_lines_with_names(host, xapi):
+    """They are waited for, as with status; and when XAPI does not answer, a line says so."""
+    xapi.add_vm("web", [identity(14)["xs-vif-uuid"]])
+    add_zoo(host, 14)
+    with Piped("--xapi", xapi.remote, "status", "--follow", db=host) as piped:
+        assert piped.until("^watcher: ").split("\n")[1].startswith("web ")
+    xapi.fault("session.login_with_password", "hang")
+    with Piped("--xapi", xapi.remote, "--timeout", 0.2, "status", "--follow", db=host) as piped:
+        piped.until("^watcher: ")
+        piped.process.send_signal(signal.SIGTERM)
+        piped.end()
+        assert piped.code == -signal.SIGTERM
+        assert re.match(r"xenvif-tagger: no VM names: [^\n]+\n\Z", piped.err), piped
+
+
+def test_the_reader_goes(host):
+    """At once, though nothing changes."""
+    add_zoo(host, 14)
+    script = '"$@" | head -n 1; echo ${PIPESTATUS[0]}'
+    result = run(argv=["bash", "-c", script, "sh"] + command("status", "--follow", db=host))
+    assert result.out.split("\n")[1] == str(128 + signal.SIGPIPE)
+    assert result.err == ""
+
+
+def test_into_a_file(host, tmp_path):
+    add_zoo(host, 14)
+    path = tmp_path / "out"
+    with open(str(path), "w") as stream:
+        process = subprocess.Popen(command("status", "--follow", db=host), stdout=stream,
+                                   env=environment())
+    poll = Terminal(argv=["cat"])
+    with poll:
+        poll.until(lambda _: poll.read(0.01) or "watcher" in path.read_text(encoding="utf-8"))
+    process.terminate()
+    assert process.wait(LONG) == -signal.SIGTERM
+
+
+@pytest.mark.parametrize("args, words", [
+    (["status", "--follow", "--json"], ["--json", "--follow"]),
+    (["-q", "status", "--follow"], ["-q", "--follow"])], ids=["json", "quiet"])
+def test_what_does_not_go_together(host, args, words):
+    assert_error(run(*args, db=host), 2, *words)
+
+
+# ---- pure parts --------------------------------------------------------------------------------
+
+SETTINGS = Settings(boot="a boot")
+
+
+def port(name, uuid="u", bridge="br", unit=None, ids=None, port_ids=None, **more):
+    return Port(name, uuid, bridge, unit, port_ids, dict({"attached-mac": "m"}, **(ids or {})),
+                **more)
+
+
+def outcome(*ports):
+    return Outcome((1, 0), ports, decide_vif(list(ports), SETTINGS))
+
+
+VIF = port("vif1.0", unit={"tag": 5})
+MARKED = port("vif1.0", unit={"tag": 5}, port_ids={"xenvif-tagger": "{}"})
+
+
+@pytest.mark.parametrize("before, after, lines", [
+    ([], [VIF], ["vif1.0 new on br, tag 5"]),
+    ([], [VIF, port("tap1.0", unit={"tag": 6})], [
+        "vif1.0 new on br, tag 5", "tap1.0 new on br, tag 6", "vif1.0 state conflict"]),
+    ([VIF], [], ["vif1.0 gone"]),
+    ([VIF], [VIF], []),
+    ([VIF], [MARKED], []),
+    ([VIF], [port("vif1.0")], ["vif1.0 tag 5 -> trunk"]),
+    ([VIF], [port("vif1.0", unit={"tag": 5, "trunks": [1, 2], "vlan_mode": "native-tagged"})],
+     ["vif1.0 tag 5 -> 5 native-tagged:1,2"]),
+    ([VIF], [port("vif1.0", uuid="v", unit={"tag": 6})],
+     ["vif1.0 made anew", "vif1.0 tag 5 -> 6"]),
+    ([VIF], [port("vif1.0", bridge="b", unit={"tag": 5})], ["vif1.0 bridge br -> b"]),
+    ([VIF], [port("vif1.0", unit={"tag": 5}, ofport=-1)], ["vif1.0 device gone"]),
+    ([port("vif1.0", unit={"tag": 5}, ofport=-1)], [VIF], ["vif1.0 device back"]),
+    ([VIF], [port("vif1.0", unit={"tag": 5}, ids={"iface-id": "x"}, port_ids={"k": "\x1b"})],
+     ['vif1.0 iface-id (none) -> "x"', 'vif1.0 k (none) -> "\\u001b"']),
+    ([VIF, port("tap1.0")], [VIF, port("tap1.0", unit={"tag": 5})],
+     ["tap1.0 tag trunk -> 5", "vif1.0 state drift -> in-sync"]),
+    ([VIF, port("tap1.0", unit={"tag": 5})], [VIF],
+     ["tap1.0 gone", "vif1.0 state in-sync -> single"]),
+])
+def test_changes_in_words(before, after, lines):
+    assert changes.lines(before and outcome(*before), after and outcome(*after)) == lines
+
+
+def many(wrong, right):
+    """Outcomes, the wrong ones the last."""
+    found = []
+    for number in range(right + wrong):
+        ids = {"xen-vm-name": "虚x" * (number % 9)}
+        trunks = {"tag": 5, "trunks": list(range(1 + number)), "vlan_mode": "native-tagged"}
+        ports = [port("vif%d.0" % number, ids=ids, unit=trunks), port(
+            "tap%d.0" % number, ids=ids, unit={"tag": 6} if number >= right else trunks)]
+        found.append(Outcome((number, 0), ports, decide_vif(ports, SETTINGS)))
+        assert found[-1].decision.state == ("conflict" if number >= right else "in-sync")
+    return found
+
+
+@given(st.integers(0, 12), st.integers(0, 12), st.integers(1, 200), st.integers(1, 70),
+       st.integers(0, 30), st.integers(1, 3))
+def test_any_size(wrong, right, width, height, changed, notes):
+    outcomes = many(wrong, right)
+    news = ["虚change %d" % number for number in range(changed)]
+    lines = layout.lay_out(outcomes, (width, height), True, {}, ["a note"] * notes, "12:00:00",
+                           news)
+    plain = [re.sub(r"\x1b\[[0-9;]*m", "", line) for line in lines]
+    assert len(lines) <= height
+    assert max(map(columns_of, plain)) <= width
+    assert plain.count("a note"[:width]) >= min(notes, height)
+    # Every VIF is either there or counted, and none that is wrong waits for one that is right.
+    if width >= 100 and height >= 8:
+        shown = [int(found.group(1)) for found in (
+            re.search(r" vif(\d+)\.0 .*(in-sync|conflict)$", line) for line in plain) if found]
+        hidden = [found.group(1) for found in (
+            re.match(r"no room for (\d+) VIF", line) for line in plain) if found]
+        assert len(shown) + sum(map(int, hidden)) == len(outcomes)
+        if hidden:
+            there = [number >= right for number in shown]
+            assert there == sorted(there, reverse=True)
+            assert sum(there) == wrong or all(there)
+        else:
+            assert shown == sorted(shown)
+        if changed and not hidden:
+            assert plain[-1] == news[-1]
+
+
+def test_rows_go_before_reasons():
+    """Where all rows fit, but not all reasons: in their order, with those reasons that fit."""
+    outcomes = many(6, 2)
+    lines = layout.lay_out(outcomes, (120, 14), False, {}, ["a note"], "12:00:00", [])
+    assert "no room" not in "".join(lines)
+    assert sum(" vif" in line and line.endswith(("in-sync", "conflict")) for line in lines) == 8
+    assert sum(line.startswith("    ") for line in lines) == 2
+    assert lines[-3:] == ["a note", "", "changes since 12:00:00: none"]
+
+
+def test_a_table_that_just_fits():
+    outcomes = many(0, 5)
+    needed = len(report.table(outcomes, 100, False)) + 1 + 2
+    for height, fits in ((needed + 1, True), (needed, True), (needed - 4, False)):
+        lines = layout.lay_out(outcomes, (100, height), False, {}, ["a note"], "12:00:00", [])
+        assert ("no room" not in "".join(lines)) == fits, lines
