@@ -30,12 +30,12 @@ from test_cli import (
 )
 from watching import Watching
 from xapi_server import XapiServer
-from xenvif_tagger import changes, follow, layout, report
+from xenvif_tagger import follow, follow_changes, follow_layout, report
 from xenvif_tagger.decide import decide_vif
+from xenvif_tagger.follow_names import Names
 from xenvif_tagger.oneshot import Outcome
 from xenvif_tagger.port import Port
 from xenvif_tagger.settings import Settings
-from xenvif_tagger.vm_names import Names
 from xenvif_tagger.vms import Access
 
 CHANGE = re.compile(r"\d\d:\d\d:\d\d (.*)")
@@ -593,7 +593,7 @@ MARKED = port("vif1.0", unit={"tag": 5}, port_ids={"xenvif-tagger": "{}"})
      ["tap1.0 gone", "vif1.0 state in-sync -> single"]),
 ])
 def test_changes_in_words(before, after, lines):
-    assert changes.lines(before and outcome(*before), after and outcome(*after)) == lines
+    assert follow_changes.lines(before and outcome(*before), after and outcome(*after)) == lines
 
 
 def many(wrong, right):
@@ -614,8 +614,8 @@ def many(wrong, right):
 def test_any_size(wrong, right, width, height, changed, notes):
     outcomes = many(wrong, right)
     news = ["虚change %d" % number for number in range(changed)]
-    lines = layout.lay_out(outcomes, (width, height), True, {}, ["a note"] * notes, "12:00:00",
-                           news)
+    lines = follow_layout.lay_out(outcomes, (width, height), True, {}, ["a note"] * notes,
+                                  "12:00:00", news)
     plain = [re.sub(r"\x1b\[[0-9;]*m", "", line) for line in lines]
     assert len(lines) <= height
     assert max(map(columns_of, plain)) <= width
@@ -640,7 +640,7 @@ def test_any_size(wrong, right, width, height, changed, notes):
 def test_rows_go_before_reasons():
     """Where all rows fit, but not all reasons: in their order, with those reasons that fit."""
     outcomes = many(6, 2)
-    lines = layout.lay_out(outcomes, (120, 14), False, {}, ["a note"], "12:00:00", [])
+    lines = follow_layout.lay_out(outcomes, (120, 14), False, {}, ["a note"], "12:00:00", [])
     assert "no room" not in "".join(lines)
     assert sum(" vif" in line and line.endswith(("in-sync", "conflict")) for line in lines) == 8
     assert sum(line.startswith("    ") for line in lines) == 2
@@ -651,5 +651,6 @@ def test_a_table_that_just_fits():
     outcomes = many(0, 5)
     needed = len(report.table(outcomes, 100, False)) + 1 + 2
     for height, fits in ((needed + 1, True), (needed, True), (needed - 4, False)):
-        lines = layout.lay_out(outcomes, (100, height), False, {}, ["a note"], "12:00:00", [])
+        lines = follow_layout.lay_out(outcomes, (100, height), False, {}, ["a note"],
+                                      "12:00:00", [])
         assert ("no room" not in "".join(lines)) == fits, lines

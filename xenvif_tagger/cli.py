@@ -58,14 +58,14 @@ def cli(context, db, config_path, timeout, verbose, quiet, xapi, user, password_
 @click.pass_obj
 def watch(options, unixctl, **pem):
     """Keep all ports alike from now on, in the foreground: systemd runs this."""
-    remote, values = options.remote()
+    address, values = options.remote()
     try:
-        from . import daemon
+        from . import daemon, remote
     except ImportError as error:
         raise no_library("the watcher", error)
-    remote = daemon.checked(remote, pem)
+    remote.prepare(address, pem)
     gc.enable()
-    daemon.Daemon(remote, values, oneshot.run_dir(), unixctl and os.path.abspath(unixctl)).run()
+    daemon.Daemon(address, values, oneshot.run_dir(), unixctl and os.path.abspath(unixctl)).run()
 
 
 for command in cli_mirror.mirror, cli_status.status, cli_status.check, cli_doctor.doctor:

@@ -3,21 +3,17 @@ import gc
 import os
 import signal
 import socket
-import ssl
 import time
 
 import ovs.poller
-import ovs.stream
 
 from . import compact, control, journal, oneshot, ovsjson, systemd
-from .ovsdb import BadRemote
 from .pidfile import Pidfile
 from .replica import Replica
 from .stats import Stats
 from .watch import LOCK, Watcher
 
 NAME = "xenvif-tagger"
-LONGEST_PATH = 107  # bytes: unix(7), sun_path
 PATIENCE = 1  # seconds until it is worth a line that there is no database
 
 
@@ -157,46 +153,3 @@ class Daemon(object):
             left = min(alarms) - time.monotonic()
             poller.timer_wait(max(0, int(left * 1000) + 1))
         poller.block()
-
-
-def checked(remote, pem):
-    """Look whether the library can take this remote, and tell it what ssl: is reached with.
-
-    :param str remote: several with commas between them
-    :param dict pem: "private_key", "certificate", "ca_cert": paths of PEM files, or None
-    :returns: the remote
-    :raises BadRemote: it can't
-    """
-    for each in remote.split(","):
-        kind, _, where = each.partition(":")
-        port = where.rpartition(":")[2]
-        good = {"unix": bool(where), "tcp": _is_port(port), "ssl": _is_port(port)}
-        if not good.get(kind):
-            raise BadRemote("%s: must be unix:PATH, tcp:HOST:PORT or ssl:HOST:PORT" % each)
-        if kind == "unix" and len(os.fsencode(where)) > LONGEST_PATH:
-            raise BadRemote("%s: a socket's path has at most %d bytes" % (each, LONGEST_PATH))
-        if kind == "ssl":
-            _check_pem(each, **pem)
-    ovs.stream.Stream.ssl_set_private_key_file(pem["private_key"])
-    ovs.stream.Stream.ssl_set_certificate_file(pem["certificate"])
-    ovs.stream.Stream.ssl_set_ca_cert_file(pem["ca_cert"])
-    return remote
-
-
-def _is_port(text):
-    return text.isdigit() and 0 < int(text) < 65536
-
-
-def _check_pem(remote, private_key, certificate, ca_cert):
-    if not (private_key and certificate and ca_cert):
-        raise BadRemote("%s: it takes --private-key, --certificate and --ca-cert" % remote)
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    try:
-        context.load_cert_chain(certificate, private_key)
-    except (OSError, ValueError) as error:
-        raise BadRemote("%s, %s: no certificate and its key: %s" % (
-            certificate, private_key, error))
-    try:
-        context.load_verify_locations(ca_cert)
-    except (OSError, ValueError) as error:
-        raise BadRemote("%s: no CA certificate: %s" % (ca_cert, error))

@@ -16,13 +16,12 @@ import time
 import click
 import ovs.poller
 
-from . import compact, layout, ovsjson, pidfile, report, screen
+from . import compact, follow_layout, follow_screen, ovsjson, pidfile, remote, report
 from .console import BadUsage, pidfile_path, unknown, warn
-from .daemon import checked
-from .followed import Followed
+from .follow_names import Names
+from .follow_vifs import Followed
 from .ovsdb import Unreachable
 from .replica import Replica
-from .vm_names import Names
 
 # Seconds from a change until it is shown: what belongs together, as an agent's writes and what the
 # watcher makes of them, comes together. And from one time to the next: four a second are enough.
@@ -30,7 +29,6 @@ SETTLE = 0.05
 EVERY = 0.25
 LONGEST = 500  # changes that are kept: more than any terminal has lines
 ENDS = signal.SIGINT, signal.SIGTERM, signal.SIGHUP
-NO_FILES = {"private_key": None, "certificate": None, "ca_cert": None}
 
 
 class Ended(BaseException):
@@ -44,17 +42,17 @@ def follow(options, domid):
     :param domid: a domain (int), or None for all
     :raises OvsdbError: at the start: the database can't be reached
     """
-    remote, values = options.remote()
+    address, values = options.remote()
     # The replica would try again and again. This says what is wrong, as status does.
     shot = options.connect()
     with shot.client as client:
-        checked(remote, NO_FILES)
+        remote.prepare(address)
         client.get_schema()
         if domid is not None and not shot.vswitch.vifs(domid):
             raise BadUsage(unknown("domain %d" % domid))
     ovsjson.use()
     compact.use()
-    replica = Replica(remote, values["mirror", "policing"])
+    replica = Replica(address, values["mirror", "policing"])
     view = Follow(replica, Followed(replica, shot.settings, domid), options.xapi,
                   options.patience(values))
     try:
@@ -63,7 +61,7 @@ def follow(options, domid):
         view.close()
         # As whoever waits for us is to see it: a shell's loop ends by Ctrl-C, too.
         os.kill(os.getpid(), ended.args[0])
-    except screen.Gone:
+    except follow_screen.Gone:
         raise BrokenPipeError
     finally:
         view.close()
@@ -73,7 +71,7 @@ class Follow(object):
     """The loop, and what is to be shown.
 
     :param replica.Replica replica: the database
-    :param followed.Followed followed: the VIFs in it
+    :param follow_vifs.Followed followed: the VIFs in it
     :param vms.Access access: how to get at XAPI
     :param float timeout: seconds in which the server must have sent something, at the start
     """
@@ -86,8 +84,8 @@ class Follow(object):
         for end in self._woken, self._waker:
             end.setblocking(False)
         self._names = Names(access, lambda: self._waker.send(b"x"))
-        self._is_screen = screen.is_terminal()
-        self._out = screen.Screen() if self._is_screen else screen.Lines()
+        self._is_screen = follow_screen.is_terminal()
+        self._out = follow_screen.Screen() if self._is_screen else follow_screen.Lines()
         self._changes = collections.deque(maxlen=LONGEST)
         self._unsaid = []  # changes, where there is no screen
         self._is_said = False  # the table, where there is no screen
@@ -164,7 +162,7 @@ class Follow(object):
     def run(self):
         """Until it is enough.
 
-        :raises Ended, screen.Gone, Unreachable, click.ClickException:
+        :raises Ended, follow_screen.Gone, Unreachable, click.ClickException:
         """
         with self._signals(), self._out:
             try:
@@ -263,7 +261,7 @@ class Follow(object):
 
     def _show(self):
         if self._is_screen:
-            self._out.draw(layout.lay_out(
+            self._out.draw(follow_layout.lay_out(
                 self._followed.outcomes(), self._out.size(), report.is_terminal(),
                 self._names.known, self._notes(), self._since, list(self._changes)))
         elif self._is_said:
@@ -275,7 +273,7 @@ class Follow(object):
                 sys.stderr.flush()  # Python 3.6 would keep it until the end
             outcomes = self._followed.outcomes()
             self._out.say(report.table(outcomes, report.width(), False, self._names.known)
-                          if outcomes else [layout.NOTHING])
+                          if outcomes else [follow_layout.NOTHING])
             self._out.say([report.watcher(self._pid)])
             self._is_said = True
             self._show()

@@ -1,5 +1,5 @@
 """The VIFs of a replica as they stand, and what has changed in them since the last look."""
-from . import changes
+from . import follow_changes
 from .decide import decide_vif
 from .oneshot import Outcome
 
@@ -54,5 +54,5 @@ class Followed(object):
                 if before is None:
                     came.append(after)
             if not first:
-                lines += changes.lines(before, after)
+                lines += follow_changes.lines(before, after)
         return lines, came
