@@ -10,13 +10,15 @@ from . import __version__, cli_doctor, cli_mirror, cli_status, config, oneshot, 
 from .console import NAME, UNREACHABLE, USAGE, BadUsage, Options, Seconds, fail, no_library
 from .ovsdb import BadRemote, OvsdbError
 
+COMPLETE = "_XENVIF_TAGGER_COMPLETE"  # what a shell asks, as click names it
+
 
 @click.group(no_args_is_help=False,
              context_settings={"help_option_names": ["-h", "--help"],
                                "auto_envvar_prefix": "XENVIF_TAGGER"})
 @click.option("--db", metavar="REMOTE", help="OVSDB, as for ovs-vsctl: unix:PATH or tcp:HOST:PORT.")
 @click.option("--config", "config_path", metavar="FILE", envvar="XENVIF_TAGGER_CONFIG",
-              help="Config file, instead of %s." % config.DEFAULT_PATH)
+              type=click.Path(), help="Config file, instead of %s." % config.DEFAULT_PATH)
 @click.option("--timeout", type=Seconds(0.01), metavar="SECONDS",
               help="How long the database may take to answer: 5, if not said here or there. "
                    "XAPI: 10, and 2 for the names in a table.")
@@ -84,10 +86,25 @@ def prepare():
             del os.environ[name]  # click would take it for --help
 
 
+def complete(instruction):
+    """Answer the shell: ``bash_complete`` or ``zsh_complete`` (hotplug/completion.*); exits."""
+    try:
+        from click.shell_completion import shell_complete
+    except ImportError:  # a host's own click 7
+        sys.exit(1)
+    try:
+        code = shell_complete(cli, {}, NAME, COMPLETE, instruction)
+    except (KeyError, ValueError, RuntimeError) as error:  # no shell has asked so
+        fail("%s=%s: can't be answered: %r" % (COMPLETE, instruction, error), USAGE)
+    sys.exit(code)
+
+
 def main():
     """The console script."""
     prepare()
     try:
+        if os.environ.get(COMPLETE):
+            complete(os.environ[COMPLETE])
         # Not cli(): that refuses to work in a locale without UTF-8 (click 8.0, Python 3.6), and
         # exits with 1, which says something else here, when the reader of its output has gone.
         with cli.make_context(NAME, sys.argv[1:]) as context:

@@ -1,0 +1,17 @@
+#compdef xenvif-tagger
+# Completion in zsh, by click. Not the script of click 8.0, which completes nothing at the first TAB.
+
+local -a answers plain described
+local kind value about
+
+answers=("${(@f)$(env COMP_WORDS="${words[*]}" COMP_CWORD=$((CURRENT - 1)) \
+    _XENVIF_TAGGER_COMPLETE=zsh_complete $words[1] 2>/dev/null)}")
+for kind value about in "${answers[@]}"; do
+    case $kind in
+        plain) if [[ $about == _ ]]; then plain+=("$value"); else described+=("$value:$about"); fi ;;
+        file) _files ;;
+        dir) _files -/ ;;
+    esac
+done
+(( ! $#described )) || _describe -V xenvif-tagger described
+(( ! $#plain )) || compadd -V unsorted -a plain

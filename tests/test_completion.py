@@ -1,0 +1,166 @@
+"""Completion, by real shells: their own terminals, and somebody who types TAB."""
+import os
+import pty
+import re
+import select
+import subprocess
+import sys
+import time
+
+import pytest
+
+from test_cli import environment, run
+
+HOTPLUG = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "hotplug")
+LONG = 30
+PROMPT = "ready> "
+# As bash-completion does at the first TAB: it sources the file of that name, unheard, and has the
+# completion done again.
+LOADER = '''PS1='%s'
+_load() { [ -f "$DIR/$1" ] && . "$DIR/$1" >/dev/null 2>&1 && return 124; }
+complete -D -F _load
+bind 'set bell-style none'
+bind 'set show-all-if-ambiguous on'
+bind 'set enable-bracketed-paste off'
+''' % PROMPT
+ZSHRC = '''PROMPT='%s'
+unsetopt zle_bracketed_paste prompt_cr prompt_sp
+fpath=("$DIR" $fpath)
+autoload -U compinit
+compinit -u -D
+setopt no_beep no_always_last_prompt
+''' % PROMPT
+
+
+class Shell(object):
+    """An interactive shell on a terminal; what it has not shown yet is waited for."""
+
+    def __init__(self, argv, env, cwd):
+        self.terminal, slave = pty.openpty()
+        self.process = subprocess.Popen(["setsid", "--ctty"] + argv, env=env, cwd=cwd,
+                                        stdin=slave, stdout=slave, stderr=slave)
+        os.close(slave)
+        self.shown = ""
+
+    def type(self, keys):
+        os.write(self.terminal, keys.encode())
+
+    def until(self, pattern):
+        """The match of pattern in what has been shown since the last one."""
+        end = time.monotonic() + LONG
+        while True:
+            found = re.search(pattern, self.shown, re.S)
+            if found:
+                self.shown = self.shown[found.end():]
+                return found
+            ready = select.select([self.terminal], [], [], max(end - time.monotonic(), 0))[0]
+            assert ready, "no %r in %r" % (pattern, self.shown)
+            self.shown += re.sub(r"\x1b\[[0-9;?]*[A-Za-z]|\x1b[=>]|[\x07\r]", "", os.read(
+                self.terminal, 1 << 16).decode(errors="replace"))
+
+    def line(self, typed, wanted):
+        """What is typed becomes what is wanted; then the line is cleared."""
+        self.type(typed)
+        self.until(wanted)
+        self.type("\x15\n")
+        self.until(PROMPT)
+
+    def close(self):
+        self.process.kill()
+        self.process.wait()
+        os.close(self.terminal)
+
+
+@pytest.fixture
+def home(tmp_path):
+    """A directory with the command, the completions under their names, and a file to be found."""
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin/xenvif-tagger").write_text(
+        '#!/bin/sh\nexec "%s" -m xenvif_tagger "$@"\n' % sys.executable)
+    (tmp_path / "bin/xenvif-tagger").chmod(0o755)
+    (tmp_path / "dir").mkdir()
+    for name, kind in (("xenvif-tagger", "bash"), ("_xenvif-tagger", "zsh")):
+        (tmp_path / "dir" / name).symlink_to(os.path.join(HOTPLUG, "completion." + kind))
+    (tmp_path / "some-file.conf").write_text("")
+    (tmp_path / "bashrc").write_text(LOADER)
+    (tmp_path / ".zshrc").write_text(ZSHRC)
+    return tmp_path
+
+
+@pytest.fixture(params=["bash", "zsh"])
+def shell(request, home):
+    argv = {"bash": ["bash", "--noprofile", "--rcfile", str(home / "bashrc"), "-i"],
+            "zsh": ["zsh", "-o", "NO_GLOBAL_RCS", "-i"]}[request.param]
+    made = Shell(argv, environment(
+        PATH="%s:%s" % (home / "bin", os.environ["PATH"]), DIR=str(home / "dir"), TERM="xterm",
+        ZDOTDIR=str(home), HOME=str(home)), str(home))
+    try:
+        made.until(PROMPT)
+        yield made
+    finally:
+        made.close()
+
+
+def test_commands_options_and_values(shell):
+    # (The first TAB is the one that loads the file.)
+    shell.line("xenvif-tagger mirr\t", "mirror $")
+    shell.line("xenvif-tagger mirror po\t", "mirror port $")
+    shell.line("xenvif-tagger mirror all --dr\t", "--dry-run $")
+    shell.line("xenvif-tagger mirror all --from v\t", "--from vif $")
+    shell.line("xenvif-tagger --db unix:/nowhere check --js\t", "check --json $")
+
+
+def test_a_choice_is_shown(shell):
+    shell.type("xenvif-tagger mirror \t")
+    found = shell.until("mirror .*all.*dom.*port.*vm").group()
+    assert "Traceback" not in found
+
+
+def test_files(shell):
+    shell.line("xenvif-tagger --config some-\t", r"some-file\.conf $")
+
+
+def test_says_nothing_when_the_command_fails(shell, home):
+    (home / "bin/xenvif-tagger").write_text("#!/bin/sh\necho oops >&2\nexit 1\n")
+    shell.type("xenvif-tagger mirr\t")
+    shell.type("X\n")  # what comes after it has been completed
+    shown = shell.until("xenvif-tagger mirrX(.*?)%s" % PROMPT).group(1)
+    assert shown.strip() == "oops"  # from the command itself, once, when it was run
+
+
+def test_bash_of_dom0(home):
+    """Nothing is said where it is sourced, and nothing of what 4.2 does not know is used."""
+    path = str(home / "dir/xenvif-tagger")
+    done = subprocess.run(["bash", "--norc", "-uec", '. "$1"; complete -p xenvif-tagger', "bash",
+                           path], stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    assert (done.returncode, done.stdout) == (0, b"complete -F _xenvif_tagger xenvif-tagger\n")
+
+
+@pytest.mark.parametrize("instruction, words, answer", [
+    ("bash_complete", "xenvif-tagger mirror p", "plain,port\n"),
+    ("zsh_complete", "xenvif-tagger mirror p", "plain\nport\nThe port NAME and its sibling.\n")])
+def test_the_protocol(instruction, words, answer):
+    """What the two scripts take for granted, of whichever click there is."""
+    result = run(env={"_XENVIF_TAGGER_COMPLETE": instruction, "COMP_WORDS": words,
+                      "COMP_CWORD": "2"})
+    assert (result.code, result.out, result.err) == (0, answer, "")
+
+
+@pytest.mark.parametrize("variables", [{}, {"COMP_WORDS": "xenvif-tagger", "COMP_CWORD": "x"}])
+def test_asked_by_no_shell(variables):
+    result = run(env=dict(variables, _XENVIF_TAGGER_COMPLETE="bash_complete"))
+    assert (result.code, result.out, result.err.count("\n")) == (2, "", 1), result
+    assert "_XENVIF_TAGGER_COMPLETE=bash_complete: can't be answered" in result.err
+
+
+def test_an_older_click_has_none(tmp_path):
+    (tmp_path / "click_7.py").write_text('''
+import sys
+sys.modules["click.shell_completion"] = None
+from xenvif_tagger.cli import main
+main()
+''')
+    done = subprocess.run(
+        [sys.executable, str(tmp_path / "click_7.py")], stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT, env=environment(_XENVIF_TAGGER_COMPLETE="bash_complete"))
+    assert (done.returncode, done.stdout) == (1, b"")
