@@ -26,7 +26,7 @@ help:
 
 # A newer Python after an older, so that both are heard of even if the first fails.
 test:
-	@.ci/setup system $(COMMANDS) git rpmbuild cpio strace systemd openssl zsh
+	@.ci/setup system $(COMMANDS) git rpmbuild cpio strace systemd openssl zsh man mandoc
 	@set -eu; failed=; versions=$$(.ci/setup versions $(PYTHON)); \
 	for version in $$versions; do \
 	    bin=$$(.ci/setup venv $$version); \

@@ -171,6 +171,7 @@ def test_what_is_in_it(repository, made):
     tracked = must("git", "-C", repository, "ls-files", "-s").splitlines()
     modes = {line.split("\t")[1]: int(line[3:6], 8) for line in tracked}
     ours = {name: mode for name, mode in files.items() if not name.startswith("vendor/")}
+    assert ours.pop("hotplug/xenvif-tagger.8") == 0o644  # the one that is generated
     assert ours == {name: modes[name] for name in ours}
     for part in ("hotplug/", "xenvif_tagger/", "docs/", "dom0-install.sh", "README.md", "LICENSE"):
         wanted = {name for name in modes if name.startswith(part)}
@@ -180,6 +181,20 @@ def test_what_is_in_it(repository, made):
             "licences/click-8.0.4/LICENSE.rst"} <= vendored
     others = [name for name in vendored if not name.endswith(".py")]
     assert all(name == "vendor.txt" or name.startswith("licences/") for name in others), others
+
+
+def test_its_manual_is_of_what_is_in_it(tmp_path):
+    """By the click in there, not by that of whoever makes it; of the date of the commit."""
+    with open(os.path.join(ROOT, "xenvif_tagger", "cli_doctor.py")) as stream:
+        text = stream.read()
+    told = text.replace("Is this host set up right", "By click %(version)s, is it right")
+    assert told != text
+    told += "\n\ndoctor.help %= {'version': click.__version__}\n"
+    root = commit_copy(str(tmp_path / "root"), **{"xenvif_tagger/cli_doctor.py": told})
+    with tarfile.open(bundle(root, str(tmp_path / "out"))) as archive:
+        name = archive.getnames()[0] + "/hotplug/xenvif-tagger.8"
+        page = archive.extractfile(name).read().decode()
+    assert "By click 8.0.4, is it right" in page and '"2023-11-14"' in page
 
 
 def test_a_download_that_is_not_what_it_should_be_is_not_used(repository, made, tmp_path):
