@@ -26,6 +26,18 @@ SERVICE_LINK=/etc/systemd/system/multi-user.target.wants/$SERVICE
 PYTHON=/usr/bin/python3 # what the first line of the hook names, as xapi's own scripts do
 PARTS="hotplug xenvif_tagger vendor dom0-install.sh" # of a release, with a link each in $BASE
 
+# Links to what others read: a file of $BASE/hotplug, and the link. One is made where its directory
+# is there: else there is nobody who reads it. (zsh: for Fedora, XenServer 9; for Debian.)
+LINKS="
+xenvif-tagger    $COMMAND
+xenvif-tagger.8  /usr/share/man/man8/xenvif-tagger.8
+completion.bash  /usr/share/bash-completion/completions/xenvif-tagger
+completion.zsh   /usr/share/zsh/site-functions/_xenvif-tagger
+completion.zsh   /usr/share/zsh/vendor-completions/_xenvif-tagger
+bugtool          /etc/xensource/bugtool/xenvif-tagger
+bugtool.xml      /etc/xensource/bugtool/xenvif-tagger.xml
+"
+
 FAILED=1 REFUSED=2 LOCKED=3 RESTART_LATER=4 MARKS_LEFT=5
 
 usage() {
@@ -47,7 +59,8 @@ Installs xenvif-tagger into this dom0, from the directory that this script is in
 
 What it puts on the host:
   /opt/xenvif-tagger           hook, command, package, and what --uninstall must know
-  /usr/bin/xenvif-tagger       a link to the command
+  /usr/bin/xenvif-tagger       a link to the command; where there are such things, links, too, to
+                               its man page, completions for bash and zsh, xen-bugtool's plugin
   /etc/xenvif-tagger.conf      if there is none yet
   /etc/systemd/system/xenvif-tagger.service    the watcher, enabled and started
   .../zz-xenvif-tagger.conf    in the directory that xenopsd reads: setup-vif-rules=<our hook>
@@ -662,7 +675,7 @@ look_around() {
 }
 
 refuse_if_unfit() {
-    local version first network="" loaded=no part needed="" told
+    local version first network="" loaded=no part needed="" told file path
     if [ $FLAVOUR = none ]; then
         refuse "this is not a dom0: there is neither xenopsd nor $LIBXL_STOCK"
     fi
@@ -711,10 +724,11 @@ refuse_if_unfit() {
         *) ! live || refuse "$PYTHON does not run" ;;
     esac
 
-    if [ -e "$ROOT$COMMAND" ] || [ -L "$ROOT$COMMAND" ]; then
-        [ "$(readlink "$ROOT$COMMAND")" = "$BASE/hotplug/xenvif-tagger" ] ||
-            refuse "$COMMAND is there already, and not ours: take it away first"
-    fi
+    while read -r file path; do
+        if { [ -e "$ROOT$path" ] || [ -L "$ROOT$path" ]; } && ! is_linked "$file" "$path"; then
+            refuse "$path is there already, and not ours: take it away first"
+        fi
+    done < <(links here)
 
     # Where the hook would not find the stock script by itself, the config must say it.
     NAME_STOCK=
@@ -764,9 +778,9 @@ copy_release() {
     done
     find "$new" -name __pycache__ -prune -exec rm -rf {} +
     find "$new" -name '*.pyc' -delete
-    for file in "$new"/hotplug/* "$new/dom0-install.sh"; do
+    while IFS= read -r -d "" file; do
         if [ "$(head -c 2 "$file" | tr -d '\0')" = '#!' ]; then must chmod a+x "$file"; fi
-    done
+    done < <(find "$new/hotplug" "$new/dom0-install.sh" -type f -print0)
     must chmod -R u+w,go-w,a+rX "$new"
     compile "$new" flush
     must mv -T "$new" "$1"
@@ -815,7 +829,20 @@ setup-vif-rules=$HOOK
 TEXT
 }
 
-# Whether the links in $BASE and to it are all there.
+# The lines of LINKS; links here: those that this release has and this host takes.
+links() {
+    local file path
+    while read -r file path; do
+        if [ -z "$file" ]; then continue; fi
+        if [ $# = 0 ] || { [ -e "$HERE/hotplug/$file" ] && [ -d "$ROOT${path%/*}" ]; }; then
+            printf '%s %s\n' "$file" "$path"
+        fi
+    done <<<"$LINKS"
+}
+
+is_linked() { [ "$(readlink "$ROOT$2")" = "$BASE/hotplug/$1" ]; }
+
+# Whether the links in $BASE are all there.
 linked() {
     local part
     for part in $PARTS; do
@@ -823,11 +850,10 @@ linked() {
             return 1
         fi
     done
-    [ "$(readlink "$ROOT$COMMAND")" = "$BASE/hotplug/xenvif-tagger" ]
 }
 
 install() {
-    local name release path old part text hash again=0 code=0 watcher=0
+    local name release path old part file text hash again=0 code=0 watcher=0
     refuse_if_unfit
     release=$(release_name "$HERE")
     path=$ROOT$BASE/releases/$release
@@ -872,16 +898,24 @@ install() {
         point current
     fi
 
-    # 4. The links.
-    if ! linked && step "link the command: $COMMAND"; then
+    # 4. The links, there and to there.
+    if ! linked && step "make the links in $BASE"; then
         for part in $PARTS; do
             if [ -e "$HERE/$part" ]; then link "current/$part" "$ROOT$BASE/$part"; fi
         done
         point links-inside
-        must mkdir -p "$ROOT${COMMAND%/*}"
-        link "$BASE/hotplug/xenvif-tagger" "$ROOT$COMMAND"
-        point links
     fi
+    while read -r file path; do
+        if ! is_linked "$file" "$path" && step "link $path"; then
+            link "$BASE/hotplug/$file" "$ROOT$path"
+            point links
+        fi
+    done < <(links here)
+    while read -r file path; do # what this release has no more
+        if is_linked "$file" "$path" && [ ! -e "$HERE/hotplug/$file" ] && step "remove $path"; then
+            must rm -f "$ROOT$path"
+        fi
+    done < <(links)
 
     # 5. The config file.
     if [ ! -e "$ROOT$CONFIG" ] || is_our_config; then
@@ -986,7 +1020,7 @@ take_setting_back() {
 # ---- uninstall --------------------------------------------------------------------------------
 
 uninstall() {
-    local code=0 marks=0 path stock running=0
+    local code=0 marks=0 file path stock running=0
     [ "$(state_get flavour)" = "" ] || FLAVOUR=$(state_get flavour)
     stock=$(state_get stock | tail -n 1)
     [ -n "$stock" ] && [ -x "$ROOT$stock" ] || stock=${STOCK:-$stock}
@@ -1030,11 +1064,12 @@ uninstall() {
         must rm -f "$ROOT$LIBXL_LINK"
         point libxl-link
     fi
-    if [ "$(readlink "$ROOT$COMMAND")" = "$BASE/hotplug/xenvif-tagger" ] &&
-        step "remove $COMMAND"; then
-        must rm -f "$ROOT$COMMAND"
-        point links
-    fi
+    while read -r file path; do
+        if is_linked "$file" "$path" && step "remove $path"; then
+            must rm -f "$ROOT$path"
+            point links
+        fi
+    done < <(links)
     if [ -n "$(state_get config)" ] && [ -e "$ROOT$CONFIG" ]; then
         if is_our_config; then
             if step "remove $CONFIG"; then
@@ -1058,11 +1093,14 @@ uninstall() {
 }
 
 remove_files() {
-    local made=() path
+    local made=() new=() file path
+    while read -r file path; do
+        new+=("$ROOT$path.new")
+    done < <(links)
     # What an interrupted run may have left beside what it was to become.
-    for path in "$ROOT$CONFIG.new" "$ROOT$COMMAND.new" "$ROOT$LIBXL_LINK.new" \
-        "$ROOT$SERVICE_FILE.new" "$ROOT$SERVICE_LINK.new" \
-        ${SETTING:+"$ROOT${CONF_DIR%/*}/.$SETTING_NAME.new"}; do
+    for path in "$ROOT$CONFIG.new" "$ROOT$LIBXL_LINK.new" "$ROOT$SERVICE_FILE.new" \
+        "$ROOT$SERVICE_LINK.new" ${SETTING:+"$ROOT${CONF_DIR%/*}/.$SETTING_NAME.new"} \
+        "${new[@]}"; do
         if { [ -e "$path" ] || [ -L "$path" ]; } && step "remove ${path#"$ROOT"}"; then
             must rm -f "$path"
         fi
@@ -1132,6 +1170,7 @@ hook_counts() {
 no_key_with() { [ -z "$(keys_with "$1" || echo failed)" ]; }
 
 check() {
+    local file path
     ALL=0
     if [ "$FLAVOUR" = none ]; then
         refuse "this is not a dom0: there is neither xenopsd nor $LIBXL_STOCK"
@@ -1150,9 +1189,11 @@ check() {
         expect "the command $COMMAND runs" "$COMMAND" --version
         expect "the config file $CONFIG is there, and has no mistakes" config_is_good
     else
-        expect "the command $COMMAND" test -L "$ROOT$COMMAND"
         expect "the config file $CONFIG" test -f "$ROOT$CONFIG"
     fi
+    while read -r file path; do
+        expect "the link $path" is_linked "$file" "$path"
+    done < <(links here)
     if has_systemd; then
         expect "the watcher's unit $SERVICE_FILE" service_there
         expect "the watcher is enabled" service_enabled

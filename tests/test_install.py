@@ -6,6 +6,7 @@ is nothing in that layer. Open vSwitch is real; systemctl, xenopsd, xenstore, xe
 stand-ins. That of xenopsd reads its config as the real one does, and refuses to start as it does.
 """
 
+import contextlib
 import ctypes
 import os
 import re
@@ -31,6 +32,14 @@ HOOK = "/opt/xenvif-tagger/hotplug/setup-vif-rules"
 CONFIG = "/etc/xenvif-tagger.conf"
 SETTING = "/etc/xenopsd.conf.d/zz-xenvif-tagger.conf"
 LIBXL = "/etc/xen/scripts/vif-openvswitch"
+BUGTOOL = "/etc/xensource/bugtool/xenvif-tagger"
+# The links that others read, and to which of our files; the command's aside.
+LINKS = {
+    "/usr/share/man/man8/xenvif-tagger.8": "xenvif-tagger.8",
+    "/usr/share/bash-completion/completions/xenvif-tagger": "completion.bash",
+    "/usr/share/zsh/site-functions/_xenvif-tagger": "completion.zsh",
+    "/usr/share/zsh/vendor-completions/_xenvif-tagger": "completion.zsh",
+    BUGTOOL: "bugtool", BUGTOOL + ".xml": "bugtool.xml"}
 SERVICE = "/etc/systemd/system/xenvif-tagger.service"
 SERVICE_LINK = "/etc/systemd/system/multi-user.target.wants/xenvif-tagger.service"
 UNIT = "/usr/lib/systemd/system/xenopsd-xc.service"
@@ -223,6 +232,8 @@ def make_bundle(path):
         shutil.copytree(os.path.join(TOP, part), os.path.join(path, part),
                         ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(SCRIPT, path)
+    write(os.path.join(path, "hotplug/xenvif-tagger.8"), subprocess.check_output(
+        [sys.executable, os.path.join(TOP, "packaging", "manual")], universal_newlines=True))
     for name in ("setup-vif-rules", "vif-openvswitch-tagger"):
         if not os.path.exists(os.path.join(path, "hotplug", name)):
             write(os.path.join(path, "hotplug", name), "#!/usr/bin/python3\n", 0o755)
@@ -260,7 +271,8 @@ def make_dom0(path):
     os.makedirs(at("/usr/share/openvswitch/python"))
     # A copy: a checkout below /tmp is not to be seen in there.
     shutil.copytree(os.path.dirname(click.__file__), at("/usr/share/openvswitch/python/click"))
-    for name in ("/opt/xensource/libexec", "/lab", "/bundle"):
+    for name in ["/opt/xensource/libexec", "/lab", "/bundle"] + sorted(
+            {os.path.dirname(path) for path in LINKS}):
         os.makedirs(at(name))
     return at
 
@@ -520,7 +532,7 @@ def test_what_it_puts_on_the_host(up):
     up.run("bash", "/bundle/dom0-install.sh")
     top = {path for path in up.changes() if not path.startswith("/opt/xenvif-tagger/releases/")}
     assert top == {CONFIG, SETTING, SERVICE, SERVICE_LINK, "/usr/bin/xenvif-tagger",
-                   "/opt/xenvif-tagger"} | {
+                   "/opt/xenvif-tagger"} | set(LINKS) | {
         "/opt/xenvif-tagger/" + name for name in (
             "current", "dom0-install.sh", "hotplug", "releases", "state", "unread", "vendor",
             "xenvif_tagger")}
@@ -1293,6 +1305,107 @@ def test_without_a_systemd_that_runs(libxl):
     assert libxl.install("--check").code == DONE
     assert libxl.install("--uninstall").code == DONE
     assert libxl.changes() == {}
+
+
+# ---- what others read -------------------------------------------------------------------------
+
+
+def test_the_links_lead_to_our_files(up):
+    up.install()
+    for path, name in LINKS.items():
+        assert os.readlink(up.path(path)) == "/opt/xenvif-tagger/hotplug/" + name
+        assert up.run("test", "-r", path).code == 0, path
+    assert up.run("test", "-x", BUGTOOL + "/run").code == 0
+
+
+def test_the_manual_is_found(up):
+    assert up.run("man", "-w", "xenvif-tagger").code != 0
+    up.install()
+    result = up.run("man", "--warnings", "xenvif-tagger", MANWIDTH="100")
+    assert result.code == 0 and "--dry-run" in result.out and result.err == "", result
+    up.install("--uninstall")
+    assert up.run("man", "-w", "xenvif-tagger").code != 0
+
+
+def link_taken_by_file(host):
+    write(host.at("/usr/share/man/man8/xenvif-tagger.8"), "another one's\n")
+
+
+def link_taken_by_link(host):
+    os.symlink("/nowhere", host.at(BUGTOOL))
+
+
+def link_taken_by_directory(host):
+    os.makedirs(host.at(BUGTOOL))
+
+
+@pytest.mark.parametrize("taken", [link_taken_by_file, link_taken_by_link, link_taken_by_directory])
+def test_what_others_have_there_is_not_touched(host, taken):
+    taken(host)
+    host.start()
+    for options in ((), ("--dry-run",)):
+        result = host.install(*options)
+        assert result.code == REFUSED and "is there already, and not ours" in result.err, result
+        assert result.err.count("\n") == 1 and host.changes() == {}
+
+
+@pytest.mark.parametrize("path", sorted(LINKS))
+def test_check_finds_and_install_mends_a_link(up, path):
+    up.install()
+    before = up.changes()
+    up.run("rm", path)
+    result = up.install("--check")
+    assert result.code == FAILED and re.findall("MISSING.*", result.out) == [
+        "MISSING  the link " + path], result
+    assert up.install().out == "link %s\n" % path
+    assert up.changes() == before
+    up.assert_installed()
+
+    up.run("ln", "-sfnT", "/etc/passwd", path)
+    assert up.install("--check").code == FAILED
+    assert up.install().code == REFUSED
+    assert up.install("--uninstall").code == DONE
+    assert set(up.changes()) == {path}  # not ours: it stays
+
+
+def test_an_upgrade_replaces_what_they_lead_to(up):
+    up.install()
+    write(up.bundle("hotplug/completion.bash"), "# new\n")
+    os.unlink(up.bundle("hotplug/completion.zsh"))
+    result = up.install()
+    assert result.code == DONE and result.out.count("remove /usr/share/zsh/") == 2, result
+    assert up.text("/usr/share/bash-completion/completions/xenvif-tagger") == "# new\n"
+    assert not any(path.startswith("/usr/share/zsh") for path in up.changes())
+    assert up.install("--check").code == DONE
+    assert up.install("--uninstall").code == DONE
+    up.assert_as_before()
+
+
+def test_no_link_where_nobody_reads_it(root):
+    for path in LINKS:
+        with contextlib.suppress(FileNotFoundError):
+            os.rmdir(os.path.dirname(root + path))
+    before = listing(root)
+    assert "link" not in stage(root, "--dry-run").out.replace("link /usr/bin", "").replace(
+        "make the links in", "")
+    assert stage(root).code == DONE
+    assert stage(root, "--check").code == DONE
+    assert not any(os.path.lexists(root + path) for path in LINKS)
+    # It has come since.
+    os.makedirs(root + "/usr/share/zsh/site-functions")
+    assert stage(root, "--check").code == FAILED
+    assert stage(root).out == "link /usr/share/zsh/site-functions/_xenvif-tagger\n"
+    assert stage(root, "--uninstall").code == DONE
+    os.rmdir(root + "/usr/share/zsh/site-functions")
+    assert listing(root) == before
+
+
+def test_what_was_cut_off_beside_a_link_goes(up):
+    up.install()
+    for path in LINKS:
+        up.run("ln", "-s", "/opt/xenvif-tagger/hotplug/x", path + ".new")
+    assert up.install("--uninstall").code == DONE
+    up.assert_as_before()
 
 
 # ---- --dry-run, --check, --root ---------------------------------------------------------------

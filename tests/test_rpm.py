@@ -19,6 +19,7 @@ from test_install import (
     FAILED,
     HOOK,
     LIBXL,
+    LINKS,
     REFUSED,
     RESTART_LATER,
     SERVICE,
@@ -132,7 +133,8 @@ def test_installs_upgrades_and_erases(up):
     assert {path for path in up.changes()
             if not path.startswith(("/opt/xenvif-tagger/", SHARE + "/"))} == {
                 CONFIG, SETTING, SERVICE, SERVICE_LINK, "/usr/bin/xenvif-tagger",
-                "/opt/xenvif-tagger", SHARE}
+                "/opt/xenvif-tagger", SHARE} | set(LINKS)
+    assert "mirror vm" in up.run("man", "xenvif-tagger", MANWIDTH="100").out
 
     result = up.add(NEW)
     assert result.code == 0 and result.err == "", result
