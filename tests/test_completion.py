@@ -116,6 +116,27 @@ def test_a_choice_is_shown(shell):
     assert "Traceback" not in found
 
 
+def test_what_the_database_has(shell, ovs):
+    ovs.add_bridge("br0")
+    for name in ("vif12.0", "tap12.0", "vif7.0", "eth0"):
+        ovs.add_port("br0", name, {})
+    start = "xenvif-tagger --db %s " % ovs.remote
+    shell.line(start + "mirror port tap\t", r"port tap12\.0 $")
+    shell.line(start + "mirror dom 1\t", "dom 12 $")
+    shell.line(start + "status 7\t", "status 7 $")
+    shell.type(start + "mirror port \t")
+    shell.until(r"mirror port .*tap12\.0\s+vif12\.0\s+vif7\.0\s")
+
+
+@pytest.mark.parametrize("remote", ["unix:/nowhere", "nonsense", "unix:"])
+@pytest.mark.parametrize("words", ["mirror port v", "mirror dom 1", "status 1"])
+def test_no_database_no_completion(remote, words):
+    words = "xenvif-tagger --db %s %s" % (remote, words)
+    result = run(env={"_XENVIF_TAGGER_COMPLETE": "bash_complete", "COMP_WORDS": words,
+                      "COMP_CWORD": str(len(words.split()) - 1)})
+    assert (result.code, result.out.strip(), result.err) == (0, "", "")
+
+
 def test_files(shell):
     shell.line("xenvif-tagger --config some-\t", r"some-file\.conf $")
 

@@ -4,7 +4,7 @@ import sys
 import click
 
 from . import names, report, vms
-from .console import NOT_ALIKE, BadUsage, Domid, Seconds, emit, fail, unknown
+from .console import NOT_ALIKE, BadUsage, Domid, Port, Seconds, emit, fail, unknown
 from .decide import CONFLICT, REFUSED
 from .ovsdb import OvsdbError
 
@@ -38,7 +38,7 @@ def mirror_dom(options, domid, **how):
 
 
 @mirror.command("port")
-@click.argument("name")
+@click.argument("name", type=Port())
 @mirror_options
 def mirror_port(options, name, **how):
     """The port NAME and its sibling."""

@@ -15,6 +15,8 @@ NOT_ALIKE = 1
 USAGE = 2
 UNREACHABLE = 3
 
+TAB = 1  # second that somebody who has pressed it waits for the database, at most
+
 
 class BadUsage(click.ClickException):
     """Wrong usage that click itself does not find; the message names the cure."""
@@ -88,6 +90,33 @@ class Domid(click.ParamType):
         if found is None:
             self.fail("%r is not a domain id, a plain number" % value, param, ctx)
         return found[0]
+
+    def shell_complete(self, ctx, param, incomplete):
+        return completions(ctx, incomplete, lambda vswitch: {
+            str(domid) for domid, _ in vswitch.vifs()})
+
+
+class Port(click.ParamType):
+    """A port's name (str), as it is given."""
+
+    name = "port"
+
+    def shell_complete(self, ctx, param, incomplete):
+        return completions(ctx, incomplete, lambda vswitch: {
+            port.name for ports in vswitch.read_all().values() for port in ports})
+
+
+def completions(context, incomplete, find):
+    """What a shell may complete the word to, of what find(vswitch) gives; nothing if that fails."""
+    from click.shell_completion import CompletionItem  # not in click 7, which does not ask, either
+
+    given = context.find_root().params
+    try:
+        shot = Options(given["db"], given["config_path"], TAB, 0, None).connect()
+        return [CompletionItem(word) for word in sorted(find(shot.vswitch))
+                if word.startswith(incomplete)]
+    except (OvsdbError, click.ClickException):
+        return []
 
 
 def absolute(remote):
