@@ -551,6 +551,8 @@ def test_files_are_roots_however_they_were_unpacked(host):
     host.start()
     test_what_it_puts_on_the_host(host)
     assert host.run("/opt/xenvif-tagger/dom0-install.sh", "--check").code == DONE
+    for name in ("setup-vif-rules", "xenvif-tagger", "bugtool/run", "bugtool/log"):
+        assert host.run("test", "-x", "/opt/xenvif-tagger/hotplug/" + name).code == 0, name
 
 
 def test_compiles_the_package_for_this_python(up):
