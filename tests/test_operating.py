@@ -1,0 +1,109 @@
+"""docs/operating.md, as it stands: each of its commands is run, and says what the page says.
+
+In a block of the page a line that begins with "# " is a command, and what follows is what it
+prints; "..." stands for anything. The guest's host is that of test_doctor.py; database, watcher
+and XAPI are real, or real servers. What only a dom0 can do, is done here in its stead.
+"""
+import doctest
+import os
+import re
+import shlex
+import subprocess
+
+import pytest
+
+from private_ovs import PrivateOvs
+from test_cli import LONG, add_pair, identity
+from test_doctor import HOOK, SETTING, Host, prepared, reach
+from test_doctor_xapi import HERE, Xapi
+from watching import ROOT, Watching
+
+PAGE = os.path.join(ROOT, "docs", "operating.md")
+BLOCK = re.compile(r"^```\n(.*?)^```$", re.M | re.S)
+GUESTS = {9: "mail-gw", 10: "wiki", 12: "shop-db", 15: "build-3", 17: "ldap-2"}
+
+
+def steps(page):
+    """(command, what it prints) in the order of the page: what is between two commands."""
+    found = []
+    for block in BLOCK.findall(page):
+        for line in block.splitlines(True):
+            if line.startswith("# "):
+                found.append([line[2:].strip(), ""])
+            else:
+                found[-1][1] += line
+    return found
+
+
+class Scene(object):
+    """A host on the morning after an update: xenopsd's setting is gone, the watcher is not running,
+    and a guest was restarted since."""
+
+    def __init__(self, ovs, xapi, base):
+        self.ovs = prepared(ovs)
+        self.host = Host(base, ovs.dir)
+        self.host.options = ["--xapi", xapi.remote]
+        self.host.write("/etc/xensource-inventory", "INSTALLATION_UUID='%s'\n" % HERE)
+        self.watcher = None
+        ovs.add_bridge("xenbr0")
+        for domid, name in GUESTS.items():
+            vif = identity(domid)["xs-vif-uuid"]
+            xapi.add_vm(name, [vif], domid=str(domid))
+            tags = [{"tag": 100 + domid}] * 2
+            if name == "wiki":
+                tags = [{"tag": 210}, {"tag": 211}]
+            if name == "shop-db":
+                tags[1] = {}
+            add_pair(ovs, domid, vif=tags[0], tap=tags[1])
+            if name not in ("wiki", "shop-db"):
+                self.host.run(ovs, "-q", "mirror", "dom", str(domid))
+        os.unlink(self.host.at(SETTING))
+
+    def run(self, command):
+        """What a command prints, as it is read: with what it says on standard error."""
+        words = shlex.split(command)
+        if words[0] == "xenvif-tagger":
+            return subprocess.run(
+                self.host.command(self.ovs, *words[1:]), env=self.host.env(), timeout=LONG,
+                stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT).stdout.decode()
+        if words[:3] == ["ovs-appctl", "-t", "xenvif-tagger"]:
+            return self.watcher.appctl(*words[3:]) + "\n"
+        if words[0] == "ovs-vsctl":
+            self.ovs.vsctl(*words[1:])
+            self.watcher.settle()
+            return ""
+        return self.instead(command)
+
+    def instead(self, command):
+        if command == "/opt/xenvif-tagger/dom0-install.sh":
+            self.host.write(SETTING, "setup-vif-rules=%s\n" % HOOK)
+            self.host.age(SETTING, 200)
+            self.watcher = Watching(self.ovs)
+            self.watcher.__enter__()
+            reach(self.watcher, self.ovs.dir)
+            self.watcher.settle()
+            return ""
+        raise AssertionError("what does %s do?" % command)
+
+
+@pytest.fixture
+def scene(tmp_path):
+    with PrivateOvs() as ovs, Xapi() as xapi:
+        scene = Scene(ovs, xapi, tmp_path)
+        try:
+            yield scene
+        finally:
+            if scene.watcher:
+                scene.watcher.__exit__(None, None, None)
+
+
+def test_the_page(scene):
+    with open(PAGE, encoding="utf-8") as stream:
+        found = steps(stream.read())
+    assert len(found) >= 8
+    checker, flags = doctest.OutputChecker(), doctest.ELLIPSIS
+    for command, wanted in found:
+        got = scene.run(command)
+        assert checker.check_output(wanted, got, flags), "# %s\n%s\ninstead of\n%s" % (
+            command, got, wanted)
