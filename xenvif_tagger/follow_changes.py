@@ -16,7 +16,7 @@ def lines(before, after):
             found.append("%s gone" % name)
         elif name not in old:
             found.append("%s new on %s, tag %s" % (
-                name, new[name].bridge, report.vlan(new[name])))
+                name, new[name].bridge, report.vlan(new[name].unit)))
         else:
             found += ["%s %s" % (name, what) for what in _port(old[name], new[name])]
     was = before.decision.state if before else None
@@ -37,7 +37,7 @@ def _port(old, new):
     if old.bridge != new.bridge:
         yield "bridge %s -> %s" % (old.bridge, new.bridge)
     if old.unit != new.unit:
-        yield "tag %s -> %s" % (report.vlan(old), report.vlan(new))
+        yield "tag %s -> %s" % (report.vlan(old.unit), report.vlan(new.unit))
     if old.gone != new.gone:
         yield "device gone" if new.gone else "device back"
     for table in "Interface", "Port":

@@ -14,11 +14,11 @@ from .port import after
 _COLOURS = {IN_SYNC: "green", MIRRORED: "green", DRIFT: "yellow", ORPHAN: "yellow",
             HELD: "yellow", CONFLICT: "red", REFUSED: "red"}
 # These are as they should be: the table names the reason of the others only.
-_PLAIN = (IN_SYNC, SINGLE)
-# The table's columns that may be cut: VM, BRIDGE and both TAGs.
-_CUT = (0, 1, 3, 5)
-# A list of trunks as wide as it will go drives the other columns apart: JSON has all of it.
-_TAGS, _WIDEST_TAG = (3, 5), 24
+PLAIN = (IN_SYNC, SINGLE)
+HEADER = ("VM", "BRIDGE", "VIF", "TAG", "TAP", "TAG", "STATE")
+# The table's columns that may be cut, and how wide they are at most: VM, BRIDGE and both TAGs. A
+# list of trunks as wide as it will go drives the other columns apart: JSON has all of it.
+CUT = {0: None, 1: None, 3: 24, 5: 24}
 
 
 def _port_json(port, changes):
@@ -49,13 +49,13 @@ def as_json(outcomes, more=None, vms=None):
     return json.dumps(dict(more or {}, pairs=pairs), indent=2, sort_keys=True)
 
 
-def vlan(port):
-    """A port's VLAN in a few letters: ``5``, ``trunk:5,6``; ``trunk``, of every VLAN, for none."""
-    if port is None:
+def vlan(unit):
+    """A VLAN unit (dict; None: no port) in a few letters: ``5``, ``trunk:5,6``; ``trunk``, of every
+    VLAN, for an empty one."""
+    if unit is None:
         return "-"
-    if not port.unit:
+    if not unit:
         return "trunk"
-    unit = port.unit
     words = [str(unit["tag"])] if "tag" in unit else []
     if set(unit) - {"tag"}:
         mode = unit.get("vlan_mode", "access" if "tag" in unit else "trunk")
@@ -110,28 +110,50 @@ def _vm_json(outcome, vms):
 def vm_of(outcome, vms):
     """What is known of whose VIF it is: the VM's name, or else the start of its uuid."""
     owner = _owner(outcome, vms)
-    if owner and owner[1]:
-        return owner[1]
-    for port in outcome.decision.ports():
-        ids = port.ids["Interface"]
-        uuid = ids.get("xs-vm-uuid") or ids.get("xen-vm-uuid")
+    return vm_cell(owner and owner[1], [
+        port.ids["Interface"] for port in outcome.decision.ports()], outcome.domid)
+
+
+def vm_cell(name, ids, domid):
+    """A VM by its name (or None), or else by what the external_ids (dict) of its ports have."""
+    for each in () if name else ids:
+        uuid = each.get("xs-vm-uuid") or each.get("xen-vm-uuid")
         if uuid:
             return uuid[:8]
-    return "dom %d" % outcome.domid
+    return name or "dom %d" % domid
 
 
-def _sizes(rows, width):
+def _sizes(rows, width, cut):
     """How wide each column is: as wide as its cells, but the row not wider than width, if some of
     those that may be cut are cut for it."""
     sizes = [max(size(row[column]) for row in rows) for column in range(len(rows[0]))]
-    for column in _TAGS:
-        sizes[column] = min(sizes[column], _WIDEST_TAG)
+    for column, most in cut.items():
+        sizes[column] = min(sizes[column], most or sizes[column])
     while sum(sizes) + 2 * (len(sizes) - 1) > width:
-        widest = max(_CUT, key=lambda column: sizes[column])
+        widest = max(cut, key=lambda column: sizes[column])
         if sizes[widest] <= 5:
             break
         sizes[widest] -= 1
     return sizes
+
+
+def grid(rows, width, cut, colour):
+    """Rows of cells (str), of which the first is the header, as lines of so many columns.
+
+    :param int width: columns of the terminal
+    :param cut: the columns (int) that may be cut for it -> how wide they are at most, or None
+    :param bool colour: whether to colour the last column, where that is a state
+    """
+    rows = [tuple(clean(cell) for cell in row) for row in rows]
+    sizes = _sizes(rows, width, cut)
+    lines = []
+    for row in rows:
+        last = row[-1]
+        if colour and lines:
+            last = click.style(last, fg=_COLOURS.get(last))
+        line = "  ".join([_fit(cell, columns) for cell, columns in zip(row[:-1], sizes)] + [last])
+        lines.append(line if lines or not colour else click.style(line, bold=True))
+    return lines
 
 
 def blocks(outcomes, width, colour, vms=None):
@@ -144,24 +166,18 @@ def blocks(outcomes, width, colour, vms=None):
     :param vms: as as_json takes them
     :returns: list of lists of lines
     """
-    rows = [("VM", "BRIDGE", "VIF", "TAG", "TAP", "TAG", "STATE")]
+    rows = [HEADER]
     for outcome in outcomes:
         decision = outcome.decision
-        rows.append(tuple(clean(cell) for cell in (
+        rows.append((
             vm_of(outcome, vms or {}), decision.ports()[0].bridge,
-            decision.vif.name if decision.vif else "-", vlan(decision.vif),
-            decision.tap.name if decision.tap else "-", vlan(decision.tap), decision.state)))
-    sizes = _sizes(rows, width)
-    found = []
-    for row, outcome in zip(rows, [None] + list(outcomes)):
-        cells = [_fit(cell, columns) for cell, columns in zip(row[:-1], sizes)]
-        state = row[-1]
-        if colour and outcome is not None:
-            state = click.style(state, fg=_COLOURS.get(state))
-        line = "  ".join(cells + [state])
-        found.append([click.style(line, bold=True) if colour and outcome is None else line])
-        if outcome is not None and is_news(outcome):
-            found[-1] += reason_lines(outcome, width)
+            decision.vif.name if decision.vif else "-", vlan(decision.vif and decision.vif.unit),
+            decision.tap.name if decision.tap else "-", vlan(decision.tap and decision.tap.unit),
+            decision.state))
+    found = [[line] for line in grid(rows, width, CUT, colour)]
+    for block, outcome in zip(found[1:], outcomes):
+        if is_news(outcome):
+            block += reason_lines(outcome, width)
     return found
 
 
@@ -187,14 +203,19 @@ def is_terminal():
 
 def reason_lines(outcome, width):
     """The reason, indented and wrapped."""
-    return textwrap.wrap(clean(outcome.problem or outcome.decision.reason), max(width, 40),
-                         initial_indent="    ", subsequent_indent="    ")
+    return indented(outcome.problem or outcome.decision.reason, width)
+
+
+def indented(text, width):
+    """The text in lines below what it is about."""
+    return textwrap.wrap(clean(text), max(width, 40), initial_indent="    ",
+                         subsequent_indent="    ")
 
 
 def is_news(outcome):
     """Whether there is something to tell: it was done, or is not as it should be."""
     decision = outcome.decision
-    return decision.state not in _PLAIN or bool(decision.split) or outcome.problem is not None
+    return decision.state not in PLAIN or bool(decision.split) or outcome.problem is not None
 
 
 def _state(outcome):
