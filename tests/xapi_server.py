@@ -14,13 +14,16 @@ import socket
 import socketserver
 import ssl
 import subprocess
+import sys
 import tempfile
 import threading
 import uuid
 import xmlrpc.client
+from xml.parsers.expat import ExpatError
 
 VERSION = "1.0"
 USER, PASSWORD = "root", "a password: äöü"
+PLUGIN_PATH = "/sbin:/usr/sbin:/bin:/usr/bin"  # the whole environment that XAPI gives a plugin
 _TOKEN = re.compile(r'\s*(field "(?P<field>\w+)"|"(?P<text>[^"\\]*)"|(?P<word>[()=]|or\b|and\b))')
 
 CONFIG = """
@@ -39,6 +42,27 @@ subjectKeyIdentifier = hash
 authorityKeyIdentifier = keyid
 subjectAltName = IP:127.0.0.1
 """
+
+
+def run_plugin(path, function, arguments, env=None, session="OpaqueRef:NULL"):
+    """Run a plugin as XAPI does (xapi_plugins.ml, forkhelpers.ml); XAPI's answer, a dict.
+
+    By the tests' own Python, since the system's may lack what dom0's has. env: what is added to
+    the environment, and would be files in /etc and /run of the host.
+    """
+    call = xmlrpc.client.dumps((session, arguments), function)
+    done = subprocess.run(
+        [sys.executable.encode(), b"-I", path.encode(), call.encode()], cwd="/",
+        env=dict({"PATH": PLUGIN_PATH}, **(env or {})), stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    out, err = done.stdout.decode(errors="replace"), done.stderr.decode(errors="replace")
+    if done.returncode:
+        return failure("XENAPI_PLUGIN_FAILURE", "non-zero exit", out, err)
+    try:
+        (answer,), _ = xmlrpc.client.loads(out)
+    except (xmlrpc.client.Error, ExpatError) as error:
+        return failure("XENAPI_PLUGIN_FAILURE", "failed to parse plugin output", out, str(error))
+    return answer
 
 
 def new_ref():
@@ -102,7 +126,9 @@ class XapiServer:
 
     remote: as the command's --xapi takes it. ca: the file of its CA (of a TLS one).
     calls: Counter of the methods called. sessions: those that are open now; logins: how many
-    there were. plugin: called for host.call_plugin with (host's ref, plugin, function, arguments).
+    there were. host.call_plugin runs the file of that name in the host's directory of plugins, see
+    `add_host`; plugin: called instead with (host's ref, plugin, function, arguments).
+    remember: whether the same call of a plugin in the same environment is run but once.
     """
 
     def __init__(self, tls=False):
@@ -111,8 +137,12 @@ class XapiServer:
         self.sessions = set()
         self.logins = 0
         self.originators = set()
-        self.tables = {kind: {} for kind in ("host", "pool", "VM", "VIF", "network", "PIF")}
+        self.tables = {kind: {} for kind in (
+            "host", "host_metrics", "pool", "VM", "VIF", "network", "PIF")}
         self.plugin = None
+        self.remember = False
+        self._plugins = {}
+        self._remembered = {}
         self.released = threading.Event()  # set at the end: whatever hangs goes on
         self._faults = []
         self._lock = threading.RLock()
@@ -160,9 +190,16 @@ class XapiServer:
 
     # -- what it knows
 
-    def add_host(self, name, **more):
-        ref = new_ref()
+    def add_host(self, name, live=True, plugins=None, env=None, **more):
+        """A host's ref. plugins: its directory of plugins; env: what they find on that host."""
+        ref, metrics = new_ref(), new_ref()
+        self.tables["host_metrics"][metrics] = {
+            "uuid": str(uuid.uuid4()), "live": live, "memory_total": "17179869184",
+            "memory_free": "1073741824", "other_config": {},
+            "last_updated": xmlrpc.client.DateTime("20260101T00:00:00Z")}
+        self._plugins[ref] = plugins, env
         self.tables["host"][ref] = dict({
+            "metrics": metrics,
             "uuid": str(uuid.uuid4()), "name_label": name, "name_description": "", "enabled": True,
             "hostname": name, "address": "127.0.0.1", "API_version_major": "2",
             "API_version_minor": "21", "software_version": {"product_brand": "XCP-ng"},
@@ -217,8 +254,9 @@ class XapiServer:
 
     # -- faults
 
-    def fault(self, method, what, times=None):
-        """From now on, or so many times, a method (a regular expression) fails.
+    def fault(self, method, what, times=None, host=None):
+        """From now on, or so many times, a method (a regular expression) fails; host: only for
+        that one (its ref).
 
         what: a list, XAPI's error description; or "hang" (until the test's end), "drip" (a byte
         now and then), "drop" (the connection, before anything is done), "drop after" (it was
@@ -226,11 +264,13 @@ class XapiServer:
         "no value", "expire" (all sessions end before it; then it is answered)
         """
         with self._lock:
-            self._faults.append([re.compile(method + r"\Z"), what, times])
+            self._faults.append([re.compile(method + r"\Z"), what, times, host])
 
-    def _fault_of(self, method):
+    def _fault_of(self, method, params):
         with self._lock:
             for each in self._faults:
+                if each[3] is not None and each[3] not in params[1:2]:
+                    continue
                 if each[0].match(method) and each[2] != 0:
                     if each[2] is not None:
                         each[2] -= 1
@@ -243,7 +283,7 @@ class XapiServer:
         """(what goes wrong, the body of the answer in XML)."""
         with self._lock:
             self.calls[method] += 1
-        what = self._fault_of(method)
+        what = self._fault_of(method, params)
         if what == "expire":
             with self._lock:
                 self.sessions.clear()
@@ -277,9 +317,28 @@ class XapiServer:
                     self._answers[key] = self._xml(self._read(method, params))
                 return self._answers[key]
         host, plugin, function, arguments = params  # not under the lock: others may be called
-        value = self.plugin(host, plugin, function, arguments)
+        value = (self.plugin or self._run_plugin)(host, plugin, function, arguments)
         return self._xml(value if isinstance(value, dict) else {
             "Status": "Success", "Value": value})
+
+    def _run_plugin(self, host, plugin, function, arguments):
+        record = self.tables["host"].get(host)
+        if record is None:
+            return failure("HANDLE_INVALID", "host", host)
+        if not self.tables["host_metrics"][record["metrics"]]["live"]:
+            return failure("HOST_OFFLINE", host)
+        plugins, env = self._plugins[host]
+        if plugins is None or plugin not in os.listdir(plugins):
+            return failure("XENAPI_MISSING_PLUGIN", plugin)
+        path = os.path.join(plugins, plugin)
+        if not self.remember:
+            return run_plugin(path, function, arguments, env)
+        with self._lock:
+            key = repr((path, function, sorted(arguments.items()), sorted((env or {}).items())))
+            one = self._remembered.setdefault(key, [threading.Lock(), None])
+        with one[0]:
+            one[1] = one[1] or run_plugin(path, function, arguments, env)
+        return one[1]
 
     def _login(self, user, password, _version="1.0", originator=""):
         if self._tls and (user, password) != (USER, PASSWORD):

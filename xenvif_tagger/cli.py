@@ -24,7 +24,7 @@ COMPLETE = "_XENVIF_TAGGER_COMPLETE"  # what a shell asks, as click names it
                    "XAPI: 10, and 2 for the names in a table.")
 @click.option("--xapi", metavar="REMOTE",
               help="XAPI, for VMs' names: https://HOST, or unix:PATH; this host's own, if not "
-                   "given.")
+                   "given; none, for a table without names.")
 @click.option("--user", default="root", metavar="NAME", help="For XAPI elsewhere: root, if not "
                                                              "given.")
 @click.option("--password-file", metavar="FILE", type=click.Path(),

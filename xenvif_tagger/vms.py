@@ -11,12 +11,14 @@ NAMES_WITHIN = 2
 VM_WITHIN = 10
 VIF_KEY = "xs-vif-uuid"
 LOCAL_SOCKET = "/var/lib/xcp/xapi"
+NOBODY = "none"
 
 
 class Access(object):
     """How to get at XAPI, by the options before the command.
 
-    :param remote: ``unix:PATH`` or ``https://HOST``; None for this host's own
+    :param remote: ``unix:PATH`` or ``https://HOST``; None for this host's own; ``none``: nobody is
+        to be asked
     """
 
     def __init__(self, remote, user, password_file, verify, timeout):
@@ -28,6 +30,8 @@ class Access(object):
 
     def is_absent(self):
         """Whether nothing was said of XAPI, and this host has none: with libxl, for example."""
+        if self._remote == NOBODY:
+            return True
         return self._remote is None and not os.path.exists(LOCAL_SOCKET)
 
     def is_local(self):
