@@ -427,7 +427,8 @@ def proxied(tmp_path_factory):
 def test_help_lists_the_commands_that_work_and_no_others(how):
     result = assert_done(run(how))
     listed = result.out.partition("Commands:\n")[2]
-    assert re.findall(r"^  (\S+)", listed, re.M) == ["check", "doctor", "mirror", "status", "watch"]
+    assert re.findall(r"^  (\S+)", listed, re.M) == [
+        "check", "doctor", "mirror", "pool", "status", "watch"]
     for option in ("--db REMOTE", "--config FILE", "--timeout", "--xapi REMOTE", "--user NAME",
                    "--password-file FILE", "--no-verify", "-v,", "-q,", "--version"):
         assert option in result.out

@@ -1,7 +1,14 @@
-"""The plugin of XAPI, run as XAPI runs it."""
+"""The pool: the plugin of XAPI as XAPI runs it, and the commands that ask all hosts by it.
+
+Each simulated host has a private database; its plugin is the real one, in processes of its own.
+"""
 import contextlib
 import json
 import os
+import pty
+import re
+import select
+import signal
 import subprocess
 import sys
 import time
@@ -9,12 +16,15 @@ import uuid
 
 import pytest
 
-from test_cli import LONG, add_pair, identity, run, tag
+from private_ovs import PrivateOvs
+from test_cli import LONG, add_pair, assert_error, environment, identity, run, tag
 from watching import ROOT
-from xapi_server import PLUGIN_PATH, XapiServer, failure, run_plugin
+from xapi_server import PASSWORD, PLUGIN_PATH, XapiServer, failure, run_plugin
 from xenvif_tagger import __version__
 
 PLUGIN = os.path.join(ROOT, "hotplug", "xapi-plugin")
+LOGIN, LOGOUT, CALL = "session.login_with_password", "session.logout", "host.call_plugin"
+SOON = 3  # seconds: the time of what is made to hang
 
 
 def host_env(ovs, **more):
@@ -268,3 +278,513 @@ def test_run_by_hand(arguments):
                           stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     assert (done.returncode, done.stdout) == (1, b"")
     assert b"xe host-call-plugin" in done.stderr and done.stderr.count(b"\n") == 1
+
+
+# ---- the commands -------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def plugins(tmp_path_factory):
+    """A host's /etc/xapi.d/plugins."""
+    path = tmp_path_factory.mktemp("plugins")
+    os.symlink(PLUGIN, str(path / "xenvif-tagger"))
+    return str(path)
+
+
+@pytest.fixture(scope="module")
+def alike():
+    """The database of a host on which all is alike."""
+    with PrivateOvs() as ovs:
+        ovs.add_bridge("xenbr0")
+        add_pair(ovs, 13, vif={"tag": 7}, tap={"tag": 7})
+        yield ovs
+
+
+@pytest.fixture(scope="module")
+def drifted():
+    """The database of a host with a pair in drift (12.0)."""
+    with PrivateOvs() as ovs:
+        ovs.add_bridge("xenbr0")
+        add_pair(ovs, 12)
+        yield ovs
+
+
+class Pool:
+    """A pool of hosts with plugins: the server, and the command at it."""
+
+    def __init__(self, server, plugins):
+        self.server = server
+        self.server.tables["host"].clear()
+        self.plugins = plugins
+
+    def add(self, name, ovs, **how):
+        """A host's ref; ovs: its database."""
+        return self.server.add_host(name, **dict(
+            {"plugins": self.plugins, "env": host_env(ovs)}, **how))
+
+    def uuid(self, ref):
+        return self.server.tables["host"][ref]["uuid"]
+
+    def argv(self, *args):
+        return ("--xapi", self.server.remote, "pool") + args
+
+    def run(self, *args, **how):
+        return run(*self.argv(*args), **how)
+
+
+@pytest.fixture
+def pool(xapi, plugins):
+    return Pool(xapi, plugins)
+
+
+def told(result, code, *lines):
+    """The hosts of a JSON answer, by name. lines: how those on standard error begin."""
+    assert result.code == code, result
+    assert_lines(result, *lines)
+    hosts = json.loads(result.out)["hosts"]
+    return {host["host"]["name"]: host for host in hosts}
+
+
+def assert_lines(result, *lines):
+    found = result.err.splitlines()
+    assert "Traceback" not in result.err and len(found) == len(lines), result
+    for line, begins in zip(found, lines):
+        assert line.startswith("xenvif-tagger: " + begins), result
+
+
+def assert_narrow(result, size=80):
+    for line in result.out.splitlines():
+        if "-> " not in line:  # a command is never wrapped
+            assert len(line) <= size, result
+
+
+@pytest.mark.parametrize("function, code", [("status", 0), ("check", 1)])
+def test_one_table(pool, alike, drifted, function, code):
+    pool.add("good", alike)
+    pool.add("bad", drifted)
+    pool.server.add_vm("web", [identity(12)["xs-vif-uuid"]])
+    done = pool.run(function)
+    assert (done.code, done.err) == (code, ""), done
+    lines = done.out.splitlines()
+    assert [line.split() for line in lines if line[0] != " "] == [
+        "HOST VM BRIDGE VIF TAG TAP TAG STATE".split(),
+        "bad web xenbr0 vif12.0 5 tap12.0 trunk drift".split(),
+        ("good %s xenbr0 vif13.0 7 tap13.0 7 in-sync" % identity(13)["xs-vm-uuid"][:8]).split(),
+        "2 VIFs: 1 drift, 1 in-sync".split(),
+        "watcher: not running on bad, good".split(),
+        "2 of 2 hosts answered".split()]
+    assert lines[2].startswith("    vif12.0 has tag 5")
+    assert_narrow(done)
+
+
+def test_check_of_a_pool_that_is_alike(pool, alike):
+    pool.add("good", alike)
+    assert pool.run("check").code == 0
+
+
+def test_one_json(pool, alike, drifted):
+    good, bad = pool.add("good", alike), pool.add("bad", drifted)
+    pool.server.add_vm("web", [identity(12)["xs-vif-uuid"]])
+    done = pool.run("check", "--json")
+    hosts = told(done, 1)
+    assert json.loads(done.out)["answered"] == 2
+    assert hosts["good"]["host"]["uuid"] == pool.uuid(good)
+    assert hosts["bad"]["host"]["uuid"] == pool.uuid(bad)
+    assert {name: host["exit"] for name, host in hosts.items()} == {"good": 0, "bad": 1}
+    alone = json.loads(run("check", "--json", db=drifted, env=host_env(
+        drifted, XENVIF_TAGGER_XAPI=pool.server.remote)).out)
+    assert alone["pairs"][0]["vm"]["name"] == "web"
+    assert hosts["bad"]["output"] == alone
+    assert all(host["problem"] is None and host["live"] and host["stderr"] == []
+               for host in hosts.values())
+
+
+def test_names_are_asked_for_once(pool, alike, drifted):
+    """By two calls in one session, whatever the number of hosts."""
+    for number in range(5):
+        pool.add("host-%d" % number, (alike, drifted)[number % 2])
+    pool.server.add_vm("web", [identity(12)["xs-vif-uuid"]])
+    calls = {LOGIN: 1, "host.get_all_records": 1, "host_metrics.get_all_records": 1, CALL: 5,
+             LOGOUT: 1}
+    assert pool.run("check", "-q").code == 2  # an option of the group
+    pool.server.calls.clear()
+    assert run("-q", *pool.argv("check")).out == ""
+    assert pool.server.calls == calls
+    pool.server.calls.clear()
+    assert pool.run("check").code == 1
+    assert pool.server.calls == dict(calls, **{
+        "VIF.get_all_records_where": 1, "VM.get_all_records_where": 1})
+
+
+def test_without_names(pool, drifted):
+    pool.add("bad", drifted)
+    pool.server.fault("VIF.get_all_records_where", ["INTERNAL_ERROR", "x"])
+    hosts = told(pool.run("check", "--json"), 1, "no VM names: " + pool.server.remote)
+    assert hosts["bad"]["output"]["pairs"][0]["vm"] is None
+
+
+def test_doctor_of_a_pool(pool, alike, drifted):
+    pool.add("good", alike)
+    pool.add("bad", drifted)
+    done = pool.run("doctor", "--json")
+    hosts = told(done, json.loads(done.out)["hosts"][0]["exit"])
+    text = pool.run("doctor")
+    assert text.code == done.code
+    assert_narrow(text)
+    states = [check["state"] for check in hosts["bad"]["output"]["checks"]]
+    row = text.out.splitlines()[1].split()
+    assert text.out.splitlines()[0].split() == "HOST OK WARN FAIL SKIP".split()
+    assert row == ["bad"] + [str(states.count(state)) for state in ("OK", "WARN", "FAIL", "SKIP")]
+    below = re.findall(r"^  (\S+) +(OK|WARN|FAIL|SKIP) ", text.out, re.M)
+    not_ok = [(check["name"], check["state"]) for host in ("bad", "good")
+              for check in hosts[host]["output"]["checks"] if check["state"] in ("WARN", "FAIL")]
+    assert below == not_ok and ("drift", "WARN") in not_ok or ("drift", "FAIL") in not_ok
+    details = run("-v", *pool.argv("doctor", "--host", "bad"))
+    assert len(re.findall(r"^  \S+ +SKIP ", details.out, re.M)) == states.count("SKIP") > 0
+
+
+def test_doctor_exits_with_1_on_a_fail_only(pool, alike):
+    check = {"name": "a", "state": "WARN", "found": "x", "cure": "do it"}
+    for state, code in ("WARN", 0), ("FAIL", 1):
+        answer = json.dumps({"exit": code, "stderr": [], "output": {
+            "checks": [dict(check, state=state)]}})
+        pool.server.plugin = lambda *_, answer=answer: answer
+        pool.add("host", alike)
+        done = pool.run("doctor")
+        assert done.code == code, done
+        assert "-> do it" in done.out
+
+
+def test_versions(pool, alike):
+    pool.add("one", alike)
+    other = pool.add("two", alike)
+    done = pool.run("version")
+    assert (done.code, done.err) == (0, "")
+    assert [line.split() for line in done.out.splitlines()[:3]] == [
+        ["HOST", "VERSION"], ["one", __version__], ["two", __version__]]
+    assert "same version" in done.out
+    assert json.loads(pool.run("version", "--json").out)["differ"] is False
+
+    def plugin(host, *call):
+        if host == other:
+            return json.dumps({"exit": 0, "stderr": [], "output": {"version": "99.0"}})
+        return pool.server._run_plugin(host, *call)
+
+    pool.server.plugin = plugin
+    done = pool.run("version")
+    assert "differ: %s on 1, 99.0 on 1" % __version__ in done.out and done.code == 0
+    assert json.loads(pool.run("version", "--json").out)["differ"] is True
+
+
+# ---- hosts that don't answer --------------------------------------------------------------------
+
+
+SILENT = {
+    "down": ({"live": False}, None, "two: down"),
+    "no plugin": ({"plugins": None}, None,
+                  "two: it has no plugin xenvif-tagger: run dom0-install.sh"),
+    "offline": ({}, ["HOST_OFFLINE", "x"], "two: down: XAPI can't reach it (HOST_OFFLINE)"),
+    "cut off": ({}, ["CANNOT_CONTACT_HOST", "x"], "two: down: XAPI can't reach it"),
+    "refused": ({}, ["RBAC_PERMISSION_DENIED", "a\nb"], "two: unix:"),
+    "hang": ({}, "hang", "two: no answer within 3 s: does it hang?"),
+    "drip": ({}, "drip", "two: no answer within 3 s"),
+    "drop": ({}, "drop", "two: unix:"), "cut": ({}, "cut", "two: unix:"),
+    "garbage": ({}, "garbage", "two: unix:"), "http": ({}, "http", "two: unix:"),
+    "no value": ({}, "no value", "two: unix:"),
+}
+
+
+@pytest.mark.parametrize("kind", sorted(SILENT))
+def test_a_host_that_does_not_answer(pool, alike, kind):
+    how, what, line = SILENT[kind]
+    pool.add("one", alike)
+    two = pool.add("two", alike, **how)
+    if what:
+        pool.server.fault(CALL, what, host=two)
+    # Only what hangs is to be short of time.
+    within = SOON if what in ("hang", "drip") else LONG
+    pool.server.remember = True
+    pool.run("check", "--host", "one", "--timeout", "1000")
+    done = pool.run("check", "--json", "--timeout", str(within))
+    hosts = told(done, 0, line)
+    assert (json.loads(done.out)["answered"], hosts["one"]["exit"]) == (1, 0)
+    two = hosts["two"]
+    assert (two["exit"], two["output"], two["stderr"]) == (None, None, None)
+    assert line.startswith("two: " + two["problem"][:len(line) - 5])
+    assert two["live"] == (kind != "down")
+    text = pool.run("check", "--timeout", str(within))
+    assert "1 of 2 hosts answered" in text.out and text.code == 0
+    assert_lines(text, line)
+
+
+def test_a_session_that_ends_in_the_middle(pool, alike):
+    """What is under way goes with it, and no thread logs in anew."""
+    for name in ("one", "two"):
+        pool.server.fault(CALL, ["SESSION_INVALID", "x"], host=pool.add(name, alike))
+    done = pool.run("check")
+    assert done.code == 3
+    assert_lines(done, "one: unix:", "two: unix:", "no host has answered, of 2")
+    assert done.err.count("(SESSION_INVALID)") == 2 and pool.server.logins == 1
+
+
+def test_a_host_without_its_database(pool, alike, tmp_path):
+    pool.add("one", alike)
+    pool.add("two", alike, env=dict(host_env(alike), XENVIF_TAGGER_DB="unix:%s/x" % tmp_path))
+    told(pool.run("check", "--json"), 0, "two: unix:%s/x" % tmp_path)
+
+
+@pytest.mark.parametrize("function, more", [
+    ("status", {"names": "false"}), ("check", {"names": "false"}), ("doctor", {}), ("version", {})])
+def test_a_host_has_time_to_say_that_its_command_hangs(pool, alike, function, more):
+    """The plugin ends it before nobody listens any more."""
+    pool.add("one", alike)
+    asked = []
+    pool.server.plugin = lambda _host, *call: asked.append(call) or failure(
+        "XENVIF_TAGGER_TIMEOUT", "not done within 90 s")
+    done = pool.run(function, "--timeout", "100")
+    assert asked == [("xenvif-tagger", function, dict(more, timeout="90"))]
+    assert_lines(done, "one: not done within 90 s", "no host has answered")
+
+
+@pytest.mark.parametrize("answer", [
+    "", "[]", "{}", "x", '{"exit": 0, "stderr": [], "output": {"pairs": [{}]}}',
+    '{"exit": 0, "stderr": [], "output": null}', '{"exit": 0, "stderr": [], "output": {}}',
+    '{"exit": null, "stderr": [], "output": {"pairs": [], "watcher": null}}',
+    '{"exit": 0, "stderr": [], "output": {"pairs": []}}'])
+@pytest.mark.parametrize("function", ["check", "doctor", "version"])
+def test_an_answer_of_another_shape(pool, alike, answer, function):
+    pool.add("one", alike)
+    pool.server.plugin = lambda *_: answer
+    done = pool.run(function)
+    assert done.code == 3, done
+    assert_lines(done, "one: its answer can't be understood", "no host has answered, of 1")
+
+
+def test_what_a_host_says_beside_its_answer(pool, alike):
+    pool.add("one", alike)
+    pool.server.plugin = lambda *_: json.dumps({
+        "exit": 0, "stderr": ["a\x1b[2J line"], "output": {"version": "1\x1b[2J"}})
+    done = pool.run("version")
+    assert_lines(done, "one: a?[2J line")
+    assert "\x1b" not in done.out + done.err
+
+
+def test_no_host_answers(pool, alike):
+    pool.add("one", alike, live=False)
+    pool.add("two", alike, plugins=None)
+    done = pool.run("check")
+    assert done.code == 3
+    assert_lines(done, "one: down", "two: it has no plugin", "no host has answered, of 2")
+    assert "0 of 2 hosts answered" in done.out
+
+
+def test_a_host_that_is_down_is_not_called(pool, alike):
+    pool.add("one", alike, live=False)
+    pool.run("check")
+    assert pool.server.calls[CALL] == 0
+
+
+# ---- which hosts, and XAPI ----------------------------------------------------------------------
+
+
+def test_some_hosts(pool, alike):
+    pool.add("one", alike)
+    two = pool.add("two", alike)
+    pool.add("three", alike, live=False)
+    assert set(told(pool.run("version", "--json", "--host", "one"), 0)) == {"one"}
+    assert set(told(pool.run("version", "--json", "--host", pool.uuid(two).upper(),
+                             "--host", "one"), 0)) == {"one", "two"}
+    assert pool.server.calls[CALL] == 3
+
+
+def test_unknown_and_ambiguous_hosts(pool, alike):
+    uuids = sorted(pool.uuid(pool.add("one", alike)) for _ in range(2))
+    assert_error(pool.run("check", "--host", "x"), 2, "x: the pool has no host", "xe host-list")
+    assert_error(pool.run("check", "--host", "one"), 2, "2 hosts have this name", ", ".join(uuids))
+    assert pool.server.calls[CALL] == 0
+
+
+@pytest.mark.parametrize("method", [LOGIN, "host.get_all_records", "host_metrics.get_all_records"])
+@pytest.mark.parametrize("what, words", [
+    (["HOST_IS_SLAVE", "10.0.0.1"], ["--xapi https://10.0.0.1"]), ("drop", ["dropped"]),
+    ("hang", ["within 0.5 s"]), ("garbage", ["not XAPI"])], ids=str)
+def test_xapi_does_not_answer(pool, alike, method, what, words):
+    pool.add("one", alike)
+    pool.server.fault(method, what)
+    seconds = "0.5" if what == "hang" else str(LONG)
+    assert_error(run("--timeout", seconds, *pool.argv("check")), 3, *words)
+
+
+def test_no_xapi(tmp_path):
+    assert_error(run("--xapi", "unix:%s/x" % tmp_path, "pool", "check"), 3, "no such socket")
+    assert_error(run("--xapi", "none", "pool", "check"), 2, "none: not an address")
+
+
+@pytest.mark.parametrize("args", [[], ["mirror"], ["check", "12"], ["check", "--timeout", "0"],
+                                  ["check", "--timeout", "x"]])
+def test_wrong_usage(pool, args):
+    assert_error(pool.run(*args), 2)
+    assert not pool.server.calls
+
+
+def test_by_tls(plugins, drifted, tmp_path):
+    password = tmp_path / "password"
+    password.write_bytes(PASSWORD.encode())
+    with XapiServer(tls=True) as server:
+        pool = Pool(server, plugins)
+        server.remember = True
+        for number in range(8):
+            hung = pool.add("host-%d" % number, drifted)
+        server.add_vm("web", [identity(12)["xs-vif-uuid"]])
+        args = ["--password-file", str(password)] + list(pool.argv("check", "--json"))
+        hosts = told(run(*args, env={"SSL_CERT_FILE": server.ca}), 1)
+        assert {host["output"]["pairs"][0]["vm"]["name"] for host in hosts.values()} == {"web"}
+        assert len(hosts) == 8
+        assert_error(run(*args), 3, "--no-verify")
+        server.fault(CALL, "hang", host=hung)
+        told(run("--no-verify", *args, "--timeout", str(SOON)), 1, "host-7: no answer within 3 s")
+        assert server.sessions == set() and server.logins == 2
+
+
+# ---- people -------------------------------------------------------------------------------------
+
+
+class OnTerminal:
+    """The command with standard error, or all of its output, on a terminal of 80 columns."""
+
+    def __init__(self, argv, stdout=None):
+        self._master, slave = pty.openpty()
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "xenvif_tagger"] + list(argv), stdin=subprocess.DEVNULL,
+            env=environment(TERM="xterm"), stdout=stdout or slave, stderr=slave,
+            start_new_session=True)
+        os.close(slave)
+        self.seen = ""
+
+    def read(self, until=None):
+        """Read what comes until a text has come, or all."""
+        while until is None or until not in self.seen:
+            assert select.select([self._master], [], [], LONG)[0], self.seen
+            try:
+                data = os.read(self._master, 65536)
+            except OSError:  # what Linux says when the last one has closed it
+                data = b""
+            if not data:
+                assert until is None, self.seen
+                return self.seen
+            self.seen += data.decode()
+        return self.seen
+
+    def end(self):
+        self.read()
+        self.process.wait(LONG)
+        return self.process.returncode
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        if self.process.poll() is None:
+            self.process.kill()
+            self.process.wait()
+        os.close(self._master)
+
+
+def assert_cursor(terminal):
+    """It is not left hidden."""
+    assert terminal.seen.rfind("\x1b[?25h") >= terminal.seen.rfind("\x1b[?25l"), terminal.seen
+
+
+def test_the_progress_bar(pool, alike):
+    for number in range(3):
+        pool.add("host-%d" % number, alike)
+    with OnTerminal(pool.argv("version"), subprocess.PIPE) as terminal:
+        assert terminal.end() == 0
+        assert "hosts" in terminal.seen and "3/3" in terminal.seen
+        out = terminal.process.stdout.read().decode()
+        terminal.process.stdout.close()
+        assert "3/3" not in out and "3 of 3 hosts answered" in out
+    with OnTerminal(pool.argv("version")) as terminal:
+        assert terminal.end() == 0
+        assert terminal.seen.index("3/3") < terminal.seen.index("3 of 3 hosts answered")
+        assert_cursor(terminal)
+    with OnTerminal(("-q",) + pool.argv("version")) as terminal:
+        assert (terminal.end(), terminal.seen) == (0, "")
+
+
+@pytest.mark.parametrize("bar", [True, False])
+def test_interrupted(pool, alike, bar):
+    """At once, in one line, and logged out; on a terminal with its cursor."""
+    pool.add("one", alike)
+    two = pool.add("two", alike)
+    pool.server.fault(CALL, "hang", host=two)
+    argv = pool.argv("check", "--timeout", "1000")
+    with OnTerminal(argv if bar else ("-q",) + argv) as terminal:
+        if bar:
+            terminal.read("1/2")
+        else:
+            until = time.monotonic() + LONG
+            while pool.server.calls[CALL] < 2:
+                assert time.monotonic() < until
+                time.sleep(0.01)
+        terminal.process.send_signal(signal.SIGINT)
+        assert terminal.end() == 130
+        assert "Traceback" not in terminal.seen
+        assert terminal.seen.endswith("xenvif-tagger: interrupted\r\n")
+        assert_cursor(terminal)
+    assert pool.server.sessions == set()
+
+
+# ---- a pool -------------------------------------------------------------------------------------
+
+
+def sixty_four(pool, *databases):
+    """64 hosts, of which two are down: their refs."""
+    return [pool.add("host-%02d" % number, databases[number % len(databases)],
+                     live=number not in (7, 23))
+            for number in range(64)]
+
+
+def test_64_hosts(pool, alike, drifted):
+    """2 down, and one hangs: it answers, for the 61 others."""
+    refs = sixty_four(pool, alike, drifted)
+    # To run 61 pairs of processes at a time is another test's: here the time counts.
+    pool.server.remember = True
+    pool.run("check", "--host", "host-00", "--host", "host-01", "--timeout", "1000")
+    pool.server.fault(CALL, "hang", host=refs[41])
+    done = pool.run("check", "--json", "--timeout", "20")
+    hosts = told(done, 1, "host-07: down", "host-23: down", "host-41: no answer within 20 s")
+    assert json.loads(done.out)["answered"] == 61
+    assert [name for name, host in sorted(hosts.items()) if host["problem"]] == [
+        "host-07", "host-23", "host-41"]
+    for number in set(range(64)) - {7, 23, 41}:
+        host = hosts["host-%02d" % number]
+        assert host["exit"] == number % 2
+        assert [pair["state"] for pair in host["output"]["pairs"]] == [
+            ("in-sync", "drift")[number % 2]]
+
+
+def test_64_hosts_and_a_plugin_run_on_each(pool, alike, drifted):
+    sixty_four(pool, alike, drifted)
+    done = pool.run("check", "--timeout", "1000")
+    assert done.code == 1
+    assert_lines(done, "host-07: down", "host-23: down")
+    assert_narrow(done)
+    rows = re.findall(r"^host-(\d\d) .*(in-sync|drift)$", done.out, re.M)
+    assert rows == [("%02d" % number, ("in-sync", "drift")[number % 2]) for number in range(64)
+                    if number not in (7, 23)]
+    assert "62 of 64 hosts answered" in done.out
+    assert pool.server.calls[CALL] == 62
+
+
+def test_long_names_in_80_columns(pool, ovs):
+    ovs.add_bridge("a-bridge-with-a-long-name")
+    ovs.add_many_ports("a-bridge-with-a-long-name", [
+        {"name": "vif32751.6" + more, "external_ids": identity(32751, 6), "tag": 4000,
+         "vlan_mode": "native-tagged", "trunks": [1, 2, 3]} for more in ("", "-emu")])
+    pool.add("a-host-whose-name-is-long.example.com", ovs)
+    pool.server.add_vm("a VM whose name is long", [identity(32751, 6)["xs-vif-uuid"]])
+    for function in ("check", "version", "doctor"):
+        done = pool.run(function)
+        assert "a-host" in done.out
+        assert_narrow(done)

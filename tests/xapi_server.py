@@ -128,7 +128,8 @@ class XapiServer:
     calls: Counter of the methods called. sessions: those that are open now; logins: how many
     there were. host.call_plugin runs the file of that name in the host's directory of plugins, see
     `add_host`; plugin: called instead with (host's ref, plugin, function, arguments).
-    remember: whether the same call of a plugin in the same environment is run but once.
+    remember: whether the same call of a plugin in the same environment is run but once, whatever
+    its time-out.
     """
 
     def __init__(self, tls=False):
@@ -334,7 +335,8 @@ class XapiServer:
         if not self.remember:
             return run_plugin(path, function, arguments, env)
         with self._lock:
-            key = repr((path, function, sorted(arguments.items()), sorted((env or {}).items())))
+            key = repr((path, function, sorted((env or {}).items()), sorted(
+                item for item in arguments.items() if item[0] != "timeout")))
             one = self._remembered.setdefault(key, [threading.Lock(), None])
         with one[0]:
             one[1] = one[1] or run_plugin(path, function, arguments, env)

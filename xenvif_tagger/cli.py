@@ -6,7 +6,7 @@ import sys
 
 import click
 
-from . import __version__, cli_doctor, cli_mirror, cli_status, config, oneshot, vms
+from . import __version__, cli_doctor, cli_mirror, cli_pool, cli_status, config, oneshot, vms
 from .console import NAME, UNREACHABLE, USAGE, BadUsage, Options, Seconds, fail, no_library
 from .ovsdb import BadRemote, OvsdbError
 
@@ -70,7 +70,8 @@ def watch(options, unixctl, **pem):
     daemon.Daemon(address, values, oneshot.run_dir(), unixctl and os.path.abspath(unixctl)).run()
 
 
-for command in cli_mirror.mirror, cli_status.status, cli_status.check, cli_doctor.doctor:
+for command in (cli_mirror.mirror, cli_status.status, cli_status.check, cli_doctor.doctor,
+                cli_pool.pool):
     cli.add_command(command)
 
 

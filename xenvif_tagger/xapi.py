@@ -4,6 +4,7 @@ For commands only that need it, and imported by those alone: neither the plug pa
 may wait for it, and to import it takes longer than most of what a command does.
 """
 import contextlib
+import copy
 import http.client
 import re
 import socket
@@ -41,6 +42,10 @@ class XapiError(Exception):
         self.details = tuple(details)
 
 
+class TimedOut(XapiError):
+    """XAPI, or whom it asked in turn, has not answered in time."""
+
+
 class BadRemote(XapiError):
     """Not a remote that is understood here. Nothing was tried."""
 
@@ -65,9 +70,12 @@ class Xapi(object):
             self._transport = Transport(remote, verify, timeout)
         except (ValueError, OSError) as error:  # OSError: a relative path, the directory gone
             raise BadRemote(str(error))
+        self._session = self._new_session()
+
+    def _new_session(self):
         # The transport knows where to; of this address the name goes into the request.
-        address = "http://localhost" if is_local(remote) else remote
-        self._session = XenAPI.Session(address, transport=self._transport)
+        address = "http://localhost" if is_local(self.remote) else self.remote
+        return XenAPI.Session(address, transport=self._transport)
 
     def __enter__(self):
         try:
@@ -89,6 +97,24 @@ class Xapi(object):
         finally:
             self._transport.close()
 
+    @contextlib.contextmanager
+    def beside(self, timeout):
+        """The same session over a connection of its own: for a thread, and what takes its time.
+
+        It does not log in or out; what ends the session ends it here, too.
+
+        :param float timeout: seconds, as of the whole
+        """
+        other = copy.copy(self)
+        other._timeout = timeout
+        other._transport = self._transport.beside(timeout)
+        other._session = other._new_session()
+        other._session._session = self._session._session  # as XAPI's own XenAPIPlugin.py does
+        try:
+            yield other
+        finally:
+            other._transport.close()
+
     def restart_deadline(self):
         """XAPI has all of the time again."""
         self._transport.patience = self._timeout
@@ -100,7 +126,8 @@ class Xapi(object):
             yield
         except _PROBLEMS as error:
             details = [str(each) for each in getattr(error, "details", None) or ()]
-            raise XapiError("%s: %s" % (self.remote, self._problem(error, details)), details)
+            kind = TimedOut if isinstance(error, socket.timeout) else XapiError
+            raise kind("%s: %s" % (self.remote, self._problem(error, details)), details)
 
     def _problem(self, error, details):
         """What has happened, and what to do, in words."""
@@ -127,6 +154,8 @@ class Xapi(object):
             return "XAPI has dropped the connection: is it being restarted? Try again"
         if isinstance(error, OSError):
             return "can't connect: %s" % (error.strerror or error)
+        if getattr(error, "faultCode", None) == 401:  # XenAPI's: beside() has nothing to log in by
+            return "XAPI has ended the session (SESSION_INVALID): is it being restarted? Try again"
         if "valid session" in str(error) or "SESSION_INVALID" in str(error):
             return "XAPI ends each session at once (SESSION_INVALID): is it being restarted? " \
                 "Try again"
@@ -173,6 +202,18 @@ class Xapi(object):
             vms = self.records("VM", _ref={vif["VM"] for vif in vifs})
             return {vif["uuid"]: (vms[vif["VM"]]["uuid"], vms[vif["VM"]]["name_label"])
                     for vif in vifs if vif["VM"] in vms}
+
+    def hosts(self):
+        """The pool's hosts: list of (ref, uuid, name, whether XAPI thinks that it lives), by name.
+
+        What XAPI has no opinion on lives: whoever calls it will hear.
+        """
+        with self.understood():
+            lives = self.call("host_metrics.get_all_records")
+            return sorted(((ref, host["uuid"], host["name_label"],
+                            lives.get(host["metrics"], {"live": True})["live"])
+                           for ref, host in self.call("host.get_all_records").items()),
+                          key=lambda host: (host[2], host[1]))
 
     def find_vms(self, wanted):
         """The VMs that a uuid or a name (str) means: no templates, no snapshots, no dom0.

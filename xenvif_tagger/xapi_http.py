@@ -3,6 +3,7 @@
 XenAPI's own transport over a unix socket waits for ever, and a socket's own time-out begins anew
 with each byte that comes.
 """
+import copy
 import http.client
 import io
 import os
@@ -102,6 +103,16 @@ class Transport(xmlrpc.client.Transport):
         self._connect = _connector(remote, verify)
         self.patience = patience
         self._until = 0
+
+    def beside(self, patience):
+        """Another one to the same remote, with a connection and a patience of its own.
+
+        What there is of certificates is not read again: 64 times that would be seconds.
+        """
+        other = copy.copy(self)
+        other._connection = None, None
+        other.patience = patience
+        return other
 
     def _left(self):
         left = self._until - time.monotonic()
