@@ -365,16 +365,28 @@ def test_one_table(pool, alike, drifted, function, code):
     pool.server.add_vm("web", [identity(12)["xs-vif-uuid"]])
     done = pool.run(function)
     assert (done.code, done.err) == (code, ""), done
-    lines = done.out.splitlines()
-    assert [line.split() for line in lines if line[0] != " "] == [
-        "HOST VM BRIDGE VIF TAG TAP TAG STATE".split(),
-        "bad web xenbr0 vif12.0 5 tap12.0 trunk drift".split(),
-        ("good %s xenbr0 vif13.0 7 tap13.0 7 in-sync" % identity(13)["xs-vm-uuid"][:8]).split(),
-        "2 VIFs: 1 drift, 1 in-sync".split(),
-        "watcher: not running on bad, good".split(),
-        "2 of 2 hosts answered".split()]
-    assert lines[2].startswith("    vif12.0 has tag 5")
+    assert [line.split() for line in done.out.splitlines()] == [words.split() for words in (
+        "VM BRIDGE VIF TAG TAP TAG STATE",
+        "bad: 1 VIF: 1 drift; watcher: not running",
+        "web xenbr0 vif12.0 5 tap12.0 trunk drift",
+        "vif12.0 has tag 5, and tap12.0 has no VLAN",
+        "good: 1 VIF: 1 in-sync; watcher: not running",
+        "%s xenbr0 vif13.0 7 tap13.0 7 in-sync" % identity(13)["xs-vm-uuid"][:8],
+        "2 VIFs: 1 drift, 1 in-sync",
+        "watcher: not running on 2 of these hosts",
+        "2 of 2 hosts answered")]
+    assert re.findall("^ *", done.out, re.M)[:-1] == ["  ", "", "  ", 6 * " ", "", "  ", "", "", ""]
     assert_narrow(done)
+
+
+def test_the_watchers(pool, alike):
+    answer = {"exit": 0, "stderr": [], "output": {"pairs": [], "watcher": {"pid": 1}}}
+    pool.server.plugin = lambda *_: json.dumps(answer)
+    pool.add("one", alike)
+    done = pool.run("status")
+    assert done.out.splitlines()[1:] == [
+        "one: 0 VIFs: none; watcher: running", "0 VIFs: none", "watcher: running",
+        "1 of 1 host answered"]
 
 
 def test_check_of_a_pool_that_is_alike(pool, alike):
@@ -770,9 +782,10 @@ def test_64_hosts_and_a_plugin_run_on_each(pool, alike, drifted):
     assert done.code == 1
     assert_lines(done, "host-07: down", "host-23: down")
     assert_narrow(done)
-    rows = re.findall(r"^host-(\d\d) .*(in-sync|drift)$", done.out, re.M)
+    rows = re.findall(r"^host-(\d\d): 1 VIF: .*\n  .* (in-sync|drift)$", done.out, re.M)
     assert rows == [("%02d" % number, ("in-sync", "drift")[number % 2]) for number in range(64)
                     if number not in (7, 23)]
+    assert "\n62 VIFs: 30 drift, 32 in-sync\n" in done.out
     assert "62 of 64 hosts answered" in done.out
     assert pool.server.calls[CALL] == 62
 
@@ -783,8 +796,10 @@ def test_long_names_in_80_columns(pool, ovs):
         {"name": "vif32751.6" + more, "external_ids": identity(32751, 6), "tag": 4000,
          "vlan_mode": "native-tagged", "trunks": [1, 2, 3]} for more in ("", "-emu")])
     pool.add("a-host-whose-name-is-long.example.com", ovs)
+    pool.add("a-host-whose-name-is-as-long.example.com", ovs)
     pool.server.add_vm("a VM whose name is long", [identity(32751, 6)["xs-vif-uuid"]])
     for function in ("check", "version", "doctor"):
         done = pool.run(function)
-        assert "a-host" in done.out
+        for word in ("", "as-"):  # which is which?
+            assert "a-host-whose-name-is-%slong.example.com" % word in done.out
         assert_narrow(done)

@@ -6,8 +6,6 @@ import textwrap
 from . import doctor_check, pool, report
 from .doctor_check import FAIL, OK, SKIP, WARN
 
-# The columns of the pairs' table that may be cut: HOST, VM, BRIDGE and both TAGs.
-_CUT = (0, 1, 2, 4, 6)
 _STATES = (OK, WARN, FAIL, SKIP)
 
 
@@ -39,16 +37,24 @@ def lines(answers, function, width, colour, details):
 
 
 def _pairs(answers, width, colour, _details):
-    rows, below, states = [("HOST", "VM", "BRIDGE", "VIF", "TAG", "TAP", "TAG", "STATE")], [[]], []
-    for answer in answers:
-        for row, reason, _ in pool.pairs(answer.output):
-            rows.append([answer.host.name] + row)
-            states.append(row[-1])
-            below.append([] if row[-1] in report.PLAIN else report.indented(reason, width))
-    silent = [answer.host.name for answer in answers if not pool.is_watched(answer.output)]
-    return (_joined(report.grid(rows, width, _CUT, colour), below) if states else []) + [
-        _sum("VIF", states)] + _wrapped("watcher: " + (
-            "not running on " + ", ".join(silent) if silent else "running"), width)
+    # A group for each host: in a column of 80, hosts with long names would all be cut alike.
+    seen = [(answer, pool.pairs(answer.output)) for answer in answers]
+    rows = iter(report.grid([report.HEADER] + [row for _, pairs in seen for row, _, _ in pairs],
+                            width - 2, report.CUT, colour))
+    lines = ["  " + next(rows)]
+    for answer, pairs in seen:
+        lines += _wrapped("%s: %s; watcher: %s" % (
+            answer.host.name, _sum("VIF", [row[-1] for row, _, _ in pairs]),
+            "running" if pool.is_watched(answer.output) else "not running"), width)
+        for row, reason, _ in pairs:
+            lines.append("  " + next(rows))
+            if row[-1] not in report.PLAIN:
+                lines += ["  " + line for line in report.indented(reason, width - 2)]
+    lines.append(_sum("VIF", [row[-1] for _, pairs in seen for row, _, _ in pairs]))
+    without = sum(not pool.is_watched(answer.output) for answer in answers)
+    lines.append("watcher: %s" % (
+        "not running on %d of these hosts" % without if without else "running"))
+    return lines
 
 
 def _doctor(answers, width, colour, details):
@@ -61,14 +67,16 @@ def _doctor(answers, width, colour, details):
         # (Without its header.)
         below.append(["  " + line for line in doctor_check.table(told, width - 2, colour)[1:]])
         states += [check.state for check in checks]
-    return _joined(report.grid(rows, width, (0,), False), below) + [_sum("check", states)]
+    lines = report.grid(rows, width, {0: None}, False)
+    return [each for line, more in zip(lines, below) for each in [line] + more] + [
+        _sum("check", states)]
 
 
 def _version(answers, width, _colour, _details):
     rows = [("HOST", "VERSION")] + [
         (answer.host.name, pool.version(answer.output)) for answer in answers]
     count = _versions(answers)
-    return report.grid(rows, width, (0,), False) + _wrapped(
+    return report.grid(rows, width, {0: None}, False) + _wrapped(
         "the versions differ: %s: run dom0-install.sh of the newest on the others" % ", ".join(
             "%s on %d" % (version, count[version]) for version in sorted(count))
         if len(count) > 1 else "the same version on each host", width)
@@ -77,11 +85,6 @@ def _version(answers, width, _colour, _details):
 def _versions(answers):
     return collections.Counter(
         pool.version(answer.output) for answer in answers if answer.problem is None)
-
-
-def _joined(lines, below):
-    """Each line with those that belong below it."""
-    return [each for line, more in zip(lines, below) for each in [line] + more]
 
 
 def _wrapped(text, width):
