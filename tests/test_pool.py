@@ -658,6 +658,34 @@ def test_by_tls(plugins, drifted, tmp_path):
         assert server.sessions == set() and server.logins == 2
 
 
+# The command, where the look-up of a name never ends, but in the main thread.
+HANGING_RESOLVER = r"""
+import socket, sys, threading
+look_up = socket.getaddrinfo
+def hanging(*args, **how):
+    if threading.current_thread() is not threading.main_thread():
+        threading.Event().wait()
+    return look_up(*args, **how)
+socket.getaddrinfo = hanging
+from xenvif_tagger.cli import main
+main()
+"""
+
+
+def test_a_thread_that_knows_no_time(plugins, alike, tmp_path):
+    """It keeps neither the answer nor the end of the process waiting; and the session is ended."""
+    password = tmp_path / "password"
+    password.write_bytes(PASSWORD.encode())
+    with XapiServer(tls=True) as server:
+        pool = Pool(server, plugins)
+        pool.add("one", alike)
+        done = run(argv=[sys.executable, "-c", HANGING_RESOLVER, "--no-verify", "--password-file",
+                         str(password)] + list(pool.argv("check", "--timeout", "0.5")))
+        assert done.code == 3, done
+        assert_lines(done, "one: no answer within 0.5 s", "no host has answered, of 1")
+        assert (server.logins, server.sessions) == (1, set())
+
+
 # ---- people -------------------------------------------------------------------------------------
 
 

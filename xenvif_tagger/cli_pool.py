@@ -11,8 +11,8 @@ from .console import NOT_ALIKE, BadUsage, Seconds, Unavailable, emit, warn
 def pool():
     """Ask all hosts of a pool at once, each by its plugin of XAPI.
 
-    A host without an answer is told of in one line, and its answer is not waited for; the exit
-    status is that of the others' answers. It is 3 if there is none, or XAPI can't be reached.
+    A host that does not answer is told of in one line, and the exit status is that of the others'
+    answers. It is 3 if there is none, or XAPI can't be reached.
     """
 
 
