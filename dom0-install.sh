@@ -36,6 +36,7 @@ completion.zsh   /usr/share/zsh/site-functions/_xenvif-tagger
 completion.zsh   /usr/share/zsh/vendor-completions/_xenvif-tagger
 bugtool          /etc/xensource/bugtool/xenvif-tagger
 bugtool.xml      /etc/xensource/bugtool/xenvif-tagger.xml
+xapi-plugin      /etc/xapi.d/plugins/xenvif-tagger
 "
 
 FAILED=1 REFUSED=2 LOCKED=3 RESTART_LATER=4 MARKS_LEFT=5
@@ -60,7 +61,7 @@ Installs xenvif-tagger into this dom0, from the directory that this script is in
 What it puts on the host:
   /opt/xenvif-tagger           hook, command, package, and what --uninstall must know
   /usr/bin/xenvif-tagger       a link to the command; where there are such things, links, too, to
-                               its man page, completions for bash and zsh, xen-bugtool's plugin
+                               its man page, completions, plugins for xen-bugtool and XAPI
   /etc/xenvif-tagger.conf      if there is none yet
   /etc/systemd/system/xenvif-tagger.service    the watcher, enabled and started
   .../zz-xenvif-tagger.conf    in the directory that xenopsd reads: setup-vif-rules=<our hook>

@@ -39,7 +39,8 @@ LINKS = {
     "/usr/share/bash-completion/completions/xenvif-tagger": "completion.bash",
     "/usr/share/zsh/site-functions/_xenvif-tagger": "completion.zsh",
     "/usr/share/zsh/vendor-completions/_xenvif-tagger": "completion.zsh",
-    BUGTOOL: "bugtool", BUGTOOL + ".xml": "bugtool.xml"}
+    BUGTOOL: "bugtool", BUGTOOL + ".xml": "bugtool.xml",
+    "/etc/xapi.d/plugins/xenvif-tagger": "xapi-plugin"}
 SERVICE = "/etc/systemd/system/xenvif-tagger.service"
 SERVICE_LINK = "/etc/systemd/system/multi-user.target.wants/xenvif-tagger.service"
 UNIT = "/usr/lib/systemd/system/xenopsd-xc.service"
@@ -234,7 +235,7 @@ def make_bundle(path):
     shutil.copy(SCRIPT, path)
     write(os.path.join(path, "hotplug/xenvif-tagger.8"), subprocess.check_output(
         [sys.executable, os.path.join(TOP, "packaging", "manual")], universal_newlines=True))
-    for name in ("setup-vif-rules", "vif-openvswitch-tagger"):
+    for name in ("setup-vif-rules", "vif-openvswitch-tagger", "xapi-plugin"):
         if not os.path.exists(os.path.join(path, "hotplug", name)):
             write(os.path.join(path, "hotplug", name), "#!/usr/bin/python3\n", 0o755)
     write(os.path.join(path, "vendor", "vendored", "__init__.py"), "")
@@ -551,7 +552,7 @@ def test_files_are_roots_however_they_were_unpacked(host):
     host.start()
     test_what_it_puts_on_the_host(host)
     assert host.run("/opt/xenvif-tagger/dom0-install.sh", "--check").code == DONE
-    for name in ("setup-vif-rules", "xenvif-tagger", "bugtool/run", "bugtool/log"):
+    for name in ("setup-vif-rules", "xenvif-tagger", "bugtool/run", "bugtool/log", "xapi-plugin"):
         assert host.run("test", "-x", "/opt/xenvif-tagger/hotplug/" + name).code == 0, name
 
 
