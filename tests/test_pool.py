@@ -658,6 +658,28 @@ def test_by_tls(plugins, drifted, tmp_path):
         assert server.sessions == set() and server.logins == 2
 
 
+def test_a_host_has_its_own_time(pool, alike):
+    """More than XAPI itself has."""
+    pool.add("one", alike)
+    answer = json.dumps({"exit": 0, "stderr": [], "output": {"version": "1"}})
+    pool.server.plugin = lambda *_: pool.server.released.wait(6) or answer
+    done = run("--timeout", "5", *pool.argv("version"))
+    assert (done.code, done.err) == (0, ""), done
+
+
+def test_a_host_of_which_xapi_has_no_opinion(pool, alike):
+    pool.add("one", alike, metrics="OpaqueRef:NULL")
+    pool.server.plugin = lambda *_: failure("HOST_OFFLINE", "x")
+    assert_lines(pool.run("check"), "one: down: XAPI can't reach it", "no host has answered")
+
+
+def test_a_host_with_any_name(pool, alike):
+    pool.add("del\x7f " + 30 * "word ", alike)
+    done = pool.run("check")
+    assert_narrow(done)
+    assert "\x7f" not in done.out and "\ndel? word" in done.out and done.code == 0
+
+
 # The command, where the look-up of a name never ends, but in the main thread.
 HANGING_RESOLVER = r"""
 import socket, sys, threading

@@ -79,7 +79,6 @@ def collect(options, session, function, wanted, within, named):
         answers = list(coming)
     answers.sort(key=lambda answer: asked.index(answer.host))
     if named and function in pool.OF_PAIRS:
-        session.restart_deadline()
         try:
             pool.name_vms([each for each in answers if each.problem is None], session.names)
         except xapi.XapiError as error:
