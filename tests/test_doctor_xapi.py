@@ -330,6 +330,8 @@ def test_not_a_host_of_xapis(host, switch):
 def test_xapi_has_no_socket(host, switch):
     host.options = []
     host.is_ill(switch, "xapi-vifs", "SKIP", "/var/lib/xcp/xapi")
+    host.options = ["--xapi", "none"]
+    host.is_ill(switch, "xapi-vifs", "SKIP", "--xapi none")
 
 
 def test_a_host_of_another_pool(host, switch, xapi):

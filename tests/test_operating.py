@@ -16,6 +16,7 @@ from private_ovs import PrivateOvs
 from test_cli import LONG, add_pair, identity
 from test_doctor import HOOK, SETTING, Host, prepared, reach
 from test_doctor_xapi import HERE, Xapi
+from test_pool import PLUGIN, host_env
 from watching import ROOT, Watching
 
 PAGE = os.path.join(ROOT, "docs", "operating.md")
@@ -36,11 +37,22 @@ def steps(page):
 
 
 class Scene(object):
-    """A host on the morning after an update: xenopsd's setting is gone, the watcher is not running,
-    and a guest was restarted since."""
+    """A host after an update: xenopsd's setting is gone, the watcher is not running, and a guest
+    was restarted since. It is one of a pool of three, of which one is down."""
 
-    def __init__(self, ovs, xapi, base):
+    def __init__(self, ovs, other, xapi, base):
         self.ovs = prepared(ovs)
+        plugins = base / "plugins"
+        plugins.mkdir()
+        os.symlink(PLUGIN, str(plugins / "xenvif-tagger"))
+        xapi.tables["host"].clear()
+        xapi.pool_master = xapi.add_host("xcp-01", plugins=str(plugins), env=host_env(ovs),
+                                         uuid=HERE)
+        xapi.add_host("xcp-03", live=False)
+        other.add_bridge("xenbr0")
+        add_pair(other, 4, vif={"tag": 104}, tap={"tag": 104})
+        xapi.add_vm("print-1", [identity(4)["xs-vif-uuid"]], domid="4", host=xapi.add_host(
+            "xcp-02", plugins=str(plugins), env=host_env(other)))
         self.host = Host(base, ovs.dir)
         self.host.options = ["--xapi", xapi.remote]
         self.host.write("/etc/xensource-inventory", "INSTALLATION_UUID='%s'\n" % HERE)
@@ -89,8 +101,8 @@ class Scene(object):
 
 @pytest.fixture
 def scene(tmp_path):
-    with PrivateOvs() as ovs, Xapi() as xapi:
-        scene = Scene(ovs, xapi, tmp_path)
+    with PrivateOvs() as ovs, PrivateOvs() as other, Xapi() as xapi:
+        scene = Scene(ovs, other, xapi, tmp_path)
         try:
             yield scene
         finally:

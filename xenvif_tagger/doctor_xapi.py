@@ -33,8 +33,8 @@ def xapi_vifs(patient):
     ours = re.search(r"^INSTALLATION_UUID='?([0-9a-f-]{36})'?$", host.read(INVENTORY) or "", re.M)
     if ours is None:
         return SKIP, "not a host of XAPI's: no INSTALLATION_UUID in %s" % INVENTORY, None
-    if access.is_absent():
-        return SKIP, "XAPI has no socket here: %s" % vms.LOCAL_SOCKET, None
+    if access.absent():
+        return SKIP, access.absent(), None
     if importlib.util.find_spec("XenAPI") is None:
         return SKIP, "XAPI can't be asked without its library, XenAPI", None
     try:

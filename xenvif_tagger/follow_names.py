@@ -34,7 +34,7 @@ class Names(object):
 
     def want(self, outcomes):
         """Ask for what is not known of some outcomes (list of oneshot.Outcome), soon."""
-        if not self._access.is_absent():
+        if not self._access.absent():
             self._wanted |= vms.vif_uuids(outcomes) - self._asked
 
     def run(self):

@@ -28,11 +28,14 @@ class Access(object):
         self._verify = verify
         self._timeout = timeout
 
-    def is_absent(self):
-        """Whether nothing was said of XAPI, and this host has none: with libxl, for example."""
+    def absent(self):
+        """Why nobody is to be asked (str): nothing was said of XAPI, and this host has none, with
+        libxl for example; or that was said. None: somebody is."""
         if self._remote == NOBODY:
-            return True
-        return self._remote is None and not os.path.exists(LOCAL_SOCKET)
+            return "XAPI is not to be asked: --xapi %s" % NOBODY
+        if self._remote is None and not os.path.exists(LOCAL_SOCKET):
+            return "XAPI has no socket here: %s" % LOCAL_SOCKET
+        return None
 
     def is_local(self):
         """Whether it is asked over a unix socket: without user and password."""
@@ -97,7 +100,7 @@ def names_for(outcomes, access):
     Without XAPI there are none: a line on standard error says why.
     """
     uuids = vif_uuids(outcomes)
-    if not uuids or access.is_absent():
+    if not uuids or access.absent():
         return {}
     names, problem = guarded(access, NAMES_WITHIN, lambda session: session.names(uuids))
     if problem:
