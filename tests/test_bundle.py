@@ -17,8 +17,8 @@ from private_ovs import find_schema
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 DOWNLOADS = os.path.join(ROOT, "build", "vendor")
 DATE = 1700000000
-PARTS = ("packaging", "dom0-install.sh", "hotplug", "xenvif_tagger", "docs", "README.md",
-         "CHANGELOG.md", "LICENSE")
+PARTS = ("packaging", "dom0-install.sh", "dom0-install.d", "hotplug", "xenvif_tagger", "docs",
+         "README.md", "CHANGELOG.md", "LICENSE")
 NETLESS = [shutil.which("unshare"), "--net"] + (["--map-root-user"] if os.geteuid() else [])
 IDS = {"xs-vif-uuid": "vif-a", "attached-mac": "00:16:3e:00:00:0a"}
 # What builds, or fetches, Python code.
@@ -173,7 +173,8 @@ def test_what_is_in_it(repository, made):
     ours = {name: mode for name, mode in files.items() if not name.startswith("vendor/")}
     assert ours.pop("hotplug/xenvif-tagger.8") == 0o644  # the one that is generated
     assert ours == {name: modes[name] for name in ours}
-    for part in ("hotplug/", "xenvif_tagger/", "docs/", "dom0-install.sh", "README.md", "LICENSE"):
+    for part in ("hotplug/", "xenvif_tagger/", "docs/", "dom0-install.sh", "dom0-install.d/",
+                 "README.md", "LICENSE"):
         wanted = {name for name in modes if name.startswith(part)}
         assert wanted and wanted <= set(ours)
     vendored = {name[len("vendor/"):] for name in files if name.startswith("vendor/")}

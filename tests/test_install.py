@@ -25,6 +25,7 @@ from xenvif_tagger import config, mark
 
 TOP = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 SCRIPT = os.path.join(TOP, "dom0-install.sh")
+SCRIPTS = os.path.join(TOP, "dom0-install.d")
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 STOCK = "/usr/libexec/xenopsd/setup-vif-rules"
 OLD_STOCK = "/opt/xensource/libexec/setup-vif-rules"
@@ -233,6 +234,7 @@ def make_bundle(path):
         shutil.copytree(os.path.join(TOP, part), os.path.join(path, part),
                         ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(SCRIPT, path)
+    shutil.copytree(SCRIPTS, os.path.join(path, "dom0-install.d"))
     write(os.path.join(path, "hotplug/xenvif-tagger.8"), subprocess.check_output(
         [sys.executable, os.path.join(TOP, "packaging", "manual")], universal_newlines=True))
     for name in ("setup-vif-rules", "vif-openvswitch-tagger", "xapi-plugin"):
@@ -586,6 +588,21 @@ def test_uninstall_with_its_own_copy(up):
     up.assert_as_before()
 
 
+@pytest.mark.parametrize("command", [
+    "/opt/xenvif-tagger/dom0-install.sh", "bash /opt/xenvif-tagger/current/dom0-install.sh",
+    "cd /bundle && ./dom0-install.sh", "cd /bundle && bash dom0-install.sh",
+    "cd /bundle/hotplug && ../dom0-install.sh", "cd /bundle && bash -s -- <dom0-install.sh",
+    "PATH=$PATH:/bundle && dom0-install.sh",
+    "cd /run && ln -s ../bundle/dom0-install.sh one && ln -s one two && cd / && run/two"])
+def test_however_it_is_called(up, command):
+    up.install()
+    result = up.run("sh", "-c", command + " --check")
+    assert result.code == DONE and result.err == "", result
+    result = up.run("sh", "-c", command.replace("ln -s", "ln -sf") + " --uninstall")
+    assert result.code == DONE and result.err == "", result
+    up.assert_as_before()
+
+
 def test_vifs_are_covered_only_where_the_stock_script_was_named(up):
     up.install()
     assert up.store()[PLUGGED % ("b", 0)] == "/third/party"
@@ -689,6 +706,50 @@ def test_refuses_in_one_line_and_changes_nothing(host, cause, reason):
     assert "xenstore-write" not in host.calls()
 
 
+def missing(path):
+    os.unlink(path)
+
+
+def empty(path):
+    write(path, "")
+
+
+def cut_off_between_functions(path):
+    with open(path) as stream:
+        write(path, stream.read().split("\n}\n")[0] + "\n}\n")
+
+
+def cut_off_in_the_last_line(path):
+    os.truncate(path, os.path.getsize(path) - 5)
+
+
+def hole_in_the_middle(path):
+    with open(path, "r+b") as stream:
+        stream.seek(800)
+        stream.write(b"\0" * 100)
+
+
+def cannot_be_read(path):
+    os.unlink(path)
+    os.mkdir(path)
+
+
+@pytest.mark.parametrize("damage", [
+    missing, empty, cut_off_between_functions, cut_off_in_the_last_line, hole_in_the_middle,
+    cannot_be_read], ids=lambda damage: damage.__name__)
+def test_a_part_of_the_script_that_is_not_whole(up, damage):
+    up.install()
+    before, calls = up.changes(), up.calls()
+    damage(up.bundle("dom0-install.d/uninstall.sh"))
+    for action in ("install", "--check", "--uninstall"):
+        result = up.install(action)
+        assert result.code == REFUSED and result.out == "", result
+        assert "/bundle/dom0-install.d/uninstall.sh is missing or damaged" in result.err
+        assert result.err.count("\n") == 1
+    assert up.changes() == before and up.calls() == calls
+    assert up.run("/opt/xenvif-tagger/dom0-install.sh", "--uninstall").code == DONE
+
+
 def test_refuses_whoever_is_not_root(up):
     result = up.run("setpriv", "--reuid=1234", "--regid=1234", "--clear-groups",
                     "/bundle/dom0-install.sh")
@@ -711,6 +772,12 @@ def test_help_is_a_page():
     for word in ("--uninstall", "--check", "--dry-run", "--root", "--no-restart", "--wait"):
         assert any(word in line for line in lines)
     assert [line.split()[0] for line in lines[-12:] if re.match(r"  \d  ", line)] == list("012345")
+
+
+def test_help_is_there_where_nothing_else_is(tmp_path):
+    shutil.copy(SCRIPT, str(tmp_path))
+    subprocess.run([str(tmp_path / "dom0-install.sh"), "--help"], stdout=subprocess.PIPE,
+                   check=True)
 
 
 def test_a_module_that_is_not_loaded_yet_is_no_refusal(up):
@@ -966,8 +1033,10 @@ LIBXL_POINTS = ["libxl-link"]
 
 
 def test_all_points_are_tried():
-    with open(SCRIPT) as stream:
-        points = set(re.findall(r"\bpoint ([a-z][a-z-]+)", stream.read()))
+    points = set()
+    for name in os.listdir(SCRIPTS):
+        with open(os.path.join(SCRIPTS, name)) as stream:
+            points.update(re.findall(r"\bpoint ([a-z][a-z-]+)", stream.read()))
     assert points == set(INSTALL_POINTS + UNINSTALL_POINTS + LIBXL_POINTS)
 
 
@@ -1175,6 +1244,49 @@ def test_upgrade_in_place(up):
     assert up.install().code == DONE
     assert not up.exists("/opt/xenvif-tagger/" + old)
     assert up.install("--uninstall").code == DONE
+    up.assert_as_before()
+
+
+def make_one_script(path):
+    """Of the bundle in path one as before there was dom0-install.d: all in dom0-install.sh."""
+    with open(os.path.join(path, "dom0-install.sh")) as stream:
+        head, loop, tail = re.split(r"(?ms)^    (for file in .*?^    done\n)", stream.read())
+    parts = re.match(r"for file in ([^;]*);", loop).group(1).replace("\\", "").split()
+    texts = []
+    for name in parts:
+        with open(os.path.join(path, "dom0-install.d", name + ".sh")) as stream:
+            texts.append(stream.read())
+    text = "".join(texts).replace("dom0-install.d ", "")
+    assert len(parts) > 10 and "dom0-install.d" not in text
+    write(os.path.join(path, "dom0-install.sh"), head + text + tail, 0o755)
+    shutil.rmtree(os.path.join(path, "dom0-install.d"))
+    write(os.path.join(path, "xenvif_tagger/__init__.py"), '__version__ = "0.0.1"\n')
+
+
+def test_from_a_release_with_one_script_and_back(up, bundle):
+    make_one_script(up.bundle())
+    assert up.install().code == DONE
+    up.assert_installed()
+    one = stripped(up.changes())
+    assert not any("dom0-install.d" in path for path in one)
+    shutil.rmtree(up.bundle("xenvif_tagger"))
+    shutil.copytree(os.path.join(bundle, "xenvif_tagger"), up.bundle("xenvif_tagger"))
+    shutil.copytree(os.path.join(bundle, "dom0-install.d"), up.bundle("dom0-install.d"))
+    shutil.copy(os.path.join(bundle, "dom0-install.sh"), up.bundle())
+    result = up.install()
+    assert result.code == DONE and result.err == "", result
+    up.assert_installed()
+    assert up.run("/opt/xenvif-tagger/dom0-install.sh").out == (
+        "remove /opt/xenvif-tagger/releases/%s\n" % [
+            path for path in one if "/releases/0.0.1-" in path][0].split("/")[4])
+    assert up.run("/opt/xenvif-tagger/dom0-install.sh", "--check").code == DONE
+
+    make_one_script(up.bundle())
+    for _ in range(2):
+        assert up.install().code == DONE
+    up.assert_installed()
+    assert stripped(up.changes()) == one
+    assert up.run("/opt/xenvif-tagger/dom0-install.sh", "--uninstall").code == DONE
     up.assert_as_before()
 
 
@@ -1501,6 +1613,17 @@ def test_staging(root):
     assert stage(root, "--uninstall").code == DONE
     assert listing(root) == before  # (so nothing was asked, either)
     assert not any("xenvif" in name for name in os.listdir("/opt") + os.listdir("/etc"))
+
+
+def test_staging_without_one_part_of_the_script(root):
+    before = listing(root)
+    for name in os.listdir(SCRIPTS):
+        path = os.path.join(root, "bundle", "dom0-install.d", name)
+        os.rename(path, root + "/away")
+        result = stage(root)
+        assert result.code == REFUSED and path + " is missing" in result.err, result
+        os.rename(root + "/away", path)
+    assert listing(root) == before
 
 
 def test_staging_reads_the_unit_in_there(root):

@@ -1,0 +1,72 @@
+# shellcheck shell=bash
+# Files changed at once, and $STATE: what --uninstall must know, as lines KEY=VALUE; a key may have
+# several. Needs steps.sh, ROOT.
+
+BASE=/opt/xenvif-tagger
+STATE=$ROOT$BASE/state
+
+# put TEXT FILE NEW: TEXT becomes FILE, at once, by way of NEW. (fsync: so that a rename that
+# survives a power cut does not lead to an empty file.)
+put() {
+    {
+        printf '%s\n' "$1" | dd of="$3" conv=fsync 2>/dev/null && chmod 644 "$3" &&
+            mv -fT "$3" "$2"
+    } || {
+        rm -f "$3"
+        die "can't write $2"
+    }
+}
+
+# link TARGET PATH: at once, too.
+link() {
+    [ "$(readlink "$2")" != "$1" ] || return 0
+    { ln -sfn "$1" "$2.new" && mv -fT "$2.new" "$2"; } || die "can't make the link $2"
+}
+
+hash_of() { sha256sum 2>/dev/null <"$1" | cut -d" " -f1; }
+
+state_get() {
+    [ -f "$STATE" ] || return 0
+    local line
+    while IFS= read -r line; do
+        [ "${line%%=*}" != "$1" ] || printf '%s\n' "${line#*=}"
+    done <"$STATE"
+}
+
+state_has() { grep -qxF -- "$1=$2" "$STATE" 2>/dev/null; }
+
+state_add() {
+    ! state_has "$1" "$2" || return 0
+    local all=""
+    [ ! -f "$STATE" ] || all=$(cat "$STATE")$'\n'
+    put "$all$1=$2" "$STATE" "$STATE.new"
+}
+
+state_del() {
+    state_has "$1" "$2" || return 0
+    put "$(grep -vxF -- "$1=$2" "$STATE")" "$STATE" "$STATE.new"
+}
+
+# state_only KEY VALUE: this is its one value.
+state_only() {
+    local old
+    state_add "$1" "$2"
+    while IFS= read -r old; do
+        [ "$old" = "$2" ] || state_del "$1" "$old"
+    done < <(state_get "$1")
+}
+
+# make_directory PATH: with its parents, noting down what was not there.
+make_directory() {
+    local path=$1 missing=()
+    while [ ! -d "$ROOT$path" ]; do
+        missing+=("$path")
+        path=$(dirname "$path")
+    done
+    for path in "${missing[@]+"${missing[@]}"}"; do
+        state_add made "$path"
+    done
+    must mkdir -p "$ROOT$1"
+}
+
+# end of files.sh

@@ -1,0 +1,109 @@
+# shellcheck shell=bash
+# The steps of --uninstall, in their order. Needs all but check.sh.
+
+uninstall() {
+    local code=0 marks=0 file path stock running=0
+    [ "$(state_get flavour)" = "" ] || FLAVOUR=$(state_get flavour)
+    stock=$(state_get stock | tail -n 1)
+    [ -n "$stock" ] && [ -x "$ROOT$stock" ] || stock=${STOCK:-$stock}
+    if [ -n "${BY_HAND:-}" ]; then
+        refuse "$BY_HAND names our hook in setup-vif-rules: without it xenopsd could not start." \
+            "Take that line out first"
+    fi
+
+    # 1. The setting, 2. so that no xenopsd has it, 3. and no VIF that is plugged.
+    remove_setting
+    [ "$DRY" = 1 ] || point setting
+    if live && [ "$FLAVOUR" != none ] && { have xenstore-ls || [ -e "$BASE" ]; }; then
+        running=1
+        if [ -n "$(state_get setting)" ] || [ -f "$UNREAD" ] || [ "$WOULD_CHANGE" = 1 ]; then
+            restart
+            code=$?
+            point restart
+            [ $code != 1 ] || die "$UNIT does not run since it was restarted: journalctl -u $UNIT"
+        fi
+        if [ "$FLAVOUR" = xenopsd ]; then path=$HOOK; else path=$LIBXL_LINK; fi
+        rewrite_keys "$path" "$stock" || die "xenstore can't be reached, and VIFs that are plugged may" \
+            "name the hook: it stays. Run this again"
+        [ "$DRY" = 1 ] || point keys
+        if [ $code = 4 ]; then
+            say "$UNIT still has the old setting, and would plug VIFs with our hook: so the hook" \
+                "stays. When no VM is being started, stopped or migrated, run this again" \
+                "(before or after xe-toolstack-restart)"
+            exit "$RESTART_LATER"
+        fi
+    fi
+    # 4. The watcher; 5. nothing writes marks any more.
+    remove_service
+    if [ $running = 1 ]; then
+        remove_marks || marks=$MARKS_LEFT
+        [ "$DRY" = 1 ] || point marks
+    fi
+
+    # 6. The links; 7. the config file; 8. the rest.
+    if [ "$(readlink "$ROOT$LIBXL_LINK")" = "$BASE/hotplug/vif-openvswitch-tagger" ] &&
+        step "remove $LIBXL_LINK: guests whose config names it can't be started"; then
+        must rm -f "$ROOT$LIBXL_LINK"
+        point libxl-link
+    fi
+    while read -r file path; do
+        if is_linked "$file" "$path" && step "remove $path"; then
+            must rm -f "$ROOT$path"
+            point links
+        fi
+    done < <(links)
+    if [ -n "$(state_get config)" ] && [ -e "$ROOT$CONFIG" ]; then
+        if is_our_config; then
+            if step "remove $CONFIG"; then
+                must rm -f "$ROOT$CONFIG"
+                point config
+            fi
+        else
+            say "$CONFIG was changed since it was installed: it stays"
+        fi
+    fi
+    remove_files
+
+    if [ "$STEPS" = 0 ]; then say "nothing to do: nothing of it is here"; fi
+    if [ "$marks" != 0 ]; then
+        warn "the database can't be reached: our marks are still in it. They do nothing; to take" \
+            "them out later: for p in \$(ovs-vsctl --bare --columns=_uuid find Port" \
+            "'external_ids:xenvif-tagger!=\"\"'); do ovs-vsctl remove Port \$p external_ids" \
+            "xenvif-tagger; done"
+    fi
+    exit "$marks"
+}
+
+remove_files() {
+    local made=() new=() file path
+    while read -r file path; do
+        new+=("$ROOT$path.new")
+    done < <(links)
+    # What an interrupted run may have left beside what it was to become.
+    for path in "$ROOT$CONFIG.new" "$ROOT$LIBXL_LINK.new" "$ROOT$SERVICE_FILE.new" \
+        "$ROOT$SERVICE_LINK.new" ${SETTING:+"$ROOT${CONF_DIR%/*}/.$SETTING_NAME.new"} \
+        "${new[@]}"; do
+        if { [ -e "$path" ] || [ -L "$path" ]; } && step "remove ${path#"$ROOT"}"; then
+            must rm -f "$path"
+        fi
+    done
+    mapfile -t made < <(state_get made | sort -r)
+    for path in "${made[@]+"${made[@]}"}"; do
+        if [ -d "$ROOT$path" ] && [[ $BASE != "$path"/* ]] && step "remove $path, if empty"; then
+            rmdir "$ROOT$path" 2>/dev/null
+            point made
+        fi
+    done
+    if { [ -e "$ROOT$BASE" ] || [ -L "$ROOT$BASE" ]; } && step "remove $BASE"; then
+        # The state goes last: a second run may need it.
+        must find "$ROOT$BASE" -mindepth 1 -maxdepth 1 ! -name state -exec rm -rf {} +
+        point files
+        must rm -rf "$ROOT$BASE"
+        for path in "${made[@]+"${made[@]}"}"; do
+            if [[ $BASE == "$path"/* ]]; then rmdir "$ROOT$path" 2>/dev/null; fi
+        done
+        point base
+    fi
+}
+
+# end of uninstall.sh
