@@ -130,5 +130,5 @@ main() {
     esac
 }
 
-main "$@"
-exit
+# One line: bash would read the next one only afterwards, from whatever is in this file by then.
+main "$@"; exit

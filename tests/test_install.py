@@ -758,7 +758,7 @@ def test_refuses_whoever_is_not_root(up):
 
 @pytest.mark.parametrize("wrong", [
     ["--nonsense"], ["uninstall"], ["--root"], ["--root", "/nowhere"], ["--root", "/"],
-    ["--root", ""], ["--wait", "soon"], ["--wait"]], ids=" ".join)
+    ["--root", ""], ["--wait", "soon"], ["--wait"], ["--wait="], ["--wait", "-1"]], ids=" ".join)
 def test_wrong_usage(up, wrong):
     result = up.install(*wrong)
     assert result.code == REFUSED and result.err.count("\n") == 1, result
@@ -1119,22 +1119,50 @@ def test_killed_after_an_uninstall_that_was_left_waiting(up):
     up.assert_installed()
 
 
-def test_only_one_at_a_time(up):
+def install_that_waits(up):
+    """The process of an install that waits for a task, until end_task."""
     up.tasks("xenops-cli", TASK_PENDING)
-    first = up.popen("/bundle/dom0-install.sh")
+    process = up.popen("/bundle/dom0-install.sh")
     said = b""
     while b"wait until" not in said:
-        line = first.stdout.readline()
-        assert line, first.stderr.read()
+        line = process.stdout.readline()
+        assert line, process.stderr.read()
         said += line
+    return process
+
+
+def end_task(up):
+    write(up.lab("done"), TASK_DONE)
+    os.replace(up.lab("done"), up.lab("xenops-cli/0"))
+
+
+def test_only_one_at_a_time(up):
+    first = install_that_waits(up)
     for action in ("install", "--uninstall"):
         result = up.install(action)
         assert result.code == LOCKED and "another run" in result.err, result
     up.assert_works()
-    write(up.lab("done"), TASK_DONE)
-    os.replace(up.lab("done"), up.lab("xenops-cli/0"))
+    end_task(up)
     assert first.communicate(timeout=60)[1] == b"" and first.returncode == DONE
     up.assert_installed()
+
+
+@pytest.mark.parametrize("end", ["in another text", "nothing left"])
+def test_the_script_is_overwritten_while_it_runs(up, end):
+    """As scp does: in place. bash reads a script by lines, each when the one before it is done."""
+    first = install_that_waits(up)
+    scripts = [up.bundle("dom0-install.sh")] + [
+        up.bundle("dom0-install.d/" + name) for name in os.listdir(SCRIPTS)]
+    for script in scripts:
+        with open(script, "r+") as stream:
+            text = stream.read()
+            stream.seek(0)
+            stream.truncate()
+            if end == "in another text":
+                stream.write("touch /lab/astray\n" * len(text))
+    end_task(up)
+    assert first.communicate(timeout=60)[1] == b"" and first.returncode == DONE
+    assert not os.path.exists(up.lab("astray"))
 
 
 # ---- the restart of xenopsd -------------------------------------------------------------------
