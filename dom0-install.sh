@@ -98,6 +98,7 @@ main() {
         shift
     done
     [[ $WAIT =~ ^[0-9]{1,6}$ ]] || refuse "--wait takes a number of seconds, not $WAIT"
+    WAIT=$((10#$WAIT))
     if [ -n "$ROOT" ]; then
         [ -d "$ROOT" ] || refuse "--root $ROOT: there is no such directory"
         ROOT=$(cd "$ROOT" && pwd -P)

@@ -1176,6 +1176,14 @@ def test_waits_for_tasks_in_progress(host):
     host.assert_installed()
 
 
+def test_a_number_of_seconds_is_decimal(up):
+    """To bash 08 is no number, and 010 is eight."""
+    up.tasks("xenops-cli", TASK_PENDING, TASK_DONE)
+    result = up.install("--wait", "08")
+    assert result.code == DONE and result.err == "", result
+    up.assert_installed()
+
+
 @pytest.mark.parametrize("which", ["xenops-cli", "xe", "neither"])
 def test_leaves_a_busy_xenopsd_alone(host, which):
     host.tasks("xenops-cli", *([TASK_PENDING] if which == "xenops-cli" else []))
