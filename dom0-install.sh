@@ -120,7 +120,7 @@ main() {
 
     if [ $DRY = 0 ] && [ $action != check ]; then
         # A directory that is there anyway: a lock file of our own would have to stay.
-        exec 9<"$ROOT/etc" || refuse "there is no $ROOT/etc"
+        { exec 9<"$ROOT/etc"; } 2>/dev/null || refuse "there is no $ROOT/etc"
         flock -n 9 || { warn "another run of this script is under way"; exit $LOCKED; }
     fi
     look_around

@@ -1651,6 +1651,14 @@ def test_staging(root):
     assert not any("xenvif" in name for name in os.listdir("/opt") + os.listdir("/etc"))
 
 
+def test_staging_below_a_directory_that_is_no_root(root):
+    os.makedirs(root + "/empty")
+    result = subprocess.run([os.path.join(root, "bundle", "dom0-install.sh"), "--root",
+                             root + "/empty"], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert result.returncode == REFUSED and os.listdir(root + "/empty") == []
+    assert result.stderr.decode() == "dom0-install: there is no %s/empty/etc\n" % root
+
+
 def test_staging_without_one_part_of_the_script(root):
     before = listing(root)
     for name in os.listdir(SCRIPTS):
