@@ -74,13 +74,13 @@ warn() { printf '%s: %s\n' "$NAME" "$*" >&2; }
 refuse() { warn "$*"; exit $REFUSED; }
 
 main() {
-    local action=install file
+    local action="" file
     ROOT="" DRY=0 NO_RESTART=0 WAIT=60
     while [ $# -gt 0 ]; do
         case $1 in
-            install) action=install ;;
-            --uninstall) action=uninstall ;;
-            --check) action=check ;;
+            install | --uninstall | --check)
+                [ "${action:-${1#--}}" = "${1#--}" ] || refuse "$1 or $action? See --help"
+                action=${1#--} ;;
             --dry-run) DRY=1 ;;
             --no-restart)
                 # shellcheck disable=SC2034 # for setting.sh
@@ -118,17 +118,13 @@ main() {
             refuse "$file is missing or damaged: unpack the whole bundle anew"
     done
 
-    if [ $DRY = 0 ] && [ $action != check ]; then
+    if [ $DRY = 0 ] && [ "$action" != check ]; then
         # A directory that is there anyway: a lock file of our own would have to stay.
         { exec 9<"$ROOT/etc"; } 2>/dev/null || refuse "there is no $ROOT/etc"
         flock -n 9 || { warn "another run of this script is under way"; exit $LOCKED; }
     fi
     look_around
-    case $action in
-        install) install ;;
-        uninstall) uninstall ;;
-        check) check ;;
-    esac
+    "${action:-install}"
 }
 
 # One line: bash would read the next one only afterwards, from whatever is in this file by then.

@@ -757,7 +757,8 @@ def test_refuses_whoever_is_not_root(up):
 
 
 @pytest.mark.parametrize("wrong", [
-    ["--nonsense"], ["uninstall"], ["--root"], ["--root", "/nowhere"], ["--root", "/"],
+    ["--nonsense"], ["uninstall"], ["--check", "--uninstall"], ["--uninstall", "install"],
+    ["--root"], ["--root", "/nowhere"], ["--root", "/"],
     ["--root", ""], ["--wait", "soon"], ["--wait"], ["--wait="], ["--wait", "-1"]], ids=" ".join)
 def test_wrong_usage(up, wrong):
     result = up.install(*wrong)
