@@ -101,13 +101,13 @@ main() {
     WAIT=$((10#$WAIT))
     if [ -n "$ROOT" ]; then
         [ -d "$ROOT" ] || refuse "--root $ROOT: there is no such directory"
-        ROOT=$(cd "$ROOT" && pwd -P)
+        ROOT=$(readlink -f "$ROOT")
         [ "$ROOT" != / ] || refuse "--root / is the running system: leave it out"
     else
         [ "$(id -u)" = 0 ] || refuse "only root can do this"
         PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:/opt/xensource/bin
     fi
-    HERE=$(cd "$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")" && pwd -P)
+    HERE=$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")
     # All of it before anything is done: --uninstall removes these very files. The last line says
     # that none was cut off in copying.
     for file in steps files xenopsd config look setting xenstore database watcher release \

@@ -1652,6 +1652,18 @@ def test_staging(root):
     assert not any("xenvif" in name for name in os.listdir("/opt") + os.listdir("/etc"))
 
 
+def test_staging_below_a_relative_path(root, tmp_path):
+    """With CDPATH, cd would go to another directory of that name, and print where it is."""
+    shutil.copytree(root + "/etc", str(tmp_path / "else" / os.path.basename(root) / "etc"))
+    result = subprocess.run(["bundle/dom0-install.sh", "--root", "../" + os.path.basename(root)],
+                            cwd=root, env={"PATH": PATH, "CDPATH": str(tmp_path / "else")})
+    assert result.returncode == DONE
+    result = subprocess.run(["bash", os.path.basename(root) + "/bundle/dom0-install.sh", "--check",
+                             "--root", os.path.basename(root)], cwd=str(tmp_path),
+                            env={"PATH": PATH, "CDPATH": str(tmp_path / "else")})
+    assert result.returncode == DONE
+
+
 def test_staging_below_a_directory_that_is_no_root(root):
     os.makedirs(root + "/empty")
     result = subprocess.run([os.path.join(root, "bundle", "dom0-install.sh"), "--root",
