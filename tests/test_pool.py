@@ -3,6 +3,7 @@
 Each simulated host has a private database; its plugin is the real one, in processes of its own.
 """
 import contextlib
+import copy
 import json
 import os
 import pty
@@ -12,6 +13,7 @@ import signal
 import subprocess
 import sys
 import time
+import types
 import uuid
 
 import pytest
@@ -20,7 +22,8 @@ from private_ovs import PrivateOvs
 from test_cli import LONG, add_pair, assert_error, environment, identity, run, tag
 from watching import ROOT
 from xapi_server import PASSWORD, PLUGIN_PATH, XapiServer, failure, run_plugin
-from xenvif_tagger import __version__
+from xenvif_tagger import __version__, pool_report
+from xenvif_tagger import pool as pool_module
 
 PLUGIN = os.path.join(ROOT, "hotplug", "xapi-plugin")
 LOGIN, LOGOUT, CALL = "session.login_with_password", "session.logout", "host.call_plugin"
@@ -570,6 +573,75 @@ def test_an_answer_of_another_shape(pool, alike, answer, function):
     done = pool.run(function)
     assert done.code == 3, done
     assert_lines(done, "one: its answer can't be understood", "no host has answered, of 1")
+
+
+PAIR = {
+    "domid": 12, "devid": 0, "bridge": "xenbr0", "vm": None, "tap": None, "state": "drift",
+    "reason": "why", "source": None, "target": None, "changes": [],
+    "vif": {"port": "vif12.0", "tag": 5, "vlan_mode": None, "trunks": [], "cvlans": [],
+            "external_ids": {"xs-vif-uuid": "x"}}}
+CHECK = {"name": "python", "state": "WARN", "found": "old", "cure": None}
+GOOD = {"check": {"pairs": [PAIR], "watcher": None}, "doctor": {"checks": [CHECK]},
+        "version": {"version": "1"}}
+
+
+def odd_answers(function):
+    """Answers that are as they should be but for one value."""
+    def places(value):
+        if isinstance(value, (dict, list)):
+            for key in value if isinstance(value, dict) else range(len(value)):
+                yield value, key
+                yield from places(value[key])
+
+    whole = {"exit": 0, "stderr": [], "output": copy.deepcopy(GOOD[function])}
+    for container, key in list(places(whole)):
+        for odd in None, 5, True, float("nan"), float("inf"), "text", ["text"], [5], {"a": 1}, {}:
+            before, container[key] = container[key], odd
+            yield json.dumps(whole)
+            # A number that is one in JSON, and none in Python.
+            yield json.dumps(whole).replace("Infinity", "1e999")
+            container[key] = before
+
+
+@pytest.mark.parametrize("function", sorted(GOOD))
+def test_what_one_host_answers_costs_no_other_its_answer(function):
+    """Each value of an answer may be of any type: it is understood, or that host has none."""
+    told = sorted(set(odd_answers(function)))
+    session = types.SimpleNamespace(call=lambda _, ref, *args: told[int(ref)])
+    session.beside = contextlib.contextmanager(lambda _: iter([session]))
+    for number in range(len(told)):
+        host = pool_module.Host(str(number), "uuid", "name", True)
+        answer = pool_module._ask(session, host, function, 1)
+        assert answer.problem is None or "can't be understood" in answer.problem
+        if answer.problem is None and function == "check":
+            pool_module.name_vms([answer], lambda uuids: {})
+        pool_report.lines([answer], function, 80, False, True)
+        json.loads(pool_report.as_json([answer], function), parse_constant=pytest.fail)
+
+
+@pytest.mark.parametrize("function, where", [
+    ("check", "state"), ("check", "bridge"), ("check", "reason"), ("doctor", "state"),
+    ("doctor", "name"), ("doctor", "found"), ("doctor", "cure"), ("version", "version")])
+def test_no_host_steers_the_terminal(pool, alike, function, where):
+    pool.add("one", alike)
+    output = copy.deepcopy(GOOD[function])
+    {"check": lambda: output["pairs"][0], "doctor": lambda: output["checks"][0],
+     "version": lambda: output}[function]()[where] = "a\x1b[2J\nb"
+    pool.server.plugin = lambda *_: json.dumps({"exit": 0, "stderr": [], "output": output})
+    done = pool.run(function)
+    assert (done.code, done.err) == (0, ""), done
+    assert "\x1b" not in done.out and "\nb" not in done.out and "a?[2J" in done.out, done
+
+
+def test_a_host_that_answers_nonsense_among_others(pool, alike):
+    good = pool.add("one", alike)
+    pool.add("two", alike)
+    pool.server.plugin = lambda host, *_: json.dumps({
+        "exit": 0, "stderr": [], "output": {
+            "pairs": [dict(PAIR, state="in-sync" if host == good else 5)], "watcher": None}})
+    done = pool.run("check")
+    assert done.code == 0 and "1 of 2 hosts answered" in done.out, done
+    assert_lines(done, "two: its answer can't be understood (TypeError: text expected")
 
 
 def test_what_a_host_says_beside_its_answer(pool, alike):

@@ -42,9 +42,10 @@ def table(checks, width, colour):
     size = max([len(check.name) for check in checks] + [len("CHECK")])
     indent = " " * (size + 8)
     lines = [_row("CHECK", size, "STATE", "FOUND", colour, None)]
+    # All of it, name and state too: on a pool's table it is what another host says.
     for check in checks:
         found = _wrap(check.found, width - len(indent)) or [""]
-        lines.append(_row(check.name, size, check.state, found[0], colour,
+        lines.append(_row(clean(check.name), size, clean(check.state), found[0], colour,
                           _COLOURS.get(check.state)))
         lines += [indent + line for line in found[1:]]
         if check.cure:

@@ -1,5 +1,6 @@
 """The hosts of a pool asked side by side, by the plugin of XAPI that each has (docs/pool.md)."""
 import json
+import math
 import queue
 import threading
 import time
@@ -16,6 +17,7 @@ PLUGIN = "xenvif-tagger"
 SHARE = 0.9
 # Seconds after its time in which a thread is to tell of it: the look-up of a name knows no time.
 GRACE = 0.5
+_SHORT = 40  # characters: of a value that is of no use
 _LONG = 300  # characters: of what XAPI says of a plugin that it can't run, a whole log is part
 
 # live: whether XAPI thinks so
@@ -105,11 +107,10 @@ def _ask(session, host, function, within):
     except Exception as error:  # a defect of ours is not to cost the other hosts' answers
         return unanswered(host, "can't be asked: %s: %s" % (type(error).__name__, error))
     try:
-        told = json.loads(text)
+        told = json.loads(text, parse_float=_finite, parse_constant=_finite)
         for reader in _READERS[function]:
             reader(told["output"])
-        return Answer(host, int(told["exit"]), told["output"],
-                      [str(line) for line in told["stderr"]], None)
+        return Answer(host, int(told["exit"]), told["output"], _texts(told["stderr"]), None)
     except Exception as error:  # whatever another version of the plugin may say
         return unanswered(host, "its answer can't be understood (%s: %s): is xenvif-tagger there "
                           "of this version?" % (type(error).__name__, error))
@@ -147,9 +148,30 @@ def cells(pair):
     return row + [pair["state"]]
 
 
+def _finite(text):
+    """A number in JSON text as a float; ValueError for what no JSON can hold, and Python prints."""
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError("%s is no number of JSON" % text)
+    return number
+
+
+def _texts(values):
+    """A list of str as it is; TypeError for any other. A reader that let something else through
+    would have the table fail on it, and with it the answers of all other hosts."""
+    if not isinstance(values, list) or not all(isinstance(value, str) for value in values):
+        raise TypeError("text expected, not %s" % json.dumps(values)[:_SHORT])
+    return values
+
+
 def pairs(output):
     """The pairs of a status or check: list of (its row, the reason, its VIF's uuid or None)."""
-    return [(cells(pair), pair["reason"], _vif_uuid(pair)) for pair in output["pairs"]]
+    found = []
+    for pair in output["pairs"]:
+        row, reason, uuid = cells(pair), pair["reason"], _vif_uuid(pair)
+        _texts(row + [reason] + ([] if uuid is None else [uuid]))
+        found.append((row, reason, uuid))
+    return found
 
 
 def _vif_uuid(pair):
@@ -164,7 +186,10 @@ def is_watched(output):
 
 def checks(output):
     """The checks of a doctor: list of doctor_check.Check."""
-    return [Check(**check) for check in output["checks"]]
+    found = [Check(**check) for check in output["checks"]]
+    for check in found:
+        _texts([check.name, check.state, check.found] + ([check.cure] if check.cure else []))
+    return found
 
 
 def version(output):

@@ -94,5 +94,6 @@ def _wrapped(text, width):
 def _sum(what, states):
     """``3 VIFs: 1 drift, 2 in-sync``."""
     count = collections.Counter(states)
-    return "%d %s%s: %s" % (len(states), what, "" if len(states) == 1 else "s", ", ".join(
-        "%d %s" % (count[state], state) for state in sorted(count)) or "none")
+    return report.clean("%d %s%s: %s" % (
+        len(states), what, "" if len(states) == 1 else "s", ", ".join(
+            "%d %s" % (count[state], state) for state in sorted(count)) or "none"))
