@@ -239,6 +239,30 @@ def test_faults(xapi, method, what, words):
         xapi.sessions.clear()  # its name never came here
 
 
+@pytest.mark.parametrize("xml, words", [
+    ("<?xml version='1.0' encoding='none'?><methodResponse/>", "unknown encoding"),
+    ("<methodResponse><params><param><value><bigdecimal>x</bigdecimal></value></param></params>"
+     "</methodResponse>", "InvalidOperation"),
+    ("<methodResponse><params><param><value><i4>x</i4></value></param></params></methodResponse>",
+     "ValueError"),
+])
+def test_an_answer_that_python_fails_on(xapi, monkeypatch, xml, words):
+    """Each in its own way: what the libraries raise is not of one class."""
+    monkeypatch.setattr(xapi, "_read", lambda *_: None)
+    monkeypatch.setattr(xapi, "_xml", lambda value, xml_of=xapi._xml: (
+        xml.encode() if value is None else xml_of(value)))
+    fails(xapi, "not XAPI", words)
+
+
+@pytest.mark.parametrize("odd", [5, True, 1.5, ["a"], {"a": "b"}], ids=repr)
+def test_a_name_that_is_no_text(xapi, odd):
+    web = xapi.add_vm(odd, [vif_uuid(12)])
+    fails(xapi, "not XAPI", "name_label is no text")
+    fails(xapi, "name_label is no text", ask_for=lambda session: session.find_vms(web))
+    xapi.add_host(odd)
+    fails(xapi, "name_label is no text", ask_for=lambda session: session.hosts())
+
+
 @pytest.mark.parametrize("method", [LOGIN, VIFS, VMS])
 @pytest.mark.parametrize("what", ["hang", "drip"])
 def test_time_out(xapi, method, what):

@@ -28,7 +28,17 @@ _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\Z")
 _NO_TEMPLATE = 'field "is_a_template" = "false"'
 # Whatever may come of asking a server: what is not in here is our own fault.
 _PROBLEMS = (XenAPI.Failure, OSError, http.client.HTTPException, xmlrpc.client.Error, ExpatError,
-             ValueError, TypeError, KeyError, IndexError, AttributeError)
+             ValueError, TypeError, LookupError, ArithmeticError, AttributeError)
+
+
+def _texts(record, *fields):
+    """Fields of a record that are text, as a tuple; TypeError where one is not: what is shown to
+    people or printed as JSON later on is not found to be nonsense there."""
+    values = tuple(record[field] for field in fields)
+    for field, value in zip(fields, values):
+        if not isinstance(value, str):
+            raise TypeError("%s is no text" % field)
+    return values
 
 
 class XapiError(Exception):
@@ -200,7 +210,7 @@ class Xapi(object):
         with self.understood():
             vifs = self.records("VIF", uuid=set(vif_uuids)).values()
             vms = self.records("VM", _ref={vif["VM"] for vif in vifs})
-            return {vif["uuid"]: (vms[vif["VM"]]["uuid"], vms[vif["VM"]]["name_label"])
+            return {vif["uuid"]: _texts(vms[vif["VM"]], "uuid", "name_label")
                     for vif in vifs if vif["VM"] in vms}
 
     def hosts(self):
@@ -210,8 +220,8 @@ class Xapi(object):
         """
         with self.understood():
             lives = self.call("host_metrics.get_all_records")
-            return sorted(((ref, host["uuid"], host["name_label"],
-                            lives.get(host["metrics"], {"live": True})["live"])
+            return sorted(((ref,) + _texts(host, "uuid", "name_label") + (
+                bool(lives.get(host["metrics"], {"live": True})["live"]),)
                            for ref, host in self.call("host.get_all_records").items()),
                           key=lambda host: (host[2], host[1]))
 
@@ -228,6 +238,6 @@ class Xapi(object):
                      if not vm["is_a_template"] and not vm["is_control_domain"]}
             vifs = {ref: [] for ref in found}
             for vif in self.records("VIF", VM=set(found)).values():
-                vifs[vif["VM"]].append(vif["uuid"])
-            return sorted((vm["uuid"], vm["name_label"], sorted(vifs[ref]))
+                vifs[vif["VM"]] += _texts(vif, "uuid")
+            return sorted(_texts(vm, "uuid", "name_label") + (sorted(vifs[ref]),)
                           for ref, vm in found.items())
