@@ -249,6 +249,19 @@ def test_a_command_that_hangs(host):
     assert gone(mark)
 
 
+def test_a_command_that_is_ended_may_log_out(host, tmp_path):
+    """As ours does, which XAPI would otherwise keep a session of."""
+    plugin = tmp_path / "xapi-plugin"
+    plugin.write_bytes(open(PLUGIN, "rb").read())
+    told = tmp_path / "logged out"
+    (tmp_path / "xenvif-tagger").write_text(
+        "import os, signal\n"
+        "signal.signal(signal.SIGTERM, lambda *_: (os.mkdir(%r), os._exit(0)))\n"
+        "signal.pause()\n" % str(told))
+    assert_failure(call(host, "check", path=str(plugin), timeout="4"), "XENVIF_TAGGER_TIMEOUT")
+    assert told.exists()
+
+
 @pytest.mark.parametrize("code, function, words", [
     # Where the command itself is broken: what stands in its place on the host.
     ("print('noise')", "status", ["exit status 0", "no answer"]),

@@ -5,9 +5,11 @@ import json
 import os
 import pty
 import re
+import signal
 import socket
 import subprocess
 import sys
+import time
 import uuid
 
 import pytest
@@ -340,6 +342,41 @@ def test_logged_out_whatever_happens(xapi, what):
             assert len(xapi.sessions) == 1
             raise what()
     assert (xapi.calls[LOGOUT], xapi.sessions) == (1, set())
+
+
+@pytest.mark.parametrize("name, code", [("SIGINT", 130), ("SIGTERM", -15), ("SIGHUP", -1)])
+@pytest.mark.parametrize("args, method", [
+    (["status"], VIFS), (["mirror", "vm", "web"], VMS), (["pool", "check"], "host.get_all_records"),
+    (["pool", "check"], "host.call_plugin")], ids=str)
+def test_logged_out_when_a_signal_ends_it(host, xapi, args, method, name, code):
+    """In the middle of a call, whose answer nobody will read."""
+    add_pair(host, 12, tap={"tag": 5})
+    xapi.add_vm("web", [vif_uuid(12)])
+    xapi.fault(re.escape(method), "hang")
+    with Run("--timeout", LONG, "--xapi", xapi.remote, *args, db=host) as asking:
+        until(lambda: xapi.calls[method])
+        asking.process.send_signal(getattr(signal, name))
+        asking.end()
+    assert asking.code == code and "Traceback" not in asking.err, asking
+    assert (xapi.calls[LOGOUT], xapi.sessions) == (1, set())
+
+
+def test_what_nohup_has_ignored_stays_ignored(host, xapi):
+    add_pair(host, 12, tap={"tag": 5})
+    xapi.add_vm("web", [vif_uuid(12)])
+    xapi.fault(VIFS, "hang")
+    argv = command("--timeout", 1, "--xapi", xapi.remote, "status", db=host)
+    with Run(argv=["nohup"] + argv) as asking:
+        until(lambda: xapi.calls[VIFS])
+        asking.process.send_signal(signal.SIGHUP)
+        assert asking.end().code == 0
+
+
+def until(condition):
+    limit = time.monotonic() + LONG
+    while not condition():
+        assert time.monotonic() < limit
+        time.sleep(0.01)
 
 
 def test_logged_out_over_a_new_connection(xapi):

@@ -2,7 +2,10 @@
 
 The client of XAPI is imported where it is used: most commands have no use for it.
 """
+import contextlib
 import os
+import signal
+import threading
 
 from .console import BadUsage, Unavailable, warn
 
@@ -75,6 +78,41 @@ class Access(object):
         return lines[0]
 
 
+class _Ended(BaseException):
+    """A signal has come that ends us; its number."""
+
+
+@contextlib.contextmanager
+def _orderly_end():
+    """SIGTERM and SIGHUP end us when the session is logged out, as Ctrl-C does: timeout(1) sends
+    one, a terminal that is closed the other, and XAPI keeps what is left for a day.
+
+    Not in a thread, where no handler can be set: then who started it has to see to that. And what
+    is ignored (nohup) stays so.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    numbers = [number for number in (signal.SIGTERM, signal.SIGHUP)
+               if signal.getsignal(number) == signal.SIG_DFL]
+
+    def end(number, _):
+        for each in numbers:
+            signal.signal(each, signal.SIG_IGN)  # the good-bye takes a second at most
+        raise _Ended(number)
+
+    for number in numbers:
+        signal.signal(number, end)
+    try:
+        yield
+    except _Ended as ended:
+        signal.signal(ended.args[0], signal.SIG_DFL)
+        os.kill(os.getpid(), ended.args[0])
+    finally:
+        for number in numbers:
+            signal.signal(number, signal.SIG_DFL)
+
+
 def guarded(access, within, ask):
     """What ask(xapi.Xapi) gives; (result, None) or (None, what is wrong in one line)."""
     try:
@@ -82,7 +120,7 @@ def guarded(access, within, ask):
     except ImportError as error:
         return None, "XAPI is asked by its own Python library (%s): pip install XenAPI" % error
     try:
-        with access.open(within) as session:
+        with _orderly_end(), access.open(within) as session:
             return ask(session), None
     except xapi.XapiError as error:
         return None, str(error)

@@ -133,6 +133,16 @@ class Transport(xmlrpc.client.Transport):
         # what is lost there may have been heard, and a second login is a second session.
         return self.single_request(*args, **kwargs)
 
+    def single_request(self, *args, **kwargs):
+        try:
+            return xmlrpc.client.Transport.single_request(self, *args, **kwargs)
+        except Exception:
+            raise  # the base class has seen to it
+        except BaseException:
+            # A signal has come: with an answer under way nobody could log out by this connection.
+            self.close()
+            raise
+
     def parse_response(self, response):
         data = response.read()
         self.patience = self._until - time.monotonic()
