@@ -60,6 +60,23 @@ class Terminal:
     def press(self, keys):
         os.write(self._master, keys)
 
+    def hold(self):
+        """As by Ctrl-S: what is written to it waits."""
+        termios.tcflow(self._slave, termios.TCOOFF)
+
+    def go_on(self):
+        termios.tcflow(self._slave, termios.TCOON)
+
+    def wait_until_delivered(self):
+        """Until no signal is pending: of two that are, the process sees one."""
+        limit = time.monotonic() + LONG
+        pending = True
+        while pending:
+            assert time.monotonic() < limit
+            with open("/proc/%d/status" % self.process.pid) as stream:
+                pending = any(line.startswith(("SigPnd", "ShdPnd")) and int(line.split()[1], 16)
+                              for line in stream)
+
     def hang_up(self):
         """As when the line to the terminal is cut."""
         for end in self._master, self._slave:

@@ -104,6 +104,24 @@ def test_it_shows_what_status_shows_and_what_changes(host):
         assert text.startswith(run("status", db=host, env=dict(env, COLUMNS="100")).out)
 
 
+def test_signals_while_the_terminal_takes_nothing(host):
+    """Ctrl-S, and a window that is being resized: all of it is in vain, and none of it an error."""
+    add_zoo(host, 14)
+    with following(host) as terminal:
+        terminal.shows("vif14.0")
+        terminal.hold()
+        for _ in range(20000):  # it comes to a write, and stays there
+            terminal.process.send_signal(signal.SIGWINCH)
+            terminal.wait_until_delivered()
+        terminal.go_on()
+        set_tag(host, "vif14.0", 9)
+        terminal.shows("vif14.0 tag 5 -> 9")
+        terminal.press(b"q")
+        assert terminal.end() == 0
+        assert b"Exception" not in terminal.raw
+        terminal.assert_restored()
+
+
 def test_colours_as_the_table_has_them(host):
     add_zoo(host, 13, 14)
     with following(host) as terminal:
@@ -432,7 +450,8 @@ def test_what_xapi_has_not_got_is_asked_for_once(xapi):
     names.want([stranger])
     assert not names.run() and names.is_asking
     assert woken.wait(LONG)
-    assert not names.run()  # nothing new to show
+    assert names.run()  # nobody's name, and no longer waited for
+    assert not names.run()
     names.want([stranger])
     assert not names.is_asking and names.next_alarm() is None
     assert (names.known, names.problem, xapi.logins) == ({}, None, 1)
@@ -521,6 +540,16 @@ def test_lines_with_names(host, xapi):
         piped.end()
         assert piped.code == -signal.SIGTERM
         assert re.match(r"xenvif-tagger: no VM names: [^\n]+\n\Z", piped.err), piped
+
+
+@pytest.mark.parametrize("known", [{}, {"another": "VM"}], ids=["nothing", "nobody's"])
+def test_lines_where_xapi_knows_none_of_the_vms(host, xapi, known):
+    """As after VM.forget: its answer has no name, and is one."""
+    for name in known:
+        xapi.add_vm(name, [identity(99)["xs-vif-uuid"]])
+    add_zoo(host, 14)
+    with Piped("--xapi", xapi.remote, "status", "--follow", db=host) as piped:
+        piped.until("^watcher: ")
 
 
 def test_the_reader_goes(host):

@@ -9,8 +9,6 @@ import gc
 import os
 import select
 import signal
-import socket
-import sys
 import time
 
 import click
@@ -80,10 +78,10 @@ class Follow(object):
         self._replica = replica
         self._followed = followed
         self._timeout = timeout
-        self._woken, self._waker = socket.socketpair()
-        for end in self._woken, self._waker:
-            end.setblocking(False)
-        self._names = Names(access, lambda: self._waker.send(b"x"))
+        # A pipe: a pair of sockets takes some 280 signals, and for each one more while the terminal
+        # takes nothing (Ctrl-S, and a window that is resized) Python prints what is no error.
+        self._woken, self._waker = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        self._names = Names(access, self._wake)
         self._is_screen = follow_screen.is_terminal()
         self._out = follow_screen.Screen() if self._is_screen else follow_screen.Lines()
         self._changes = collections.deque(maxlen=LONGEST)
@@ -99,12 +97,16 @@ class Follow(object):
         # nohup has one ignored, and a shell's & another.
         self._ends = [number for number in ENDS if signal.getsignal(number) != signal.SIG_IGN]
 
+    def _wake(self):
+        with contextlib.suppress(BlockingIOError):  # full: then it wakes without us
+            os.write(self._waker, b"x")
+
     # -- signals
 
     @contextlib.contextmanager
     def _signals(self):
         """Signals, and the watcher's coming and going, wake the loop."""
-        signal.set_wakeup_fd(self._waker.fileno())
+        signal.set_wakeup_fd(self._waker)
         for number in self._ends:
             signal.signal(number, self._end)
         signal.signal(signal.SIGIO, self._notice)
@@ -209,7 +211,7 @@ class Follow(object):
             poller.timer_wait(max(0, int((min(alarms) - begun) * 1000) + 1))
         poller.block()
         with contextlib.suppress(BlockingIOError):
-            self._woken.recv(4096)
+            os.read(self._woken, 1 << 16)
         if not self._followed.is_synced:
             self._check(begun)
 
@@ -270,7 +272,6 @@ class Follow(object):
         elif not self._names.is_asking:  # that takes two seconds at most, as with status
             if self._names.problem:
                 warn("no VM names: " + self._names.problem)
-                sys.stderr.flush()  # Python 3.6 would keep it until the end
             outcomes = self._followed.outcomes()
             self._out.say(report.table(outcomes, report.width(), False, self._names.known)
                           if outcomes else [follow_layout.NOTHING])

@@ -38,21 +38,22 @@ class Names(object):
             self._wanted |= vms.vif_uuids(outcomes) - self._asked
 
     def run(self):
-        """Take an answer, ask a question. Whether there is something new to show.
+        """Take an answer, ask a question. Whether an answer has come: with no name in it, too, for
+        somebody may have waited for it.
 
         :raises click.ClickException: XAPI can't be asked like this
         """
-        news = False
-        if self._answer is not None:
+        came = self._answer is not None
+        if came:
             self._thread.join()
-            news = self._take(*self._answer)
+            self._take(*self._answer)
         if self._wanted and self._thread is None and time.monotonic() >= self._next:
             uuids = self._wanted | self._unanswered
             self._asked |= uuids
             self._wanted, self._unanswered = set(), set()
             self._thread = threading.Thread(target=self._ask, args=(uuids,))
             self._thread.start()
-        return news
+        return came
 
     def _ask(self, uuids):
         """In a thread of its own: XAPI may take as long as vms.NAMES_WITHIN."""
@@ -71,11 +72,10 @@ class Names(object):
         self._next = time.monotonic() + PAUSE
         if isinstance(problem, click.ClickException):
             raise problem
-        before, self.problem = self.problem, problem
+        self.problem = problem
         if problem:
             self._unanswered |= uuids
         self.known.update(names or {})
-        return bool(names) or problem != before
 
     @property
     def is_asking(self):
