@@ -1569,6 +1569,18 @@ def test_ctrl_c_while_the_database_hangs(host, proxied):
         assert_error(hanging.end(), 130, "interrupted")
 
 
+@pytest.mark.parametrize("how", ["2>/dev/full", ">/dev/full 2>&1", "2> >(exec true)", "2>&-"])
+def test_the_exit_status_where_nobody_hears_the_error(host, how):
+    """It is all that is left to say what was wrong."""
+    def ended(*args):
+        return by_shell('"$@" %s; exit $?' % how, args=list(args)).code
+
+    assert ended(*command("mirror", "dom", 99, db=host)) == 2
+    assert ended(*command("status", db="unix:/nowhere")) == 3
+    add_pair(host, 12, vif={"tag": 5}, tap={"tag": 6})
+    assert ended(*command("-q", "mirror", "dom", 12, db=host)) == 1
+
+
 @pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP"])
 def test_other_ends_while_waiting(host, proxied, name):
     proxy = proxied(host)

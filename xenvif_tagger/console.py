@@ -177,7 +177,13 @@ def emit(text):
 
 def warn(message):
     """Say what is wrong in one line."""
-    sys.stderr.write("%s: %s\n" % (NAME, report.clean(" ".join(message.split()))))
+    try:
+        sys.stderr.write("%s: %s\n" % (NAME, report.clean(" ".join(message.split()))))
+        sys.stderr.flush()  # Python 3.6 would keep it until the end
+    except OSError:
+        # Nobody hears it: then the exit status is what says it, and not one of Python's own, which
+        # would try again at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
 
 
 def fail(message, code):
