@@ -256,6 +256,19 @@ def test_an_answer_that_python_fails_on(xapi, monkeypatch, xml, words):
     fails(xapi, "not XAPI", words)
 
 
+@pytest.mark.parametrize("odd", ["a\x01b", "\x1b[2J", os.fsdecode(b"\xff"), "\ufffe"], ids=ascii)
+def test_what_xml_can_not_carry(host, xapi, tls, monkeypatch, odd):
+    """XAPI could make nothing of the whole request: it is not XAPI that is wrong."""
+    result = Run("--xapi", xapi.remote, "mirror", "vm", odd, db=host, env={"LC_ALL": "C.UTF-8"})
+    with result:
+        assert_error(result.end(), 2, "XAPI knows no VM of this name")
+    monkeypatch.setenv("SSL_CERT_FILE", tls.ca)
+    for how in {"user": odd}, {"password": PASSWORD + odd}:
+        with pytest.raises(XapiError, match="no such user or password"):
+            with ask(tls, **how):
+                pass
+
+
 @pytest.mark.parametrize("odd", [5, True, 1.5, ["a"], {"a": "b"}], ids=repr)
 def test_a_name_that_is_no_text(xapi, odd):
     web = xapi.add_vm(odd, [vif_uuid(12)])

@@ -24,6 +24,9 @@ GOODBYE = 1
 # here on a whole table is less work for both.
 MANY = 100
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\Z")
+# What XML can't carry (XML 1.0, 2.2), and xmlrpc.client sends for all that: control characters, and
+# bytes of the command line that are no text.
+_NO_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 # A snapshot is a template, too. Their records are the longest of all, and nobody's VIF is theirs.
 _NO_TEMPLATE = 'field "is_a_template" = "false"'
 # Whatever may come of asking a server: what is not in here is our own fault.
@@ -39,6 +42,9 @@ def _texts(record, *fields):
         if not isinstance(value, str):
             raise TypeError("%s is no text" % field)
     return values
+
+
+_NOT_LET_IN = "XAPI takes no such user or password: see --user and --password-file"
 
 
 class XapiError(Exception):
@@ -88,6 +94,8 @@ class Xapi(object):
         return XenAPI.Session(address, transport=self._transport)
 
     def __enter__(self):
+        if _NO_XML.search(self._user + self.password):
+            raise XapiError("%s: %s" % (self.remote, _NOT_LET_IN))
         try:
             with self.understood():
                 self._session.xenapi.login_with_password(
@@ -145,7 +153,7 @@ class Xapi(object):
             return "a member of the pool whose master is %s: ask that one: --xapi https://%s" % (
                 (details[1:] or ["another host"])[0], (details[1:] or ["MASTER"])[0])
         if details[:1] == ["SESSION_AUTHENTICATION_FAILED"]:
-            return "XAPI takes no such user or password: see --user and --password-file"
+            return _NOT_LET_IN
         if details:
             return "XAPI says %s" % " ".join(details)
         if isinstance(error, socket.timeout) or getattr(error, "faultCode", None) == 504:
@@ -230,6 +238,8 @@ class Xapi(object):
 
         :returns: list of (uuid, name, list of VIF uuids), in the order of the uuids
         """
+        if _NO_XML.search(wanted):
+            return []  # nobody can have been given such a name
         with self.understood():
             # A name may be any text, which a query may not hold.
             found = self.records("VM", uuid={wanted.lower()}) or self.records(
