@@ -261,7 +261,8 @@ class XapiServer:
 
         what: a list, XAPI's error description; or "hang" (until the test's end), "drip" (a byte
         now and then), "drop" (the connection, before anything is done), "drop after" (it was
-        done), "cut" (in the middle of the answer), "garbage", "empty", "http" (an HTTP error),
+        done), "cut" (in the middle of the answer), "boast" (of an answer that no memory holds),
+        "garbage", "empty", "http" (an HTTP error),
         "no value", "expire" (all sessions end before it; then it is answered)
         """
         with self._lock:
@@ -442,6 +443,9 @@ class _Handler(http.server.BaseHTTPRequestHandler):
                 if xapi.released.wait(0.05):
                     break
             self.wfile.write(answer)
+        elif what == "boast":
+            self._head(1 << 50)
+            self.close_connection = True
         elif what == "cut":
             self._head(len(answer))
             self.wfile.write(answer[:len(answer) // 2])

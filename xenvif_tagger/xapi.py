@@ -31,7 +31,7 @@ _NO_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _NO_TEMPLATE = 'field "is_a_template" = "false"'
 # Whatever may come of asking a server: what is not in here is our own fault.
 _PROBLEMS = (XenAPI.Failure, OSError, http.client.HTTPException, xmlrpc.client.Error, ExpatError,
-             ValueError, TypeError, LookupError, ArithmeticError, AttributeError)
+             ValueError, TypeError, LookupError, ArithmeticError, AttributeError, MemoryError)
 
 
 def _texts(record, *fields):
