@@ -10,6 +10,10 @@ uninstall() {
         refuse "$BY_HAND names our hook in setup-vif-rules: without it xenopsd could not start." \
             "Take that line out first"
     fi
+    if live && [ "$FLAVOUR" = xenopsd ] && [ -e "$HOOK" ] && [ ! -x "$stock" ]; then
+        refuse "there is no stock script at ${stock:-$USUAL}: without it and our hook xenopsd could" \
+            "not start. Put it back first"
+    fi
 
     # 1. The setting, 2. so that no xenopsd has it, 3. and no VIF that is plugged.
     remove_setting

@@ -802,6 +802,24 @@ def test_uninstall_works_where_install_would_be_refused(up):
     assert set(up.changes()) == {"/etc/xensource/network.conf"}
 
 
+def test_uninstall_without_a_stock_script(up):
+    """xenopsd would not start, and a VIF whose key names nothing can't be unplugged."""
+    up.install()
+    up.run("mv", STOCK, "/run/away")
+    before, keys = up.changes(), up.store()
+    for lost in False, True:
+        if lost:
+            up.run("rm", "/opt/xenvif-tagger/state")
+            before = up.changes()
+        result = up.install("--uninstall")
+        assert result.code == REFUSED and result.err.count("\n") == 1, result
+        assert "no stock script" in result.err and STOCK in result.err
+        assert (up.changes(), up.store()) == (before, keys)
+    up.run("mv", "/run/away", STOCK)
+    assert up.install("--uninstall").code == DONE
+    assert HOOK not in up.store().values() and "" not in up.store().values()
+
+
 def test_uninstall_is_refused_while_a_file_of_others_names_the_hook(up):
     up.install()
     up.write("/etc/xenopsd.conf.d/mine.conf", "setup-vif-rules=%s\n" % HOOK)
