@@ -2,6 +2,7 @@
 
 With XEN_SCRIPTS=DIRECTORY it is run on the real scripts in there (dom0/stock.py).
 """
+import contextlib
 import itertools
 import json
 import os
@@ -13,7 +14,7 @@ import time
 import pytest
 
 from dom0 import Dom0
-from xenvif_tagger import mark
+from xenvif_tagger import mark, plug_libxl
 from xenvif_tagger.jsonstream import Framer
 
 TOP = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
@@ -308,6 +309,16 @@ def test_the_row_of_an_emulated_nic_that_is_gone_lends_if_it_is_of_this_boot(dom
     assert dom0.ovs.port(vif.vif) is dom0.ovs.port(vif.emu) is None
 
 
+def test_the_link_goes_up_after_the_second_look(dom0, before):
+    """However long that takes, within its limit."""
+    before("python3", "echo '=0.8'; read x; sleep 0.3; echo >/run/looked")
+    before("ip", 'case "$*" in *up*) [ ! -e /run/looked ] || echo >/run/after;; esac\n'
+           'exec $real "$@"')
+    vif = add(dom0)
+    good(plug(dom0, vif, vif.vif))
+    assert os.path.exists(dom0.path("/run/after"))
+
+
 @ORDERS
 def test_held_until_an_agent_binds_it(dom0, order):
     dom0.write_file(CONFIG, "[hold]\nbridges = xenbr0\n")
@@ -418,13 +429,61 @@ def test_python_broken(dom0, before, text, why):
     as_stock(dom0, why)
 
 
+@pytest.mark.parametrize("text", ["kill -STOP $$", "echo '=0.1'; exec sleep 1000"],
+                         ids=["before its answer", "after it"])
+def test_a_python_that_hangs_is_ended(dom0, before, text):
+    before("python3", "echo $$ >/run/hung; " + text)
+    vif = add(dom0)
+    good(plug(dom0, vif, vif.vif))
+    until = time.monotonic() + 20
+    # Gone, or dead and not yet waited for.
+    state = 'read -r _ _ state _ </proc/%d/stat && [ "$state" != Z ]' % int(
+        dom0.read_file("/run/hung"))
+    while not dom0.run("/bin/sh", "-c", state).returncode:
+        assert time.monotonic() < until
+    assert "no answer" in said(dom0, vif.vif)[0] or "look again in time" in said(dom0, vif.vif)[0]
+
+
+def test_half_an_answer_counts_for_nothing(dom0, before):
+    before("python3", "printf '+%s\\n' -- set Port \"$5\" tag=9")
+    as_stock(dom0, "no answer")
+
+
 def test_no_python(dom0):
-    place = dom0.path("/usr/bin/python3")
+    with away(dom0, "/usr/bin/python3"):
+        as_stock(dom0, "no python3")
+
+
+@contextlib.contextmanager
+def away(dom0, path):
+    place = dom0.path(path)
     os.rename(place, place + ".away")
     try:
-        as_stock(dom0, "no python3")
+        yield
     finally:
         os.rename(place + ".away", place)
+
+
+def test_no_open_vswitch(dom0):
+    """The stock script says so itself: it must not take our function for the command."""
+    with away(dom0, "/usr/bin/ovs-vsctl"):
+        answers = []
+        for script in "vif-openvswitch", TAGGER:
+            vif = add(dom0, script=script)
+            result = plug(dom0, vif, vif.vif)
+            answers.append((result.returncode, result.stdout, result.stderr.replace(
+                vif.vif, "DEV").replace(TAGGER, SCRIPTS + "/vif-openvswitch")))
+        assert answers[0] == answers[1] and answers[0][0] and not said(dom0, vif.vif)
+
+
+def test_no_logger(dom0, before):
+    """What we have to say is in the file that the stock script's standard error goes to."""
+    before("logger", 'case "$*" in *xenvif-tagger:*) exit 1;; esac; exec $real "$@"')
+    before("python3", "exit 1")
+    vif = add(dom0)
+    good(plug(dom0, vif, vif.vif))
+    assert ("xenvif-tagger: %s: python3 gave no answer\n" % vif.vif
+            in dom0.read_file("/var/log/xen/xen-hotplug.log"))
 
 
 def test_ovs_vsctl_refuses_our_words(dom0, before):
@@ -435,6 +494,27 @@ def test_ovs_vsctl_refuses_our_words(dom0, before):
     good(plug(dom0, vif, vif.emu))
     assert dom0.ovs.port(vif.emu)["tag"] == [5]  # by the second look
     assert "did not take its sibling's settings" in said(dom0, vif.emu)[-1]
+
+
+@pytest.mark.parametrize("python, then, calls", [
+    ("exec $real \"$@\"", "exit 1", 2), ("exec $real \"$@\"", "sleep 2.1; exit 1", 1),
+    ("exit 1", "exit 1", 1)], ids=["our part", "the database", "no part of ours"])
+def test_ovs_vsctl_is_run_again_where_our_part_may_have_failed_it(
+        dom0, before, python, then, calls):
+    before("python3", python)
+    before("ovs-vsctl", "echo >>/run/calls; " + then)
+    dom0.write_file("/run/calls", "")
+    vif = add(dom0)
+    assert plug(dom0, vif, vif.vif).returncode == 1
+    assert dom0.read_file("/run/calls") == "\n" * calls
+
+
+def test_no_second_look_at_what_was_not_plugged(dom0, before):
+    before("python3", "echo '=0.5'; read x; echo >/run/looked-in-vain")
+    before("ovs-vsctl", "exit 1")
+    vif = add(dom0)
+    assert plug(dom0, vif, vif.vif).returncode == 1
+    assert not os.path.exists(dom0.path("/run/looked-in-vain"))
 
 
 def test_ovs_vsctl_fails(dom0):
@@ -467,8 +547,32 @@ def test_the_database_hangs(dom0):
     assert "hung" in said(dom0, vif.emu)[0] and len(said(dom0, vif.emu)) == 1
 
 
+def test_what_python_takes_to_start_is_off_the_databases_time(dom0, before):
+    before("python3", 'sleep 0.3; exec $real "$@"')
+    vif = add(dom0)
+    dom0.create_device(vif.vif)
+    dom0.ovs.pause()
+    env = {"PATH": "/bin:/usr/bin", "XENBUS_PATH": vif.backend, "vif": vif.vif}
+    with dom0.popen(TAGGER, "online", "type_if=vif", env=env) as process:
+        began = time.monotonic()
+        while not said(dom0, vif.vif):
+            assert time.monotonic() - began < 10
+        dom0.ovs.resume()
+        assert process.wait(30) == 0
+    seconds = float(re.search(r"no answer within ([0-9.]+) s", said(dom0, vif.vif)[0]).group(1))
+    assert 0.05 <= seconds <= plug_libxl.BUDGET - 0.3
+
+
+@pytest.mark.parametrize("started", ["", "x", "0", "9" * 12, "nan"])
+def test_where_it_is_not_known_when_python_was_started(started):
+    """A bash before 5.0, or the clock was set meanwhile."""
+    assert plug_libxl._spent(started) == plug_libxl.UNKNOWN_START
+
+
 @pytest.mark.parametrize("text", ["[plug]\nstock_script = %s" % TAGGER, "nonsense", b"\xff\0",
-                                  "[plug]\nstock_script = /nowhere/vif-openvswitch"])
+                                  "[plug]\nstock_script = /nowhere/vif-openvswitch",
+                                  "[plug]\nstock_script = /etc/xen/scripts",
+                                  "[plug]\nstock_script = /etc/passwd"])
 def test_a_config_that_is_wrong(dom0, text):
     dom0.write_file(CONFIG, text)
     vif = add(dom0)
@@ -477,23 +581,37 @@ def test_a_config_that_is_wrong(dom0, text):
     assert noted(dom0.ovs.port(vif.emu))["base"]
 
 
-def test_the_config_names_the_stock_script(dom0):
-    dom0.write_file("/opt/stock/vif-openvswitch", "#!/bin/sh\necho \"$0 $*\"\nexit 3\n", 0o755)
-    dom0.write_file(CONFIG, "[plug]\n  stock_script =  /opt/stock/vif-openvswitch\n")
-    vif = add(dom0)
+@pytest.mark.parametrize("end", ["", "\n"])
+@pytest.mark.parametrize("config", [CONFIG, "/opt/config"])
+def test_the_config_names_the_stock_script(dom0, config, end):
+    dom0.write_file("/opt/stock/vif-openvswitch", STOCK, 0o755)
+    dom0.write_file(config, "[plug]\n  stock_script =  /opt/stock/vif-openvswitch" + end)
+    result = dom0.run(TAGGER, "online", env=dict(
+        {"PATH": "/bin:/usr/bin"}, **{} if config == CONFIG else {"XENVIF_TAGGER_CONFIG": config}))
+    assert (result.returncode, result.stdout) == (3, "/opt/stock/vif-openvswitch online\n")
+
+
+STOCK = "#!/bin/sh\necho \"$0 $*\"\nexit 3\n"
+
+
+@pytest.mark.parametrize("beside", [True, False])
+def test_the_stock_script_beside_it_or_where_xen_has_it(dom0, beside):
+    """Beside the name by which it is called, not beside our own file."""
+    there = "/opt/beside" if beside else "/opt/alone"
+    if beside:
+        dom0.write_file(there + "/vif-openvswitch", STOCK, 0o755)
+    os.makedirs(dom0.path(there), exist_ok=True)
+    os.symlink(TOP + "/hotplug/vif-openvswitch-tagger", dom0.path(there + "/vif-tagger"))
+    vif = add(dom0, script=there + "/vif-tagger")
     result = plug(dom0, vif, vif.vif)
-    assert (result.returncode, result.stdout) == (
-        3, "/opt/stock/vif-openvswitch online type_if=vif\n")
+    assert result.stdout == ("/opt/beside/vif-openvswitch online type_if=vif\n" if beside else "")
+    assert bool(dom0.ovs.port(vif.vif)) == (not beside)
 
 
 def test_no_stock_script(dom0):
-    place = dom0.path(SCRIPTS + "/vif-openvswitch")
-    os.rename(place, place + ".away")
-    try:
+    with away(dom0, SCRIPTS + "/vif-openvswitch"):
         vif = add(dom0)
         result = plug(dom0, vif, vif.vif)
-    finally:
-        os.rename(place + ".away", place)
     assert result.returncode == 1 and "no stock script" in result.stderr
     assert any("no stock script" in line for line in dom0.syslog())
 
@@ -501,15 +619,16 @@ def test_no_stock_script(dom0):
 @pytest.mark.parametrize("env", [
     {"POSIXLY_CORRECT": "1"}, {"PYTHONHOME": "/nowhere", "PYTHONPATH": "/nowhere"},
     {"BASH_FUNC_ovs-vsctl%%": "() { false; }", "XENVIF_TAGGER_HOOK": "/nowhere"},
-    {"SHELLOPTS": "errexit:posix"}, {"CDPATH": "/"}], ids=lambda env: min(env))
+    {"SHELLOPTS": "errexit:posix"}, {"CDPATH": "/"}, {"PATH": "/nowhere"}], ids=lambda env: min(env))
 def test_a_hostile_environment(dom0, env):
     vif = add(dom0)
     good(plug(dom0, vif, vif.vif))
     dom0.ovs.vsctl("set", "Port", vif.vif, "tag=5")
     dom0.create_device(vif.emu)
     watch = Watch(dom0)
-    good(dom0.run(TAGGER, "add", "type_if=tap", env=dict(
-        env, XENBUS_PATH=vif.backend, INTERFACE=vif.emu, vif=vif.vif, PATH="/bin:/usr/bin")))
+    good(dom0.run(TAGGER, "add", "type_if=tap", env=dict({
+        "XENBUS_PATH": vif.backend, "INTERFACE": vif.emu, "vif": vif.vif,
+        "PATH": "/bin:/usr/bin"}, **env)))
     assert unit(watch.born(vif.emu)[0]) == only(tag=[5])
 
 
