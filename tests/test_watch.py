@@ -1,12 +1,15 @@
 """`xenvif-tagger watch` as a service manager and a person meet it: what it does, what it says, how
 it is asked, how it starts and ends. (Faults: test_watch_faults.py, locks: test_watch_locks.py.)"""
 import contextlib
+import fcntl
 import json
 import os
 import re
 import signal
 import socket
+import stat
 import subprocess
+import sys
 import time
 
 import pytest
@@ -27,9 +30,9 @@ from test_cli import (
     our_commits,
     run,
 )
-from watch_proxy import Scene, switches, until, wrapped_python
+from watch_proxy import Gate, Scene, switches, until, wrapped_python
 from watching import ROOT, Watching
-from xenvif_tagger import __version__
+from xenvif_tagger import __version__, pidfile
 
 IDLE = 3  # seconds in which nothing may happen
 STATS = {"version", "pid", "connected", "synced", "lock", "vifs", "events", "transactions",
@@ -500,6 +503,11 @@ def test_odd_requests(ovs, request_):
         assert "Traceback" not in "\n".join(watcher.log())
 
 
+def test_only_its_own_user_may_ask(ovs):
+    with Watching(ovs) as watcher:
+        assert stat.S_IMODE(os.stat(watcher.socket).st_mode) == 0o700
+
+
 def test_version(ovs):
     with Watching(ovs) as watcher:
         assert __version__ in watcher.appctl("version")
@@ -571,20 +579,20 @@ def by_name(ovs):
 
 
 def test_appctl_finds_it_by_name(lab):
-    pidfile = os.path.join(lab.ovs.dir, "xenvif-tagger.pid")
+    path = os.path.join(lab.ovs.dir, "xenvif-tagger.pid")
     with by_name(lab.ovs) as watcher:
-        with open(pidfile) as stream:
+        with open(path) as stream:
             assert stream.read() == "%d\n" % watcher.pid
         assert watcher.stats()["pid"] == watcher.pid
         assert os.path.exists("%s/xenvif-tagger.%d.ctl" % (lab.ovs.dir, watcher.pid))
-    assert not os.path.exists(pidfile)
+    assert not os.path.exists(path)
     assert [name for name in os.listdir(lab.ovs.dir) if name.startswith("xenvif-tagger")] == []
 
 
 @pytest.mark.parametrize("left", ["99999999\n", "1\n", "", "nonsense", "PID"])
 def test_a_left_over_pidfile_is_no_hindrance(lab, left):
-    pidfile = os.path.join(lab.ovs.dir, "xenvif-tagger.pid")
-    with open(pidfile, "w") as stream:
+    path = os.path.join(lab.ovs.dir, "xenvif-tagger.pid")
+    with open(path, "w") as stream:
         stream.write(left.replace("PID", str(os.getpid())))
     with by_name(lab.ovs) as watcher:
         assert watcher.stats()["pid"] == watcher.pid
@@ -605,6 +613,56 @@ def test_a_second_one_leaves_the_first_its_pidfile(lab):
             assert json.loads(lab.ovs.appctl("xenvif-tagger", "stats", "--json"))[
                 "pid"] == first.pid
         assert first.stats()["pid"] == first.pid
+
+
+def test_a_pidfile_that_goes_before_it_is_locked(tmp_path, monkeypatch):
+    """Who had it ends just then: the one that we have opened is no file any more."""
+    path, lock, gone = str(tmp_path / "x.pid"), fcntl.lockf, []
+
+    def late(*args):
+        if not gone:
+            gone.append(os.unlink(path))
+        return lock(*args)
+
+    monkeypatch.setattr(fcntl, "lockf", late)
+    mine = pidfile.Pidfile(path)
+    assert mine.take() and gone
+    with open(path) as stream:
+        assert stream.read() == "%d\n" % os.getpid()
+    mine.drop()
+    assert not os.path.exists(path)
+
+
+def test_a_pidfile_that_is_anothers_by_now(tmp_path):
+    """Ours was removed, and somebody else has made one: it is not ours to remove."""
+    path = tmp_path / "x.pid"
+    mine = pidfile.Pidfile(str(path))
+    assert mine.take()
+    path.unlink()
+    path.write_text("5\n")
+    mine.drop()
+    assert path.read_text() == "5\n"
+    mine = pidfile.Pidfile(str(path))
+    assert mine.take()
+    path.unlink()
+    mine.drop()  # nor is it a fault that there is none
+
+
+def test_a_pidfile_is_a_living_process_only_while_it_is_locked(tmp_path):
+    path = str(tmp_path / "x.pid")
+    assert pidfile.running(path) is None
+    holder = "import fcntl, sys; f = open(sys.argv[1], 'a'); fcntl.lockf(f, fcntl.LOCK_EX); " \
+        "print('', flush=True); sys.stdin.read()"
+    for text, found in ("17\n", 17), ("nonsense", None):
+        with open(path, "w") as stream:
+            stream.write(text)
+        assert pidfile.running(path) is None
+        with subprocess.Popen([sys.executable, "-c", holder, path], stdin=subprocess.PIPE,
+                              stdout=subprocess.PIPE) as process:
+            process.stdout.readline()
+            assert pidfile.running(path) == found
+            assert pidfile.Pidfile(path).take() is False
+            process.stdin.close()
 
 
 def test_the_status_command_says_whether_a_watcher_runs(lab):
@@ -643,11 +701,28 @@ def test_it_sleeps_while_nothing_happens(lab):
 
 
 def test_a_second_one_sleeps_too(lab):
+    lab.plug("vif", {"tag": 5})
+    lab.plug("tap", {"tag": 6})
     with Watching(lab.ovs), Watching(lab.ovs) as second:
         until(lambda: second.stats()["lock"] == "waiting")
-        slept = switches(second.pid)
+        before, slept = second.stats()["wakeups"], switches(second.pid)
         time.sleep(IDLE)
         assert switches(second.pid) - slept <= 6
+        assert second.stats()["wakeups"] - before <= 10
+
+
+def test_a_keep_alive_that_is_answered_keeps_the_connection(lab):
+    """Over TCP, where there is one: nothing else comes for a while."""
+    seen = []
+
+    def on_request(message):
+        if message["id"] == "echo":  # the library's: ours have numbers
+            seen.append(message)
+
+    with Gate(lab.ovs, on_request=on_request, tcp=True) as gate:
+        with Watching(lab.ovs, remote=gate.remote) as watcher:
+            until(lambda: len(seen) >= 2)  # the second comes if the first one's answer counted
+            assert gate.links == 1 and watcher.stats()["reconnects"] == 0
 
 
 def test_it_sleeps_without_a_database(lab):

@@ -272,6 +272,7 @@ def test_no_such_database(tmp_path_factory):
         with Watching(ovs, wait=False) as watcher:
             until(lambda: any("Open_vSwitch" in line for line in watcher.log()))
             assert not watcher.stats()["synced"] and "Traceback" not in text(watcher)
+            until(lambda: "no Open_vSwitch database" in (watcher.stats()["last_error"] or ""))
             ovs.stop_server()
             ovs.database = ours
             ovs.start_server()
@@ -482,6 +483,23 @@ def test_connected_and_never_answered(scene):
             gate.cut()
             scene.assert_works(watcher)
             assert gate.links >= 2
+
+
+def test_connected_again_and_never_answered(scene):
+    """What was known of the database before is not what stands there now."""
+    def on_request(message):
+        return {"id": "nobody's", "error": None, "result": {}}
+
+    with Gate(scene.ovs) as gate, Watching(scene.ovs, remote=gate.remote) as watcher:
+        watcher.settle()
+        gate.on_request = on_request
+        gate.cut()
+        until(lambda: watcher.stats()["reconnects"])
+        stats = watcher.stats()
+        assert not stats["connected"] and stats["lock"] == "none"
+        gate.on_request = None
+        gate.cut()
+        scene.assert_works(watcher)
 
 
 def test_a_server_that_hangs_from_the_start(scene):

@@ -182,6 +182,44 @@ def test_a_stolen_lock(scene):
         scene.assert_works(watcher)
 
 
+def test_it_sleeps_while_another_has_the_lock(scene):
+    """Even if a grace ends meanwhile, of which it would have to do something."""
+    config = "[hold]\nbridges = br0\norphan_grace = 0.5\n"
+    with Watching(scene.ovs, config) as watcher, Session(scene.ovs) as thief:
+        watcher.settle()
+        scene.ovs.delete_port("vif3.0")
+        scene.await_state(watcher, 3, "orphan")
+        thief.call("steal", LOCK)
+        await_lock(watcher, "waiting")
+        time.sleep(0.6)  # the grace
+        before = watcher.stats()["wakeups"]
+        time.sleep(1)  # in which nothing may happen
+        assert watcher.stats()["wakeups"] - before <= 10
+
+
+@pytest.mark.parametrize("first", [True, False], ids=["from the start", "stolen"])
+def test_a_change_that_waited_for_the_lock_was_not_mirrored_slowly(scene, first):
+    """The latency is our own: it begins when we have the lock."""
+    with Session(scene.ovs) as other:
+        if first:
+            other.call("lock", LOCK)
+        with Watching(scene.ovs) as watcher:
+            if not first:
+                watcher.settle()
+                other.call("steal", LOCK)
+            await_lock(watcher, "waiting")
+            before = (watcher.stats()["latency_ms"] or {"max": 0})["max"]
+            scene.tag("vif1.0", 50)
+            scene.await_state(watcher, 1, "drift")
+            time.sleep(2)  # the other one's
+            had = time.monotonic()
+            other.call("unlock", LOCK)
+            scene.await_tags(watcher, vif1=50)
+            watcher.settle()
+            taken = time.monotonic() - had
+            assert watcher.stats()["latency_ms"]["max"] <= max(before, taken * 1000)
+
+
 def test_a_lock_stolen_just_before_the_write(scene):
     """The write is on its way when the lock goes: the server does not take it."""
     thieves, refused = [], []
