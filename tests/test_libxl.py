@@ -471,8 +471,7 @@ def test_no_open_vswitch(dom0):
         for script in "vif-openvswitch", TAGGER:
             vif = add(dom0, script=script)
             result = plug(dom0, vif, vif.vif)
-            answers.append((result.returncode, result.stdout, result.stderr.replace(
-                vif.vif, "DEV").replace(TAGGER, SCRIPTS + "/vif-openvswitch")))
+            answers.append((result.returncode, result.stdout, status(dom0, vif)))
         assert answers[0] == answers[1] and answers[0][0] and not said(dom0, vif.vif)
 
 
