@@ -49,8 +49,7 @@ class Daemon(object):
     def run(self):
         """Until a signal or the control command ``exit``."""
         woken, self._wake = socket.socketpair()
-        for end in woken, self._wake:
-            end.setblocking(False)
+        self._wake.setblocking(False)
         signal.set_wakeup_fd(self._wake.fileno())
         for number in signal.SIGTERM, signal.SIGINT:
             signal.signal(number, self._end)
@@ -136,10 +135,6 @@ class Daemon(object):
 
     def _block(self, woken):
         """Wait for whatever comes first."""
-        try:
-            woken.recv(4096)
-        except BlockingIOError:
-            pass
         poller = ovs.poller.Poller()
         poller.fd_wait(woken, ovs.poller.POLLIN)
         self.replica.wait(poller)
