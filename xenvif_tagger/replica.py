@@ -96,12 +96,10 @@ class Replica(ovs.db.idl.Idl):
         self.ask("get_schema", [DATABASE], self._take_schema)
 
     def ask(self, method, params, done):
-        """Send a request; done as in Request. Without a connection it is lost at once."""
+        """Send a request; done as in Request."""
         message = ovs.jsonrpc.Message.create_request(method, params)
-        if self._session.send(message):
-            done(None)
-        else:
-            self._outstanding_txns[message.id] = Request(done)
+        self._session.send(message)  # if it fails, the connection is lost, and done is told so
+        self._outstanding_txns[message.id] = Request(done)
 
     def _take_schema(self, message):
         if message is None:

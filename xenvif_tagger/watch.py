@@ -191,8 +191,7 @@ class Watcher(object):
         """The answer to the flight's transaction has come, or (None) the connection is lost."""
         flight, self.flight = self.flight, None
         if message is None:
-            self.stats.retries += 1
-            self._again(flight.outcomes)
+            self.stats.retries += 1  # all is looked at again once it is back
             return
         index, error, details = failure(message)
         if error is None:
