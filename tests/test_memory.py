@@ -1,6 +1,7 @@
 """What the watcher remembers of VIFs, and when it has to look again, by a clock of the test's."""
 import pytest
 
+from xenvif_tagger import mark
 from xenvif_tagger.decide import DRIFT, ORPHAN, Decision
 from xenvif_tagger.memory import Memory
 from xenvif_tagger.port import Change, Port
@@ -105,3 +106,31 @@ def test_an_expired_grace_lasts_until_it_is_written(memory, clock):
     memory.due()
     memory.note_orphan(VIF, decision("held", port(), changes=[CHANGE]), 30)
     assert memory.is_expired(VIF, port())  # the write may fail: then it is decided again
+
+
+def test_an_expired_grace_beside_what_was_put_off(memory, clock):
+    memory.note_orphan(VIF, decision(ORPHAN, port()), 30)
+    clock.now += 31
+    memory.due()
+    memory.put_off((2, 0), 30)
+    assert memory.next_alarm() == 161
+
+
+def test_news_is_what_was_not_told_last(memory):
+    told = [(ORPHAN, "a"), (ORPHAN, "a"), (ORPHAN, "b"), None, (ORPHAN, "b")]
+    assert [memory.is_news(VIF, each) for each in told] == [True, False, True, False, True]
+    memory.forget(VIF)
+    assert memory.is_news(VIF, told[0])
+
+
+def test_since_when_it_is_held(memory, clock):
+    held = Port("vif1.0", "u", "br0", {"tag": 4095}, {
+        mark.KEY: mark.encode({"held": {"tag": 4095}})}, {})
+    for clock.now in 100, 110:
+        memory.note_held(VIF, [port(), held])
+    assert memory.held() == {VIF: 10}
+    memory.note_held(VIF, [port()])
+    assert memory.held() == {}
+    memory.note_held(VIF, [held])
+    memory.forget(VIF)
+    assert memory.held() == {}

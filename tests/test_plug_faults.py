@@ -301,6 +301,49 @@ def test_a_server_that_fails_after_some_answers(dom0, good, then):
         assert not server.late
 
 
+def relay(dom0, before_write):
+    """An act for Server: the real one, and before_write() before each write gets there."""
+    def act(connection, over):
+        with socket.socket(socket.AF_UNIX) as real:
+            real.connect(dom0.ovs.socket_path)
+            while True:
+                data = connection.recv(1 << 20)
+                if not data:
+                    return
+                if b'"mutate"' in data or b'"update"' in data:
+                    before_write()
+                real.sendall(data)
+                connection.sendall(real.recv(1 << 20))
+    return act
+
+
+@pytest.mark.parametrize("races, said", [
+    (0, "iface-id taken off: "), (2, "iface-id taken off: "), (3, "iface-id not taken off: ")])
+def test_a_race_for_the_ids_of_a_dying_port(dom0, races, said):
+    """Tried three times, and unplugged in any case."""
+    Plugged(dom0, HOOK)
+    for name in "vif1.0", "tap1.0":
+        dom0.ovs.vsctl("set", "Interface", name, "external_ids:iface-id=i")
+    lost = []
+
+    def race():
+        if len(lost) < races:
+            lost.append(dom0.ovs.vsctl(
+                "set", "Interface", "tap1.0", "external_ids:attached-mac=00:00:00:00:00:0%d" % (
+                    len(lost)), "--", "set", "Interface", "vif1.0",
+                "external_ids:attached-mac=00:00:00:00:00:0%d" % len(lost)))
+
+    path = dom0.ovs.dir + "/fake.sock"
+    remote(dom0, "unix:" + path)
+    vm_uuid = dom0.vifs[1, 0].vm_uuid
+    with Server(path, relay(dom0, race)):
+        seen = len(dom0.syslog())
+        done = dom0.run(HOOK, "classic", "tap1.0", vm_uuid, 0, "clear", env=DAEMON)
+    assert done.returncode == 0 and dom0.ovs.port("tap1.0") is None and len(lost) == races
+    ours = [line for line in dom0.syslog()[seen:] if OURS in line]
+    assert len(ours) == 1 and "tap1.0: " + said in ours[0]
+
+
 def test_no_server_for_ovs_vsctl_either(dom0):
     dom0.ovs.stop_server()
     stock = Plugged(dom0, STOCK, database=False)
@@ -339,6 +382,27 @@ def test_ovs_vsctl_refuses_what_we_add(dom0, how):
     os.mkfifo(dom0.path("/run/pipe"))
     # It can still be mirrored by ourselves, at once.
     compare(dom0, DONE, "ovs-vsctl did not take", tagged=True, extra=True)
+
+
+def test_the_sibling_is_known_and_ovs_vsctl_refuses_what_we_add(dom0):
+    """Nothing is to be done on the sibling then, and on the new port all the more."""
+    Plugged(dom0, HOOK)
+    assert MARK in dom0.ovs.port("vif1.0")["external_ids"]  # from now on
+    shim(dom0, 'case $* in *external_ids*) exit 1 ;; esac')
+    compare(dom0, DONE, "ovs-vsctl did not take", tagged=True, extra=True)
+
+
+def test_ovs_vsctl_was_ended_by_its_time_out(dom0):
+    """It would be again: that is no fault of what we add."""
+    shim(dom0, 'case $* in *add-port*) kill -ALRM $$ ;; esac')
+    assert compare(dom0, DONE).said[0] == 1
+
+
+def test_ovs_vsctl_can_not_be_run(dom0):
+    edit(dom0, COMMON, ("    send_to_syslog(args)\n    process", "    send_to_syslog(args)\n"
+                        "    if 'add-port' in args:\n        raise OSError('of stock')\n"
+                        "    process"))
+    assert compare(dom0, DONE, extra=True).said[0] == 1
 
 
 def test_ovs_vsctl_refuses_the_port_itself(dom0):
@@ -537,6 +601,34 @@ def test_stock_has_its_own_doexec(dom0):
     compare(dom0, "run as a process of its own: .*doexec", tagged=True)
 
 
+def test_stock_that_plugs_nothing_where_there_is_no_server(dom0):
+    """As with Linux bridges: nobody misses it."""
+    remote(dom0, "unix:/nowhere")
+    edit(dom0, STOCK, (START, START + FAILS["3"]))
+    assert compare(dom0).said[0] == 3
+
+
+def test_stock_adds_another_port_too(dom0):
+    """What it is to be is none of our business."""
+    edit(dom0, STOCK, (START, START + '    doexec(["/usr/bin/ovs-vsctl", "--may-exist", "add-port", '
+                       '"xenbr0", "other", "--", "set", "interface", "other", "type=internal"])\n'))
+    compare(dom0, DONE, tagged=True)
+    port = dom0.ovs.port("other")
+    assert port["tag"] == [] and MARK not in port["external_ids"]
+
+
+def test_stock_deletes_another_port_too(dom0):
+    """Only the device that goes loses its iface-id, and only when it goes for good."""
+    Plugged(dom0, HOOK)
+    for name in "vif1.0", "tap1.0":
+        dom0.ovs.vsctl("set", "Interface", name, "external_ids:iface-id=i")
+    edit(dom0, STOCK, (START, START + '    doexec(["/usr/bin/ovs-vsctl", "--if-exists", "del-port", '
+                       '"xenbr0", "other"])\n    if sys.argv[5] == "clear":\n        sys.exit(0)\n'))
+    for action in "clear", "filter":
+        ours = Plugged(dom0, HOOK, action=action, database=False)
+        assert ours.said[0] == 0 and not [line for line in ours.ours if "taken off" in line]
+
+
 def test_doexec_gives_something_else(dom0):
     edit(dom0, COMMON, ("return process.wait(), process.stdout, process.stderr",
                         "return iter((process.wait(), process.stdout, process.stderr))"))
@@ -657,6 +749,28 @@ def test_no_syslog(dom0, copy):
 def test_arguments(dom0, args):
     args = [dom0.vifs[1, 0].vm_uuid if word == "UUID" else word for word in args]
     compare(dom0, args=args)
+
+
+def test_another_action(dom0):
+    """No plug: a port that is there is left as it is."""
+    Plugged(dom0, HOOK)
+    dom0.ovs.vsctl("clear", "port", "tap1.0", "tag")
+    ours = Plugged(dom0, HOOK, action="nonsense", database=False)
+    assert ours.ours == [] and dom0.ovs.port("tap1.0")["tag"] == []
+
+
+def test_nobody_is_asked_about_another_device(dom0):
+    asked, path = [], dom0.ovs.dir + "/fake.sock"
+    remote(dom0, "unix:" + path)
+    dom0.create_device("eth0")
+    with Server(path, lambda connection, _: asked.append(connection)):
+        compare(dom0, device="eth0")
+    assert not asked
+
+
+def test_a_port_without_a_sibling_is_worth_no_line(dom0):
+    ours = Plugged(dom0, HOOK, device="vif1.0")
+    assert ours.said[0] == 0 and ours.ours == [] and ours.row["mark"]
 
 
 @pytest.mark.parametrize("device", ["eth0", "tap01.0", "tap1.0.0", "tap1", "vif1.0-emux"])
