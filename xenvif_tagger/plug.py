@@ -133,8 +133,7 @@ class Plug(object):
         self.sibling = _settled(self.device, decision)
         every = (words("port", self.device, unit, ids["Port"])
                  + words("interface", self.device, {}, ids["Interface"]))
-        vlan = words("port", self.device, unit, {})
-        return [extra for extra in (every, vlan) if extra]
+        return [every, words("port", self.device, unit, {})]
 
     def look_again(self, elapsed):
         """What has changed while ovs-vsctl ran, and what it can't write: the sibling's mark.
@@ -151,7 +150,7 @@ class Plug(object):
 
     def look_if_unseen(self):
         """If the port was added by a command that did not come by here: mirror it now."""
-        if self.vif is None or self.failed or self.added or self.action != "filter":
+        if self.vif is None or self.added or self.action != "filter":
             return
         try:
             ports = [name for outcome in self.connect().look([self.vif]) for name in outcome.ports]
