@@ -502,6 +502,36 @@ def test_no_package(dom0, copy):
         compare(dom0, "can't be loaded", script=script, timeout=10)
 
 
+SHORT = "#!/bin/sh\necho \"$0 $*\"\nexit 3\n"
+
+
+@pytest.mark.parametrize("place", ["/opt/else/stock", "/opt/xensource/libexec/setup-vif-rules"])
+@pytest.mark.parametrize("config", [CONFIG, "/opt/config"])
+def test_no_package_and_stock_is_elsewhere(dom0, copy, place, config):
+    shutil.rmtree(str(copy / "xenvif_tagger"))
+    dom0.write_file(place, SHORT, 0o755)
+    if place == "/opt/else/stock":
+        dom0.write_file(config, b"# \xff\n[plug]\nstock_script = /opt/else/stock\n")
+    else:
+        os.rename(dom0.path(STOCK), dom0.path(STOCK + ".away"))
+    ours = Plugged(dom0, str(copy / "hotplug/setup-vif-rules"), args=("x", "y"), env=dict(
+        DAEMON, **{} if config == CONFIG else {"XENVIF_TAGGER_CONFIG": config}))
+    assert ours.said == (3, place + " x y\n", "")
+
+
+def test_no_package_and_no_stock(dom0, copy):
+    shutil.rmtree(str(copy / "xenvif_tagger"))
+    os.rename(dom0.path(STOCK), dom0.path(STOCK + ".away"))
+    code, out, err = Plugged(dom0, str(copy / "hotplug/setup-vif-rules")).said
+    assert (code, out) == (1, "") and "no stock script" in err and CONFIG in err
+
+
+def test_the_hook_by_a_link(dom0):
+    os.makedirs(dom0.path("/opt/link"))
+    os.symlink(HOOK, dom0.path("/opt/link/setup-vif-rules"))
+    compare(dom0, DONE, tagged=True, script="/opt/link/setup-vif-rules")
+
+
 STEPS = (
     "config.read", "config.parse", "names.parse", "names.names_of", "birth.born",
     "decide.decide_vif", "mark.encode", "port.after", "oneshot.default_remote",
@@ -653,6 +683,11 @@ def test_python_2(dom0):
     edit(dom0, STOCK, (FIRST, "#!/usr/bin/python2.7 -s\n"))
     compare(dom0, "run as a process of its own: it is for Python 2", tagged=True)
     compare(dom0, "run as a process of its own", tagged=True, shell='exec "$@" <&- >&- 2>&-')
+    Plugged(dom0, HOOK)
+    for name in "vif1.0", "tap1.0":
+        dom0.ovs.vsctl("set", "Interface", name, "external_ids:iface-id=i")
+    ours = Plugged(dom0, HOOK, action="clear", database=False)
+    assert re.search("iface-id taken off", ours.ours[1]) and dom0.ovs.port("tap1.0") is None
     remote(dom0, "unix:/nowhere")
     compare(dom0, "run as a process of its own", "after plugging: .*no such socket")
 
@@ -676,7 +711,9 @@ FAILS = {
     "SEGV": "    os.kill(os.getpid(), 11)\n",
     "hook": "    sys.excepthook = lambda *_: print('caught')\n    raise ValueError\n",
     "itself": "    import __main__\n    print(__file__, __name__, sys.argv, sys.path[0], __doc__,\n"
-              "          __main__.handle_vswitch.__name__, open is __builtins__.open)\n",
+              "          __main__.handle_vswitch.__name__, open is __builtins__.open)\n"
+              "    import gc, os\n    print(gc.isenabled(), [place for place in sys.path\n"
+              "          if os.path.exists(place + '/xenvif_tagger')])\n",
 }
 
 
@@ -692,6 +729,16 @@ def test_stock_ends_in_its_own_way(dom0, kind, interpreter):
         why = "run as a process of its own" if beside else DONE
         compare(dom0, *[why] if beside or not early or kind == "itself" else [], tagged=None)
         dom0.write_file(STOCK, text, 0o755)
+
+
+def test_stock_fails_and_nobody_can_be_told(dom0):
+    edit(dom0, STOCK, (END, "\n" + FAILS["raises"] + END))
+    assert compare(dom0, DONE, tagged=True, shell='exec "$@" 2>&-').said[0] == 1
+
+
+def test_stock_has_a_nul(dom0):
+    edit(dom0, STOCK, (FIRST, FIRST + "\0\n"))
+    compare(dom0, "run as a process of its own", tagged=None)
 
 
 def test_stock_cant_import_common(dom0):

@@ -1,0 +1,169 @@
+"""The watcher's replica has what the database has, as the one-shot reader reads it, and tells which
+VIFs to look at: all that changed, and no others."""
+import time
+
+import ovs.db.idl
+import ovs.jsonrpc
+import ovs.poller
+import pytest
+
+from private_ovs import to_map
+from watching import PATIENCE
+from xenvif_tagger import compact, ovsjson
+from xenvif_tagger.ovsdb import Client
+from xenvif_tagger.port import Port
+from xenvif_tagger.replica import Replica
+from xenvif_tagger.vswitch import Vswitch
+
+ovs_idl, ovs_jsonrpc = ovs.db.idl, ovs.jsonrpc  # `ovs` is a fixture's name here
+
+
+class Copy(object):
+    """A replica, and the database that it is of."""
+
+    def __init__(self, ovs):
+        self.ovs = ovs
+        self.replica = Replica(ovs.remote, False)
+        self._run(lambda: self.replica.is_current)
+
+    def _run(self, over):
+        until = time.monotonic() + PATIENCE
+        self.replica.run()
+        while not over():
+            assert time.monotonic() < until
+            poller = ovs.poller.Poller()
+            self.replica.wait(poller)
+            poller.timer_wait(100)
+            poller.block()
+            self.replica.run()
+
+    def after(self, *operations):
+        """Do a transaction; the VIFs to look at then (set). What it has is what stands there."""
+        self.replica.changed.clear()
+        for vif in self.replica.vifs():
+            self.replica.ports(vif)  # known from now on
+        self.ovs.transact(*operations)
+        heard = []
+        self.replica.ask("echo", [], heard.append)
+        self._run(lambda: heard)
+        self.check()
+        return set(self.replica.changed)
+
+    def check(self):
+        with Client(self.ovs.remote, PATIENCE) as client:
+            there = Vswitch(client).read_all()
+        mine = {vif: self.replica.ports(vif)[0] for vif in self.replica.vifs()}
+        assert {vif: plain(ports) for vif, ports in mine.items() if ports} == {
+            vif: plain(ports) for vif, ports in there.items() if ports}
+
+
+def plain(ports):
+    # (The columns for policing are not asked for here.)
+    return sorted(repr([getattr(port, name) for name in Port.__slots__ if name != "policing"])
+                  for port in ports)
+
+
+@pytest.fixture
+def copy(ovs, monkeypatch):
+    for module, name in ((ovs_idl, "data"), (ovs_idl, "ColumnDefaultDict"), (ovs_idl, "Row"),
+                         (ovs_jsonrpc, "Connection")):
+        monkeypatch.setattr(module, name, getattr(module, name))  # put back in the end
+    ovsjson.use()
+    compact.use()
+    for bridge in "br0", "br1":
+        ovs.add_bridge(bridge)
+    ovs.vsctl("add-br", "fake", "br0", "5")
+    for number in 1, 2:
+        ovs.add_port("br0", "vif%d.0" % number, {})
+    ovs.add_port("br0", "eth0", {})
+    made = Copy(ovs)
+    yield made
+    made.replica.close()
+
+
+BOTH = {(1, 0), (2, 0)}
+
+
+def port(name, **row):
+    return {"op": "update", "table": "Port", "where": [["name", "==", name]], "row": row}
+
+
+def interface(name, **row):
+    return {"op": "update", "table": "Interface", "where": [["name", "==", name]], "row": row}
+
+
+def test_its_own_columns(copy):
+    for trunks in ([1, 2, 3], [2, 4], [4], [], [7, 8]):
+        assert copy.after(port("vif1.0", trunks=["set", trunks])) == {(1, 0)}
+    for ids in ({"a": "1", "b": "2"}, {"b": "3", "c": "4"}, {}):
+        assert copy.after(interface("vif1.0", external_ids=to_map(ids))) == {(1, 0)}
+    for tag in (5, 6, ["set", []]):
+        assert copy.after(port("vif1.0", tag=tag)) == {(1, 0)}
+
+
+def test_what_is_none_of_its_business(copy):
+    assert copy.after(interface("vif1.0", ingress_policing_rate=5)) == set()
+    assert copy.after(port("eth0", tag=7)) == set()
+    assert copy.after(port("fake", external_ids=to_map({"a": "b"}))) == set()
+    assert copy.after({"op": "update", "table": "Bridge", "where": [["name", "==", "br0"]],
+                       "row": {"other_config": to_map({"a": "b"})}}) == set()
+
+
+def test_a_vlan_bridge(copy):
+    """Whatever decides whether a port is on it."""
+    assert copy.after(port("vif1.0", tag=5)) == {(1, 0)}
+    assert copy.replica.ports((1, 0))[0][0].bridge == "fake"
+    assert copy.after(port("fake", tag=6)) == BOTH
+    assert copy.replica.ports((1, 0))[0][0].bridge == "br0"
+    assert copy.after(port("fake", tag=["set", []])) == BOTH  # then it is none
+    assert copy.replica.ports((2, 0))[0][0].bridge == "br0"
+    assert copy.after(port("fake", tag=5)) == BOTH
+    assert copy.after(port("fake", fake_bridge=False)) == BOTH
+    assert copy.after(port("fake", fake_bridge=True)) == BOTH
+    assert copy.after(*move(copy, "fake", "br0", "br1")) == BOTH
+    assert copy.replica.ports((1, 0))[0][0].bridge == "br0"
+    assert copy.after(*move(copy, "fake", "br1", "br0")) == BOTH
+    assert copy.after(move(copy, "fake", "br0", None)[0]) == BOTH
+
+
+def move(copy, name, *bridges):
+    """Out of a bridge, into another one."""
+    uuid = ["uuid", copy.ovs.port(name)["_uuid"]]
+    return [{"op": "mutate", "table": "Bridge", "where": [["name", "==", bridge]],
+             "mutations": [["ports", how, uuid]]}
+            for how, bridge in zip(("delete", "insert"), bridges)]
+
+
+def test_a_port_moves(copy):
+    for bridges in ("br0", "br1"), ("br1", "br0"):
+        assert copy.after(*move(copy, "vif1.0", *bridges)) == {(1, 0)}
+        assert copy.replica.ports((1, 0))[0][0].bridge == bridges[1]
+
+
+def test_a_port_goes_and_another_comes(copy):
+    """In one transaction, by the same name."""
+    gone, = move(copy, "vif1.0", "br0")
+    come = [{"op": "insert", "table": "Interface", "row": {"name": "vif1.0"}, "uuid-name": "i"},
+            {"op": "insert", "table": "Port", "uuid-name": "p",
+             "row": {"name": "vif1.0", "interfaces": ["named-uuid", "i"]}},
+            {"op": "mutate", "table": "Bridge", "where": [["name", "==", "br1"]],
+             "mutations": [["ports", "insert", ["named-uuid", "p"]]]}]
+    assert copy.after(gone, *come) == {(1, 0)}
+    assert copy.replica.vifs() == BOTH
+    gone, = move(copy, "vif1.0", "br1")
+    assert copy.after(gone) == {(1, 0)}
+    assert copy.replica.vifs() == {(2, 0)}
+
+
+def test_a_bridge_goes(copy):
+    copy.ovs.vsctl("del-br", "br0")
+    assert copy.after() == BOTH  # by then it has gone
+    assert copy.replica.vifs() == set()
+
+
+def test_a_bond_is_no_vifs_port(copy):
+    assert copy.after(
+        {"op": "insert", "table": "Interface", "row": {"name": "x"}, "uuid-name": "i"},
+        {"op": "mutate", "table": "Port", "where": [["name", "==", "vif1.0"]],
+         "mutations": [["interfaces", "insert", ["named-uuid", "i"]]]}) == {(1, 0)}
+    assert copy.replica.ports((1, 0)) == ([], {})
