@@ -618,7 +618,8 @@ def test_no_stock_script(dom0):
 @pytest.mark.parametrize("env", [
     {"POSIXLY_CORRECT": "1"}, {"PYTHONHOME": "/nowhere", "PYTHONPATH": "/nowhere"},
     {"BASH_FUNC_ovs-vsctl%%": "() { false; }", "XENVIF_TAGGER_HOOK": "/nowhere"},
-    {"SHELLOPTS": "errexit:posix"}, {"CDPATH": "/"}, {"PATH": "/nowhere"}], ids=lambda env: min(env))
+    {"SHELLOPTS": "errexit:posix"}, {"CDPATH": "/"}, {"PATH": "/nowhere"}],
+    ids=lambda env: min(env))
 def test_a_hostile_environment(dom0, env):
     vif = add(dom0)
     good(plug(dom0, vif, vif.vif))
