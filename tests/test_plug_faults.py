@@ -640,8 +640,9 @@ def test_stock_that_plugs_nothing_where_there_is_no_server(dom0):
 
 def test_stock_adds_another_port_too(dom0):
     """What it is to be is none of our business."""
-    edit(dom0, STOCK, (START, START + '    doexec(["/usr/bin/ovs-vsctl", "--may-exist", "add-port", '
-                       '"xenbr0", "other", "--", "set", "interface", "other", "type=internal"])\n'))
+    edit(dom0, STOCK, (START, START + (
+        '    doexec(["/usr/bin/ovs-vsctl", "--may-exist", "add-port", "xenbr0", "other", "--", '
+        '"set", "interface", "other", "type=internal"])\n')))
     compare(dom0, DONE, tagged=True)
     port = dom0.ovs.port("other")
     assert port["tag"] == [] and MARK not in port["external_ids"]
