@@ -653,8 +653,9 @@ def test_stock_deletes_another_port_too(dom0):
     Plugged(dom0, HOOK)
     for name in "vif1.0", "tap1.0":
         dom0.ovs.vsctl("set", "Interface", name, "external_ids:iface-id=i")
-    edit(dom0, STOCK, (START, START + '    doexec(["/usr/bin/ovs-vsctl", "--if-exists", "del-port", '
-                       '"xenbr0", "other"])\n    if sys.argv[5] == "clear":\n        sys.exit(0)\n'))
+    edit(dom0, STOCK, (START, START + (
+        '    doexec(["/usr/bin/ovs-vsctl", "--if-exists", "del-port", "xenbr0", "other"])\n'
+        '    if sys.argv[5] == "clear":\n        sys.exit(0)\n')))
     for action in "clear", "filter":
         ours = Plugged(dom0, HOOK, action=action, database=False)
         assert ours.said[0] == 0 and not [line for line in ours.ours if "taken off" in line]
