@@ -615,6 +615,16 @@ def test_a_second_one_leaves_the_first_its_pidfile(lab):
         assert first.stats()["pid"] == first.pid
 
 
+def test_who_takes_over_the_lock_takes_the_pidfile(lab):
+    """ovs-appctl and status are to find the one that writes."""
+    with by_name(lab.ovs) as first:
+        with Watching(lab.ovs) as second:
+            assert second.stats()["lock"] == "waiting"
+            first.kill()
+            until(lambda: second.stats()["lock"] == "held")
+            assert pidfile.running(os.path.join(lab.ovs.dir, "xenvif-tagger.pid")) == second.pid
+
+
 def test_a_pidfile_that_goes_before_it_is_locked(tmp_path, monkeypatch):
     """Who had it ends just then: the one that we have opened is no file any more."""
     path, lock, gone = str(tmp_path / "x.pid"), fcntl.lockf, []

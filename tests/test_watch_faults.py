@@ -708,6 +708,39 @@ def test_a_bad_pair_is_tried_again_by_itself(ovs):
             scene.assert_untouched()
 
 
+def test_a_resync_tries_a_bad_pair_again(ovs):
+    """At once: the operator has mended what was wrong, and waits."""
+    scene = Scene(ovs, range(1, 4))
+    on_request, refused = refusing(ovs.port("tap2.0")["_uuid"], "at the operation")
+    with Gate(ovs, on_request=on_request) as gate:
+        with Watching(ovs, remote=gate.remote, wait=False) as watcher:
+            until(lambda: watcher.stats()["failed"])
+            gate.on_request = None
+            watcher.settle()
+            assert scene.is_done() and refused
+
+
+def test_somebody_changes_a_port_all_the_time(ovs):
+    """Nothing of theirs is overwritten; others are not held up, and a person is told."""
+    scene = Scene(ovs, range(1, 4))
+    uuid, tags = ovs.port("tap2.0")["_uuid"], itertools.cycle(range(100, 200))
+
+    def on_request(message):
+        if is_write(message) and uuid in json.dumps(message["params"]):
+            scene.tag("vif2.0", next(tags))
+
+    with Gate(ovs, on_request=on_request) as gate:
+        with Watching(ovs, remote=gate.remote, wait=False) as watcher:
+            until(lambda: "changes it all the time" in text(watcher))
+            assert "vif2.0 -> tap2.0: not written yet" in text(watcher)
+            scene.tag("vif1.0", 50)
+            scene.await_tag("tap1.0", 50)
+            assert ovs.port("tap2.0")["tag"] == []
+            gate.on_request = None
+            watcher.settle()
+            assert ovs.port("tap2.0")["tag"] == ovs.port("vif2.0")["tag"] != []
+
+
 def test_a_real_constraint(ovs):
     """A schema by which a row may have three keys: one pair has them already, no room for ours."""
     schema = load_schema()
