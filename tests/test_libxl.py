@@ -603,7 +603,8 @@ def test_the_stock_script_beside_it_or_where_xen_has_it(dom0, beside):
     os.symlink(TOP + "/hotplug/vif-openvswitch-tagger", dom0.path(there + "/vif-tagger"))
     vif = add(dom0, script=there + "/vif-tagger")
     result = plug(dom0, vif, vif.vif)
-    assert result.stdout == ("/opt/beside/vif-openvswitch online type_if=vif\n" if beside else "")
+    own = there + "/vif-openvswitch online type_if=vif\n"
+    assert result.stdout == (own if beside else "")
     assert bool(dom0.ovs.port(vif.vif)) == (not beside)
 
 

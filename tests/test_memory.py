@@ -120,7 +120,7 @@ def test_news_is_what_was_not_told_last(memory):
     told = [(ORPHAN, "a"), (ORPHAN, "a"), (ORPHAN, "b"), None, (ORPHAN, "b")]
     assert [memory.is_news(VIF, each) for each in told] == [True, False, True, False, True]
     memory.forget(VIF)
-    assert memory.is_news(VIF, told[0])
+    assert memory.is_news(VIF, told[-1])
 
 
 def test_since_when_it_is_held(memory, clock):

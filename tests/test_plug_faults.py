@@ -733,9 +733,10 @@ def test_stock_ends_in_its_own_way(dom0, kind, interpreter):
         dom0.write_file(STOCK, text, 0o755)
 
 
-def test_stock_fails_and_nobody_can_be_told(dom0):
-    edit(dom0, STOCK, (END, "\n" + FAILS["raises"] + END))
-    assert compare(dom0, DONE, tagged=True, shell='exec "$@" 2>&-').said[0] == 1
+@pytest.mark.parametrize("kind", ["raises", "interrupted"])
+def test_stock_fails_and_nobody_can_be_told(dom0, kind):
+    edit(dom0, STOCK, (END, "\n" + FAILS[kind] + END))
+    assert compare(dom0, DONE, tagged=True, shell='exec "$@" 2>&-').said[0] != 0
 
 
 def test_stock_has_a_nul(dom0):
