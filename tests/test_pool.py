@@ -623,7 +623,7 @@ def test_what_one_host_answers_costs_no_other_its_answer(function):
     session = types.SimpleNamespace(call=lambda _, ref, *args: told[int(ref)])
     session.beside = contextlib.contextmanager(lambda _: iter([session]))
     for number in range(len(told)):
-        host = pool_module.Host(str(number), "uuid", "name", True)
+        host = pool_module.Host(str(number), "uuid", "name", True, "name")
         answer = pool_module._ask(session, host, function, 1)
         assert answer.problem is None or "can't be understood" in answer.problem
         if answer.problem is None and function == "check":
@@ -763,6 +763,18 @@ def test_a_host_with_any_name(pool, alike):
     done = pool.run("check")
     assert_narrow(done)
     assert "\x7f" not in done.out and "\ndel? word" in done.out and done.code == 0
+
+
+def test_hosts_that_their_names_do_not_tell_apart(pool, alike, drifted):
+    refs = [pool.add("twin", alike), pool.add("twin", drifted), pool.add(" ", alike)]
+    down = pool.add("twin", alike, live=False)
+    labels = ["%s (%s)" % (name, pool.uuid(ref)[:8]) for name, ref in zip(
+        ("twin", "twin", " "), refs)]
+    for function in "check", "doctor", "version":
+        done = pool.run(function)
+        for label in labels:
+            assert re.search("^" + re.escape(label) + "[: ]", done.out, re.M), done
+        assert_lines(done, "twin (%s): down" % pool.uuid(down)[:8])
 
 
 # The command, where the look-up of a name never ends, but in the main thread.

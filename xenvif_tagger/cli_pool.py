@@ -52,7 +52,7 @@ def run_pool(options, function, json, wanted, within):
                                       options.verbosity > 0))
     for answer in answers:
         for line in [answer.problem] if answer.problem else answer.stderr:
-            warn("%s: %s" % (answer.host.name or answer.host.uuid, line))
+            warn("%s: %s" % (answer.host.label, line))
     if all(answer.problem for answer in answers):
         raise Unavailable("no host has answered, of %d: see what is said of each" % len(answers))
     if any(answer.code for answer in answers):

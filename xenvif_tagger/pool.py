@@ -4,7 +4,7 @@ import math
 import queue
 import threading
 import time
-from collections import namedtuple
+from collections import Counter, namedtuple
 
 from . import report
 from .doctor_check import Check
@@ -20,8 +20,8 @@ GRACE = 0.5
 _SHORT = 40  # characters: of a value that is of no use
 _LONG = 300  # characters: of what XAPI says of a plugin that it can't run, a whole log is part
 
-# live: whether XAPI thinks so
-Host = namedtuple("Host", "ref uuid name live")
+# live: whether XAPI thinks so; label: the name, or where that does not tell it, with its uuid
+Host = namedtuple("Host", "ref uuid name live label")
 # code: the exit status of the command on that host; output: what it printed, from JSON; stderr:
 # list of lines. All None, and problem a line that names the cure, where there is no answer.
 Answer = namedtuple("Answer", "host code output stderr problem")
@@ -42,7 +42,10 @@ def hosts(session, wanted=()):
     :param session: an xapi.Xapi
     :raises UnknownHost: XAPI knows none of that name, or several
     """
-    known = [Host(*host) for host in session.hosts()]
+    told = session.hosts()
+    names = Counter(name for _, _, name, _ in told)
+    known = [Host(ref, uuid, name, live, name if name.strip() and names[name] == 1 else
+                  "%s (%s)" % (name, uuid[:8])) for ref, uuid, name, live in told]
     chosen = set()
     for word in wanted:
         found = [host for host in known if word.lower() == host.uuid] or [

@@ -44,7 +44,7 @@ def _pairs(answers, width, colour, _details):
     lines = ["  " + next(rows)]
     for answer, pairs in seen:
         lines += _wrapped("%s: %s; watcher: %s" % (
-            answer.host.name, _sum("VIF", [row[-1] for row, _, _ in pairs]),
+            answer.host.label, _sum("VIF", [row[-1] for row, _, _ in pairs]),
             "running" if pool.is_watched(answer.output) else "not running"), width)
         for row, reason, _ in pairs:
             lines.append("  " + next(rows))
@@ -62,7 +62,7 @@ def _doctor(answers, width, colour, details):
     for answer in answers:
         checks = pool.checks(answer.output)
         count = collections.Counter(check.state for check in checks)
-        rows.append([answer.host.name] + ["%*d" % (len(state), count[state]) for state in _STATES])
+        rows.append([answer.host.label] + ["%*d" % (len(state), count[state]) for state in _STATES])
         told = [check for check in checks if check.state not in (OK, () if details else SKIP)]
         # (Without its header.)
         below.append(["  " + line for line in doctor_check.table(told, width - 2, colour)[1:]])
@@ -74,7 +74,7 @@ def _doctor(answers, width, colour, details):
 
 def _version(answers, width, _colour, _details):
     rows = [("HOST", "VERSION")] + [
-        (answer.host.name, pool.version(answer.output)) for answer in answers]
+        (answer.host.label, pool.version(answer.output)) for answer in answers]
     count = _versions(answers)
     return report.grid(rows, width, {0: None}, False) + _wrapped(
         "the versions differ: %s: run dom0-install.sh of the newest on the others" % ", ".join(
