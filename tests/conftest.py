@@ -6,6 +6,8 @@ import pytest
 
 from lab import Lab
 from private_ovs import PrivateOvs
+from test_cli import proxies
+from xapi_server import XapiServer
 
 # Who started the tests may have had these ignored (nohup, a shell's &), and what tests start would
 # inherit that.
@@ -32,3 +34,18 @@ def ovs_dummy():
 def lab(ovs):
     """A pair of ports in `ovs`, and the one-shot driver watched at its work."""
     return Lab(ovs)
+
+
+@pytest.fixture
+def xapi():
+    """An XAPI with one host, on a unix socket; who has asked it has logged out in the end."""
+    with XapiServer() as server:
+        yield server
+        assert server.sessions == set(), "not logged out"
+
+
+@pytest.fixture
+def proxied(tmp_path_factory):
+    """See test_cli.proxies."""
+    with proxies(tmp_path_factory) as start:
+        yield start

@@ -414,12 +414,6 @@ def proxies(tmp_path_factory):
         yield start
 
 
-@pytest.fixture
-def proxied(tmp_path_factory):
-    with proxies(tmp_path_factory) as start:
-        yield start
-
-
 # ---- usage -------------------------------------------------------------------------------------
 
 

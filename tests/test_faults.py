@@ -34,7 +34,6 @@ from test_cli import (
     messages,
     move_port,
     our_commits,
-    proxies,
     read_log,
     run,
     tag,
@@ -54,12 +53,6 @@ def host(ovs):
     """A private Open vSwitch with a bridge."""
     ovs.add_bridge("xenbr0")
     return ovs
-
-
-@pytest.fixture
-def proxied(tmp_path_factory):
-    with proxies(tmp_path_factory) as start:
-        yield start
 
 
 @pytest.fixture

@@ -25,11 +25,9 @@ from test_cli import (
     command,
     environment,
     identity,
-    proxies,
     run,
 )
 from watching import Watching
-from xapi_server import XapiServer
 from xenvif_tagger import follow, follow_changes, follow_layout, report
 from xenvif_tagger.decide import decide_vif
 from xenvif_tagger.follow_names import Names
@@ -45,19 +43,6 @@ CHANGE = re.compile(r"\d\d:\d\d:\d\d (.*)")
 def host(ovs):
     ovs.add_bridge("xenbr0")
     return ovs
-
-
-@pytest.fixture
-def proxied(tmp_path_factory):
-    with proxies(tmp_path_factory) as start:
-        yield start
-
-
-@pytest.fixture
-def xapi():
-    with XapiServer() as server:
-        yield server
-        assert server.sessions == set(), "not logged out"
 
 
 def following(ovs, *args, options=(), **how):

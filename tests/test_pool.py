@@ -67,13 +67,6 @@ def host(ovs):
     return ovs
 
 
-@pytest.fixture
-def xapi():
-    with XapiServer() as server:
-        yield server
-        assert server.sessions == set(), "not logged out"
-
-
 # ---- the plugin ---------------------------------------------------------------------------------
 
 

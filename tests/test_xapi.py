@@ -44,13 +44,6 @@ def vif_uuid(domid, devid=0):
     return identity(domid, devid)["xs-vif-uuid"]
 
 
-@pytest.fixture
-def xapi():
-    with XapiServer() as server:
-        yield server
-        assert server.sessions == set(), "not logged out"
-
-
 @pytest.fixture(scope="module")
 def tls_server():
     with XapiServer(tls=True) as server:
