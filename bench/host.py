@@ -6,9 +6,9 @@ import subprocess
 import sys
 
 from private_ovs import PrivateOvs
-from xenvif_tagger import config
-from xenvif_tagger.oneshot import OneShot
-from xenvif_tagger.ovsdb import Client
+from xenvif_tagger.host import config
+from xenvif_tagger.ovsdb.client import Client
+from xenvif_tagger.ovsdb.oneshot import OneShot
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 BRIDGE = "xapi0"
@@ -36,7 +36,7 @@ def install(directory, packages=("click",), interpreter=sys.executable):
     subprocess.check_call([python(interpreter), "-m", "compileall", "-q", directory])
     script = os.path.join(directory, "xenvif-tagger")
     with open(script, "w") as stream:
-        stream.write("from xenvif_tagger.cli import main\nmain()\n")
+        stream.write("from xenvif_tagger.cli.main import main\nmain()\n")
     return [python(interpreter), script]
 
 

@@ -17,7 +17,7 @@ config_is_good() {
     (cd / && "$PYTHON" -IS - "$BASE/current" "$CONFIG" <<'CODE'
 import sys
 sys.path.insert(0, sys.argv[1])
-from xenvif_tagger import config
+from xenvif_tagger.host import config
 problems = config.read(sys.argv[2])[1]
 sys.exit("\n".join(problems) or None)
 CODE
@@ -28,9 +28,10 @@ compiled() {
     "$PYTHON" -IS - "$BASE/current/xenvif_tagger" <<'CODE'
 import os, sys
 from importlib.util import cache_from_source
-for name in os.listdir(sys.argv[1]):
-    if name.endswith(".py"):
-        os.stat(cache_from_source(os.path.join(sys.argv[1], name)))
+for where, _, names in os.walk(sys.argv[1]):
+    for name in names:
+        if name.endswith(".py"):
+            os.stat(cache_from_source(os.path.join(where, name)))
 CODE
 }
 

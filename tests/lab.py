@@ -5,12 +5,13 @@ import subprocess
 import sys
 
 from rows import unit
-from xenvif_tagger import config, mark
-from xenvif_tagger.decide import decide_vif
-from xenvif_tagger.names import parse
-from xenvif_tagger.oneshot import OneShot
-from xenvif_tagger.ovsdb import Client
-from xenvif_tagger.port import UNIT
+from xenvif_tagger.core import mark
+from xenvif_tagger.core.decide import decide_vif
+from xenvif_tagger.core.names import parse
+from xenvif_tagger.core.port import UNIT
+from xenvif_tagger.host import config
+from xenvif_tagger.ovsdb.client import Client
+from xenvif_tagger.ovsdb.oneshot import OneShot
 
 A = {"xs-vif-uuid": "vif-a", "xs-vm-uuid": "vm-a", "xs-network-uuid": "net-a",
      "attached-mac": "00:16:3e:00:00:0a"}

@@ -10,8 +10,8 @@ external_ids begins with "code#": so what came from another guest can be told.
 """
 
 from ovsdb_model import rows_of, side_of, vif_of
-from xenvif_tagger import birth
-from xenvif_tagger.names import SIDES, TAP, VIF
+from xenvif_tagger.core import birth
+from xenvif_tagger.core.names import SIDES, TAP, VIF
 
 OPEN, HOLD = "open", "hold"  # the bridges; on the second one ports are held
 HOSTS = ("upstream", "shipped", "libxl")  # which ovs-xapi-sync, or none and other names and ids

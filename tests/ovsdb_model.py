@@ -6,9 +6,9 @@ watches gets the state as of some later commit, the commits in between in one pi
 from collections import namedtuple
 
 from rows import apply
-from xenvif_tagger import decide, names
-from xenvif_tagger.port import Port
-from xenvif_tagger.settings import Settings
+from xenvif_tagger.core import decide, names
+from xenvif_tagger.core.port import Port
+from xenvif_tagger.core.settings import Settings
 
 # A Port row with its Interface, as Port's constructor takes it. Never changed in place.
 Row = namedtuple(

@@ -2,10 +2,10 @@
 import copy
 import json
 
-from xenvif_tagger import mark
-from xenvif_tagger.decide import decide
-from xenvif_tagger.port import UNIT, Port
-from xenvif_tagger.settings import Settings
+from xenvif_tagger.core import mark
+from xenvif_tagger.core.decide import decide
+from xenvif_tagger.core.port import UNIT, Port
+from xenvif_tagger.core.settings import Settings
 
 BOOT = "boot-now"
 VIF_UUID = "port-vif"

@@ -16,11 +16,11 @@ import pytest
 import actors
 from rows import HELD
 from watching import PATIENCE, Watching
-from xenvif_tagger import config as config_file
-from xenvif_tagger import mark, names
-from xenvif_tagger.oneshot import OneShot
-from xenvif_tagger.ovsdb import Client
-from xenvif_tagger.port import UNIT, is_open_trunk
+from xenvif_tagger.core import mark, names
+from xenvif_tagger.core.port import UNIT, is_open_trunk
+from xenvif_tagger.host import config as config_file
+from xenvif_tagger.ovsdb.client import Client
+from xenvif_tagger.ovsdb.oneshot import OneShot
 
 HOLD = "[hold]\nbridges = br0\n"
 OURS = "xenvif-tagger: "

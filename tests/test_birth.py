@@ -5,9 +5,9 @@ from hypothesis import strategies as st
 
 from rows import HELD, IDENTITY, SETTINGS, VIF_UUID, World, row, tap, unit, vif
 from test_decide_properties import raw_rows
-from xenvif_tagger import birth, mark
-from xenvif_tagger.port import Port
-from xenvif_tagger.settings import Settings
+from xenvif_tagger.core import birth, mark
+from xenvif_tagger.core.port import Port
+from xenvif_tagger.core.settings import Settings
 
 HOLD = Settings(boot=SETTINGS.boot, hold_bridges=["xenbr0"])
 

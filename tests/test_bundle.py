@@ -191,7 +191,7 @@ def test_its_manual_is_of_what_is_in_it(tmp_path):
     told = text.replace("Is this host set up right", "By click %(version)s, is it right")
     assert told != text
     told += "\n\ndoctor.help %= {'version': click.__version__}\n"
-    root = commit_copy(str(tmp_path / "root"), **{"xenvif_tagger/cli_doctor.py": told})
+    root = commit_copy(str(tmp_path / "root"), **{"xenvif_tagger/cli/doctor.py": told})
     with tarfile.open(bundle(root, str(tmp_path / "out"))) as archive:
         name = archive.getnames()[0] + "/hotplug/xenvif-tagger.8"
         page = archive.extractfile(name).read().decode()

@@ -178,7 +178,7 @@ def test_an_older_click_has_none(tmp_path):
     (tmp_path / "click_7.py").write_text('''
 import sys
 sys.modules["click.shell_completion"] = None
-from xenvif_tagger.cli import main
+from xenvif_tagger.cli.main import main
 main()
 ''')
     done = subprocess.run(

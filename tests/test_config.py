@@ -1,7 +1,7 @@
 """The config file's text in, values and problems out."""
 import pytest
 
-from xenvif_tagger import config
+from xenvif_tagger.host import config
 
 DEFAULTS = {
     ("mirror", "iface_id"): "one", ("mirror", "exclude"): (), ("mirror", "policing"): False,

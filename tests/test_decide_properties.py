@@ -22,9 +22,9 @@ from rows import (
     unit,
     vif,
 )
-from xenvif_tagger import hold, identity, mark
-from xenvif_tagger.names import SIDES
-from xenvif_tagger.port import Port, is_open_trunk, is_real
+from xenvif_tagger.core import hold, identity, mark
+from xenvif_tagger.core.names import SIDES
+from xenvif_tagger.core.port import Port, is_open_trunk, is_real
 
 OTHER = {"vif": "tap", "tap": "vif"}
 UUIDS = {"vif": VIF_UUID, "tap": TAP_UUID}

@@ -19,8 +19,9 @@ import pytest
 
 from private_ovs import PrivateOvs, schema_like_2_5
 from watching import ROOT, Watching
-from xenvif_tagger import __version__, doctor_check
-from xenvif_tagger.doctor_check import Check
+from xenvif_tagger import __version__
+from xenvif_tagger.output import checks as doctor_check
+from xenvif_tagger.output.checks import Check
 
 SCRIPTS = os.path.join(ROOT, "tests", "dom0", "scripts")
 STOCK = "/usr/libexec/xenopsd/setup-vif-rules"
@@ -39,7 +40,7 @@ import functools, sys
 root, patch = sys.argv[1:3]
 del sys.argv[1:3]
 exec(patch)
-from xenvif_tagger import cli, doctor_host
+from xenvif_tagger.cli import main as cli; from xenvif_tagger.doctor import host as doctor_host
 doctor_host.Host = functools.partial(doctor_host.Host, root=root)
 cli.main()
 """

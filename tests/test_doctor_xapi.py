@@ -11,7 +11,7 @@ from test_cli import LONG, identity
 from test_doctor import Host, prepared, reach
 from watching import Watching
 from xapi_server import PASSWORD, XapiServer, new_ref
-from xenvif_tagger.xapi import MANY
+from xenvif_tagger.xapi.session import MANY
 
 HERE = "0e7c0cbb-5d8b-4a0e-9a63-5f0f3c7b0d11"  # this host's uuid
 LOGIN, LOGOUT = "session.login_with_password", "session.logout"
@@ -361,7 +361,7 @@ def test_xapi_is_down(host, switch):
 
 AS_NOBODY = """
 import os, XenAPI, ovs.json, ovs.version
-from xenvif_tagger import doctor, vms, xapi
+from xenvif_tagger.doctor import examine as doctor; from xenvif_tagger.xapi import vms, session as xapi
 plain = vms.guarded
 def guarded(*args):
     os.seteuid(65534)

@@ -28,13 +28,16 @@ from test_cli import (
     run,
 )
 from watching import Watching
-from xenvif_tagger import follow, follow_changes, follow_layout, report
-from xenvif_tagger.decide import decide_vif
-from xenvif_tagger.follow_names import Names
-from xenvif_tagger.oneshot import Outcome
-from xenvif_tagger.port import Port
-from xenvif_tagger.settings import Settings
-from xenvif_tagger.vms import Access
+from xenvif_tagger.core.decide import decide_vif
+from xenvif_tagger.core.port import Port
+from xenvif_tagger.core.settings import Settings
+from xenvif_tagger.follow import changes as follow_changes
+from xenvif_tagger.follow import layout as follow_layout
+from xenvif_tagger.follow import view as follow
+from xenvif_tagger.follow.vm_names import Names
+from xenvif_tagger.output import report
+from xenvif_tagger.ovsdb.oneshot import Outcome
+from xenvif_tagger.xapi.vms import Access
 
 CHANGE = re.compile(r"\d\d:\d\d:\d\d (.*)")
 

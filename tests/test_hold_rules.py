@@ -4,7 +4,7 @@ import pytest
 from lab import DEAD, NONE, OPEN, OTHER, SIDES, T5, T6, T7, TRUNK, B, Lab, assert_came_to
 from private_ovs import PrivateOvs, schema_like_2_5
 from rows import HELD, unit
-from xenvif_tagger.port import after
+from xenvif_tagger.core.port import after
 
 DEAD_FORM = unit(4095, "trunk", [4095])
 GAPING = unit(4095, "trunk")

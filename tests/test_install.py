@@ -21,7 +21,8 @@ import click
 import pytest
 
 from private_ovs import PrivateOvs, schema_like_2_5
-from xenvif_tagger import config, mark
+from xenvif_tagger.core import mark
+from xenvif_tagger.host import config
 
 TOP = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 SCRIPT = os.path.join(TOP, "dom0-install.sh")
@@ -1294,7 +1295,7 @@ def test_upgrade_in_place(up):
     assert up.text("/opt/xenvif-tagger/xenvif_tagger/__init__.py") == new
     # xenopsd need not be restarted, and a plug under way keeps its files.
     assert up.calls().count("systemctl restart xenvif-tagger.service\n") == 2
-    assert up.restarts() == 1 and up.exists("/opt/xenvif-tagger/" + old + "/xenvif_tagger/pair.py")
+    assert up.restarts() == 1 and up.exists("/opt/xenvif-tagger/" + old + "/xenvif_tagger/core/pair.py")
     up.assert_installed()
     assert up.install().code == DONE
     assert not up.exists("/opt/xenvif-tagger/" + old)
@@ -1361,12 +1362,12 @@ def test_upgrade_killed(up, point):
 def test_a_damaged_release_is_replaced(up):
     up.install()
     up.write(os.path.join("/opt/xenvif-tagger", os.readlink(up.path("/opt/xenvif-tagger/current")),
-                          "xenvif_tagger/pair.py"), "oops")
+                          "xenvif_tagger/core/pair.py"), "oops")
     for _ in range(2):
         assert up.install().code == DONE
         up.assert_installed()
         with open(os.path.join(TOP, "xenvif_tagger", "pair.py")) as stream:
-            assert up.text("/opt/xenvif-tagger/xenvif_tagger/pair.py") == stream.read()
+            assert up.text("/opt/xenvif-tagger/xenvif_tagger/core/pair.py") == stream.read()
     assert up.install().out == "nothing to do\n"
     assert up.install("--uninstall").code == DONE
     up.assert_as_before()

@@ -14,8 +14,9 @@ import time
 import pytest
 
 from dom0 import Dom0
-from xenvif_tagger import mark, plug_libxl
-from xenvif_tagger.jsonstream import Framer
+from xenvif_tagger.core import mark
+from xenvif_tagger.ovsdb.jsonstream import Framer
+from xenvif_tagger.plug import libxl as plug_libxl
 
 TOP = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 SCRIPTS = "/etc/xen/scripts"

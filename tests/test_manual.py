@@ -7,7 +7,8 @@ import sys
 import pytest
 
 from test_cli import environment, run
-from xenvif_tagger import __version__, config
+from xenvif_tagger import __version__
+from xenvif_tagger.host import config
 
 MANUAL = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "packaging",
                       "manual")

@@ -1,10 +1,10 @@
 """What the watcher remembers of VIFs, and when it has to look again, by a clock of the test's."""
 import pytest
 
-from xenvif_tagger import mark
-from xenvif_tagger.decide import DRIFT, ORPHAN, Decision
-from xenvif_tagger.memory import Memory
-from xenvif_tagger.port import Change, Port
+from xenvif_tagger.core import mark
+from xenvif_tagger.core.decide import DRIFT, ORPHAN, Decision
+from xenvif_tagger.core.port import Change, Port
+from xenvif_tagger.watch.memory import Memory
 
 VIF = 1, 0
 

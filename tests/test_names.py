@@ -1,7 +1,7 @@
 """What names a VIF's ports have (DESIGN 4.1)."""
 import pytest
 
-from xenvif_tagger import names
+from xenvif_tagger.core import names
 
 
 @pytest.mark.parametrize("name,parsed", [

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from xenvif_tagger.ovsdb import (
+from xenvif_tagger.ovsdb.client import (
     BadRemote,
     Client,
     Framer,
@@ -26,7 +26,7 @@ from xenvif_tagger.ovsdb import (
     Unreachable,
     _addresses,
 )
-from xenvif_tagger.ovsdb_value import from_map, from_set, from_uuid, to_map, to_set, uuid
+from xenvif_tagger.ovsdb.values import from_map, from_set, from_uuid, to_map, to_set, uuid
 
 SHORT = 0.5  # seconds: the client's limit where the server never answers
 LONG = 60.0  # where it does: far more than a busy machine needs, so reaching it is the failure

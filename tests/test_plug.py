@@ -18,9 +18,10 @@ import pytest
 from dom0 import Dom0
 from dom0.xapi import DAEMON, SETUP_VIF_RULES
 from private_ovs import _plain as plain
-from xenvif_tagger import config, mark
-from xenvif_tagger.oneshot import OneShot
-from xenvif_tagger.ovsdb import Client
+from xenvif_tagger.core import mark
+from xenvif_tagger.host import config
+from xenvif_tagger.ovsdb.client import Client
+from xenvif_tagger.ovsdb.oneshot import OneShot
 
 TOP = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 HOOK = os.path.join(TOP, "hotplug", "setup-vif-rules")

@@ -557,8 +557,8 @@ def test_a_step_of_ours_is_wrong(dom0, copy, how):
         text = path.read_text(encoding="utf-8")
         broken = "\n\ndef broken(*_, **__):\n    %s\n\n\n%s = broken\n" % (how, name)
         if step in LATER_STEPS:
-            broken += "import xenvif_tagger.vswitch\n" \
-                "xenvif_tagger.vswitch.Vswitch.is_unchanged = lambda *_: False\n"
+            broken += "import xenvif_tagger.ovsdb.vswitch\n" \
+                "xenvif_tagger.ovsdb.vswitch.Vswitch.is_unchanged = lambda *_: False\n"
         path.write_text(text + broken, encoding="utf-8")
         ours = Plugged(dom0, str(copy / "hotplug/setup-vif-rules"))
         wrong = differs(stock, ours)

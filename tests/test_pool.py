@@ -22,8 +22,9 @@ from private_ovs import PrivateOvs
 from test_cli import LONG, add_pair, assert_error, environment, identity, run, tag
 from watching import ROOT
 from xapi_server import PASSWORD, PLUGIN_PATH, XapiServer, failure, run_plugin
-from xenvif_tagger import __version__, pool_report
-from xenvif_tagger import pool as pool_module
+from xenvif_tagger import __version__
+from xenvif_tagger.pool import hosts as pool_module
+from xenvif_tagger.pool import report as pool_report
 
 PLUGIN = os.path.join(ROOT, "hotplug", "xapi-plugin")
 LOGIN, LOGOUT, CALL = "session.login_with_password", "session.logout", "host.call_plugin"
@@ -779,7 +780,7 @@ def hanging(*args, **how):
         threading.Event().wait()
     return look_up(*args, **how)
 socket.getaddrinfo = hanging
-from xenvif_tagger.cli import main
+from xenvif_tagger.cli.main import main
 main()
 """
 

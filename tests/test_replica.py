@@ -9,11 +9,11 @@ import pytest
 
 from private_ovs import to_map
 from watching import PATIENCE
-from xenvif_tagger import compact, ovsjson
-from xenvif_tagger.ovsdb import Client
-from xenvif_tagger.port import Port
-from xenvif_tagger.replica import Replica
-from xenvif_tagger.vswitch import Vswitch
+from xenvif_tagger.core.port import Port
+from xenvif_tagger.ovsdb.client import Client
+from xenvif_tagger.ovsdb.vswitch import Vswitch
+from xenvif_tagger.replica import compact, ovsjson
+from xenvif_tagger.replica.replica import Replica
 
 ovs_idl, ovs_jsonrpc = ovs.db.idl, ovs.jsonrpc  # `ovs` is a fixture's name here
 

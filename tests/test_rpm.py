@@ -28,7 +28,7 @@ from test_install import (
     STOCK,
     TASK_DONE,
 )
-from xenvif_tagger import mark
+from xenvif_tagger.core import mark
 
 SHARE = "/usr/share/xenvif-tagger"
 OLD, NEW = "0.0.1", "99.1"

@@ -27,7 +27,7 @@ from lab import (
     base_of,
 )
 from rows import unit
-from xenvif_tagger import mark
+from xenvif_tagger.core import mark
 
 
 def with_ids(**changed):

@@ -17,7 +17,7 @@ import pytest
 
 from private_ovs import PrivateOvs, find_schema
 from test_install import CONFIG, LIBXL, SERVICE, SERVICE_LINK, TOP, make_bundle, write
-from xenvif_tagger import mark
+from xenvif_tagger.core import mark
 
 PATIENCE = 60  # seconds, on a busy machine
 UNIT = "xenvif-tagger.service"

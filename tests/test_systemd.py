@@ -4,7 +4,7 @@ import socket
 
 import pytest
 
-from xenvif_tagger import systemd
+from xenvif_tagger.watch import systemd
 
 
 class Manager(object):

@@ -13,7 +13,7 @@ import pytest
 
 from lab import DEAD, NONE, OPEN, OTHER, SIDES, T5, T6, T7, TRUNK, XEN, A, B, Lab, add_port, base_of
 from rows import HELD, unit
-from xenvif_tagger.port import after
+from xenvif_tagger.core.port import after
 
 DEAD_FORM = unit(4095, "trunk", [4095])
 

@@ -32,7 +32,8 @@ from test_cli import (
 )
 from watch_proxy import Gate, Scene, switches, until, wrapped_python
 from watching import ROOT, Watching
-from xenvif_tagger import __version__, pidfile
+from xenvif_tagger import __version__
+from xenvif_tagger.host import pidfile
 
 IDLE = 3  # seconds in which nothing may happen
 STATS = {"version", "pid", "connected", "synced", "lock", "vifs", "events", "transactions",

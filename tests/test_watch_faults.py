@@ -20,8 +20,8 @@ from private_ovs import PrivateOvs, load_schema, schema_like_2_5, schema_without
 from test_cli import commits, identity, is_write, our_commits
 from watch_proxy import CUT, SEND_AND_CUT, Gate, Scene, resident, until, wrapped_python
 from watching import Watching
-from xenvif_tagger import mark
-from xenvif_tagger.oneshot import boot_id
+from xenvif_tagger.core import mark
+from xenvif_tagger.ovsdb.oneshot import boot_id
 
 STORM = float(os.environ.get("XENVIF_TAGGER_STORM", "3"))
 

@@ -19,7 +19,7 @@ from test_cli import Run, assert_done, commits, identity, is_write, our_commits,
 from test_plug import HOOK, plug, unplug
 from watch_proxy import Gate, Scene, until
 from watching import PATIENCE, Watching
-from xenvif_tagger.watch import LOCK
+from xenvif_tagger.watch.watcher import LOCK
 
 KILLS = int(os.environ.get("XENVIF_TAGGER_KILLS", "10"))
 

@@ -16,10 +16,10 @@ import model_actors as actors
 from model_actors import ACTORS, HOSTS, World, begin, code_of, guest_of, quiesce
 from ovsdb_model import TAGGER, Model, Pair, port_of, rows_of, settings, side_of
 from rows import HELD
-from xenvif_tagger import identity, mark
-from xenvif_tagger.decide import CONFLICT, DRIFT, IN_SYNC, REFUSED, decide_vif
-from xenvif_tagger.names import SIDES, TAP
-from xenvif_tagger.port import is_open_trunk, is_real
+from xenvif_tagger.core import identity, mark
+from xenvif_tagger.core.decide import CONFLICT, DRIFT, IN_SYNC, REFUSED, decide_vif
+from xenvif_tagger.core.names import SIDES, TAP
+from xenvif_tagger.core.port import is_open_trunk, is_real
 
 DECIDERS = ("operator", "agent")
 OURS = (TAGGER, "hook", "dying")

@@ -16,11 +16,12 @@ from ovsdb_model import settings as core_settings
 from private_ovs import PrivateOvs, to_map
 from test_watch_model import LOOK, NAMES, STEP, check, kinds_of
 from watching import Watching
-from xenvif_tagger import names, oneshot
-from xenvif_tagger.names import SIDES
-from xenvif_tagger.ovsdb import Client, OperationError
-from xenvif_tagger.port import UNIT
-from xenvif_tagger.vswitch import Unwritten, Vswitch
+from xenvif_tagger.core import names
+from xenvif_tagger.core.names import SIDES
+from xenvif_tagger.core.port import UNIT
+from xenvif_tagger.ovsdb import oneshot
+from xenvif_tagger.ovsdb.client import Client, OperationError
+from xenvif_tagger.ovsdb.vswitch import Unwritten, Vswitch
 
 COLUMNS = {"port_ids": ("Port", "external_ids"), "interface_ids": ("Interface", "external_ids"),
            "other_config": ("Port", "other_config")}

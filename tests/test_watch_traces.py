@@ -16,7 +16,7 @@ import pytest
 from actors import Nic, act
 from rows import HELD, unit
 from story import HOLD, History, Host, ask
-from xenvif_tagger import mark
+from xenvif_tagger.core import mark
 
 T5, T6, T7, DEAD, NONE = unit(5), unit(6), unit(7), unit(4095), {}
 DEAD_FORM = unit(4095, "trunk", [4095])

@@ -34,7 +34,7 @@ from test_cli import (
     tag,
 )
 from xapi_server import PASSWORD, XapiServer, compiled
-from xenvif_tagger.xapi import MANY, BadRemote, Xapi, XapiError
+from xenvif_tagger.xapi.session import MANY, BadRemote, Xapi, XapiError
 
 VIF_UUIDS = "VIF.get_all_records_where", "VIF.get_all_records"
 NO_SUCH_UUID = str(uuid.UUID(int=0))
@@ -629,7 +629,7 @@ try:
     cli.main()
 finally:
     sys.stderr.write(" ".join(each for each in sys.modules if each.startswith(
-        ("XenAPI", "xmlrpc", "ssl", "http", "xenvif_tagger.xapi"))))
+        ("XenAPI", "xmlrpc", "ssl", "http", "xenvif_tagger.xapi.session"))))
 """
 
 

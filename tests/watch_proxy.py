@@ -16,10 +16,11 @@ import time
 from private_ovs import to_map
 from test_cli import identity, messages
 from watching import PATIENCE, ROOT
-from xenvif_tagger import config, mark
-from xenvif_tagger.oneshot import OneShot
-from xenvif_tagger.ovsdb import Client, OvsdbError
-from xenvif_tagger.port import UNIT
+from xenvif_tagger.core import mark
+from xenvif_tagger.core.port import UNIT
+from xenvif_tagger.host import config
+from xenvif_tagger.ovsdb.client import Client, OvsdbError
+from xenvif_tagger.ovsdb.oneshot import OneShot
 
 CUT = "cut"  # break the connection; the message does not get through
 SEND_AND_CUT = "send and cut"  # it gets through, and nothing after it

@@ -1,6 +1,6 @@
 """`python3 -m xenvif_tagger`, where the console script is not installed."""
 
-from .cli import main
+from .cli.main import main
 
 if __name__ == "__main__":
     main()

@@ -1,0 +1,66 @@
+"""The commands ``status`` and ``check``."""
+import sys
+
+import click
+
+from ..core.decide import CONFLICT, DRIFT
+from ..host import pidfile
+from ..output import report
+from ..xapi import vms
+from .options import NOT_ALIKE, BadUsage, Domid, emit, no_library, pidfile_path, unknown
+
+
+@click.command()
+@click.argument("domid", type=Domid(), required=False)
+@click.option("--json", is_flag=True, help="Print JSON.")
+@click.option("--follow", is_flag=True, help="Keep it up to date, with the last changes below it, "
+                                             "until q or Ctrl-C.")
+@click.pass_obj
+def status(options, domid, json, follow):
+    """Show each VIF's ports, their VLANs, and whether they are alike; and the watcher."""
+    if follow:
+        keep_up(options, domid, json)
+    else:
+        show(options, domid, json)
+
+
+@click.command()
+@click.argument("domid", type=Domid(), required=False)
+@click.option("--json", is_flag=True, help="Print JSON.")
+@click.pass_obj
+def check(options, domid, json):
+    """As status, and exit with 1 if any pair is in drift or conflict."""
+    outcomes = show(options, domid, json)
+    if any(outcome.decision.state in (DRIFT, CONFLICT) for outcome in outcomes):
+        sys.exit(NOT_ALIKE)
+
+
+def keep_up(options, domid, json):
+    """What --follow does."""
+    if json:
+        raise BadUsage("--follow is for people: for JSON, call 'status --json' again and again")
+    if options.verbosity < 0:
+        raise BadUsage("--follow says what changes, and -q says nothing: choose one")
+    try:
+        from ..follow import view as follow
+    except ImportError as error:
+        raise no_library("--follow", error)
+    follow.follow(options, domid)
+
+
+def show(options, domid, json):
+    """Print the outcomes for a domain, or all, and this host's watcher; returns the outcomes."""
+    shot = options.connect()
+    outcomes = shot.look(None if domid is None else shot.vswitch.vifs(domid))
+    if domid is not None and not outcomes:
+        raise BadUsage(unknown("domain %d" % domid))
+    # -q: of check the exit status is what is wanted, and that needs no names.
+    named = vms.names_for(outcomes, options.xapi) if json or options.verbosity >= 0 else {}
+    pid = pidfile.running(pidfile_path())
+    if json:
+        emit(report.as_json(outcomes, {"watcher": pid and {"pid": pid}}, named))
+    else:
+        options.say(report.table(outcomes, report.width(), report.is_terminal(), named)
+                    if outcomes else ["no VIF has a port here"])
+        options.say([report.watcher(pid)])
+    return outcomes

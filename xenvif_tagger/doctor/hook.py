@@ -1,0 +1,120 @@
+"""`doctor`: config file, network backend, xenopsd, and whether it has our hook.
+
+A check takes a doctor.Patient and returns (state, what was found, cure).
+"""
+import os
+
+from ..output.checks import FAIL, OK, SKIP, some
+from .host import BASE, HOOK
+
+INSTALL = BASE + "/dom0-install.sh"
+LIBXL_LINK = "/etc/xen/scripts/vif-openvswitch-tagger"
+SETTING_NAME = "zz-xenvif-tagger.conf"
+UNREAD = BASE + "/unread"  # dom0-install.sh: which xenopsd has not read the setting
+NO_DOM0 = SKIP, "not a dom0: neither xenopsd nor libxl's scripts", None
+NOT_RUNNING = SKIP, "xenopsd does not run, so its command line is not known", None
+
+
+def config_file(patient):
+    host = patient.host
+    if host.problems is None:
+        if host.must_have_config:
+            return FAIL, "%s: no such file" % host.config_path, "ls -l %s" % host.config_path
+        return OK, "%s is not there: every setting has its default" % host.config_path, None
+    if host.problems:
+        return (FAIL, "%s: %s" % (host.config_path, some(host.problems)),
+                "vi %s; systemctl restart xenvif-tagger" % host.config_path)
+    return OK, "%s has no mistakes" % host.config_path, None
+
+
+def network(patient):
+    """Open vSwitch or Linux bridge; as dom0-install.sh, refuse_if_unfit."""
+    host = patient.host
+    if host.flavour is None:
+        return NO_DOM0
+    chosen = "".join((host.read("/etc/xensource/network.conf") or "").split())
+    loaded = os.path.exists(host.path("/sys/module/openvswitch"))
+    cure = "xe-switch-network-backend openvswitch, then reboot the host"
+    if chosen == "bridge":
+        return FAIL, "Linux bridge, by /etc/xensource/network.conf: there are no tags", cure
+    if not loaded:
+        return (FAIL, "the module openvswitch is not loaded: plugs go to the Linux bridge",
+                "modprobe openvswitch" if chosen or host.flavour == "libxl" else cure)
+    return OK, "Open vSwitch" + (", by /etc/xensource/network.conf" if chosen else ""), None
+
+
+def xenopsd(patient):
+    host = patient.host
+    if host.flavour == "libxl":
+        return SKIP, "libxl plugs here: there is no xenopsd", None
+    if host.flavour is None:
+        return NO_DOM0
+    if host.xenopsd is None:
+        hidden = host.hidden()
+        return (SKIP, hidden, None) if hidden else (
+            FAIL, "it does not run: no VM can be started or stopped", "systemctl start xenopsd-xc")
+    return OK, "%s runs, pid %d" % (os.path.basename(host.xenopsd[1][0]), host.xenopsd[0]), None
+
+
+def hook_setting(patient):
+    host = patient.host
+    if host.flavour == "libxl":
+        return SKIP, "with libxl each guest's config names the hook: script=%s" % (
+            os.path.basename(LIBXL_LINK)), None
+    if host.xenopsd is None:
+        return NOT_RUNNING if host.flavour else NO_DOM0
+    value, file = host.setting()
+    if value == HOOK:
+        return OK, "setup-vif-rules is our hook, by %s" % file, None
+    if value is None:
+        return FAIL, "no config of xenopsd's names our hook: VIFs are plugged by the stock " \
+            "script", INSTALL
+    found = "setup-vif-rules is %s, by %s, the last one that counts" % (value, file)
+    folder, name = os.path.split(file)
+    if name <= SETTING_NAME or not os.path.exists(host.path(os.path.join(folder, SETTING_NAME))):
+        return FAIL, found, INSTALL
+    # The installer takes what comes before its own file for the stock script.
+    return FAIL, found, "mv %s %s/0-%s && %s" % (file, folder, name, INSTALL)
+
+
+def hook_file(patient):
+    host = patient.host
+    if host.flavour is None:
+        return NO_DOM0
+    hook = HOOK if host.flavour == "xenopsd" else LIBXL_LINK
+    if host.is_program(hook):
+        return OK, "%s is there, and can be run" % hook, None
+    if not os.path.exists(host.path(hook)):
+        named = host.xenopsd and host.setting()[0] == hook
+        return FAIL, "%s is missing%s" % (
+            hook, ": xenopsd would not start again, and no VIF can be plugged" if named
+            else ""), INSTALL
+    return FAIL, "%s can't be run" % hook, "chmod 755 %s" % hook
+
+
+def hook_read(patient):
+    """Whether the xenopsd that runs has been started since the setting was made."""
+    host = patient.host
+    if host.flavour == "libxl":
+        return SKIP, "with libxl there is no daemon that would have to read it", None
+    if host.xenopsd is None:
+        return NOT_RUNNING if host.flavour else NO_DOM0
+    value, file = host.setting()
+    if value != HOOK:
+        return SKIP, "there is no setting that it could have read", None
+    pid = host.xenopsd[0]
+    noted = (host.read(UNREAD) or "").split()
+    boot = (host.read("/proc/sys/kernel/random/boot_id") or "?").strip()
+    if noted[:2] == [boot, str(pid)]:
+        return FAIL, "xenopsd, pid %d, is still the one from before the setting" % pid, INSTALL
+    began = host.started(pid)
+    if not file.startswith("/"):
+        return OK, "xenopsd was started with it", None
+    if began is None:
+        return SKIP, "when xenopsd was started can't be told", None
+    # (A second for the kernel's clock ticks, and for a file system's.)
+    later = os.stat(host.path(file)).st_mtime - began
+    if later > 1:
+        return (FAIL, "%s was written %d s after xenopsd, pid %d, was started" % (
+            file, later, pid), "xe-toolstack-restart")
+    return OK, "xenopsd, pid %d, was started since" % pid, None

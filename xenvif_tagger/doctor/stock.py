@@ -1,0 +1,99 @@
+"""`doctor`: the stock script, whether we can add to its add-port, and which VIFs it plugged.
+
+A check takes a doctor.Patient and returns (state, what was found, cure).
+"""
+import json
+import os
+import re
+import sys
+
+import xenvif_tagger
+
+from ..output.checks import FAIL, OK, SKIP, WARN, some
+from ..plug.stock import STOCK, USUAL
+from .hook import INSTALL, NO_DOM0
+from .host import HOOK, run
+
+KEY = re.compile(r'^/xapi/([^/ ]+)/private/vif/([0-9]+)/setup-vif-rules = "(.*)"$')
+
+
+def stock_script(patient):
+    host = patient.host
+    if host.flavour is None:
+        return NO_DOM0
+    place = host.stock()
+    chosen = host.values["plug", "stock_script"]
+    if place is None:
+        return (FAIL, "there is none at %s" % " or ".join(
+            [chosen] * bool(chosen) + [os.path.join(folder, STOCK)
+                                       for folder in USUAL]),
+                "grep -rs setup-vif-rules /etc/xenopsd*; then set stock_script in %s" % (
+                    host.config_path))
+    if host.flavour == "xenopsd" and chosen and place != chosen:
+        return (WARN, "stock_script is %s, which can't be run: the hook takes %s" % (
+            chosen, place), "ls -l %s; vi %s" % (chosen, host.config_path))
+    if host.flavour == "xenopsd" and not _is_python3(host, place):
+        return (FAIL, "%s is not for Python 3 (%s): the hook only runs it beside, and mirrors "
+                "after it" % (place, host.read(place).split("\n")[0][:60]), "upgrade this host "
+                "to XCP-ng 8.3, XenServer 8, or newer")
+    return OK, place, None
+
+
+def _is_python3(host, place):
+    first = (host.read(place) or "").split("\n")[0]
+    return first.startswith("#!") and "python3" in first
+
+
+def stock_add_port(patient):
+    """The interception, on a dry run: see probe.py."""
+    host = patient.host
+    if host.flavour is None:
+        return NO_DOM0
+    place = host.stock()
+    if place is None or host.flavour == "xenopsd" and not _is_python3(host, place):
+        return SKIP, "there is no stock script to try it with", None
+    if host.flavour == "libxl":
+        if "add-port" in host.read(place):
+            return OK, "%s names add-port (not run: it is a shell script)" % place, None
+        return FAIL, "%s does not name add-port: nothing can be added to it" % place, "rpm -V xen"
+    code = "import sys; sys.path.insert(0, sys.argv.pop(1)); " \
+        "from xenvif_tagger.doctor.probe import main; main()"
+    ours = os.path.dirname(os.path.dirname(os.path.abspath(xenvif_tagger.__file__)))
+    output, problem = run([sys.executable, "-IB", "-c", code, ours, host.path(place)])
+    try:
+        found = json.loads(output)
+    except ValueError:
+        return FAIL, "the dry run gave no answer (%s)" % (problem or output[:60]), INSTALL
+    if found["proved"]:
+        return OK, "dry run, %d commands noted and none run: its add-port would be given the " \
+            "sibling's settings" % found["commands"], None
+    cure = "journalctl -t setup-vif-rules -t xenvif-tagger; and report it as a bug"
+    if found["doexec"] and found["add_port"]:
+        return (WARN, "not proved: the dry run ended before add-port (%s). But it has add-port, "
+                "and its common.py has doexec" % (found["problem"] or "without a word"), cure)
+    return (FAIL, "its add-port does not come by common.doexec (%s): ports are mirrored only "
+            "after they are there" % (found["problem"] or "dry run"), cure)
+
+
+def plugged_before(patient):
+    """VIFs whose key in xenstore names another script than our hook."""
+    host = patient.host
+    if host.flavour != "xenopsd":
+        return SKIP, "only xenopsd keeps the script of a VIF in xenstore so", None
+    listed, problem = run(["xenstore-ls", "-f", "/xapi"])
+    if problem and "No such file" not in problem:
+        return SKIP, "xenstore can't be read: %s" % problem, None
+    others, broken = [], []
+    for line in listed.splitlines():
+        key = KEY.match(line)
+        if key and key.group(3) != HOOK:
+            others.append("VIF %s of VM %s: %s" % (key.group(2), key.group(1), key.group(3)))
+            if not host.is_program(key.group(3)):
+                broken.append(others[-1])
+    if broken:
+        return (FAIL, "%d VIFs can't be plugged or unplugged, their script can't be run: %s" % (
+            len(broken), some(broken)), INSTALL)
+    if others:
+        return (WARN, "%d VIFs were plugged before the hook, and would be re-plugged without it: "
+                "%s" % (len(others), some(others)), INSTALL)
+    return OK, "all VIFs that are plugged name our hook", None
