@@ -5,7 +5,7 @@ import shutil
 import subprocess
 import sys
 
-from private_ovs import PrivateOvs
+from support.private_ovs import PrivateOvs
 from xenvif_tagger.host import config
 from xenvif_tagger.ovsdb.client import Client
 from xenvif_tagger.ovsdb.oneshot import OneShot

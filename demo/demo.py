@@ -21,7 +21,7 @@ sys.path[:0] = [HERE, os.path.join(ROOT, "tests")]
 
 import labs  # noqa: E402
 
-from private_ovs import OvsError, PrivateOvs  # noqa: E402
+from support.private_ovs import OvsError, PrivateOvs  # noqa: E402
 
 PINGS, FRAMES = 5, 20
 FAILED, CANNOT, NO_NAMESPACES = 1, 2, 3

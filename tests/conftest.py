@@ -4,10 +4,10 @@ import signal
 
 import pytest
 
-from lab import Lab
-from private_ovs import PrivateOvs
+from support.lab import Lab
+from support.private_ovs import PrivateOvs
+from support.xapi_server import XapiServer
 from test_cli import proxies
-from xapi_server import XapiServer
 
 # Who started the tests may have had these ignored (nohup, a shell's &), and what tests start would
 # inherit that.

@@ -4,7 +4,7 @@ import re
 import subprocess
 import sys
 
-ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+from support.constants import ROOT
 
 
 def test_the_benchmark_of_the_commands_runs():

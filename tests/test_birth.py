@@ -3,7 +3,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from rows import HELD, IDENTITY, SETTINGS, VIF_UUID, World, row, tap, unit, vif
+from support.constants import HELD
+from support.rows import IDENTITY, SETTINGS, VIF_UUID, World, row, tap, unit, vif
 from test_decide_properties import raw_rows
 from xenvif_tagger.core import birth, mark
 from xenvif_tagger.core.port import Port

@@ -11,11 +11,11 @@ from xml.dom import minidom
 import ovs
 import pytest
 
-import test_install
+from support.constants import ROOT
 from test_install import BUGTOOL, DONE, Host, bundle  # noqa: F401 (a fixture)
 
 VIF = {"xs-vif-uuid": "vif-a", "attached-mac": "00:16:3e:00:00:0a"}
-RUN = os.path.join(test_install.TOP, "hotplug", "bugtool", "run")
+RUN = os.path.join(ROOT, "hotplug", "bugtool", "run")
 
 
 @pytest.fixture
@@ -135,6 +135,6 @@ def test_the_log_is_bounded(up):
 
 def test_no_other_xml(up):
     """bugtool gives up all plugins that it has not read yet at the first file that is no plugin."""
-    hotplug = os.path.join(test_install.TOP, "hotplug", "bugtool")
+    hotplug = os.path.join(ROOT, "hotplug", "bugtool")
     assert glob.glob(hotplug + "/*.xml") == [hotplug + "/collect.xml"]
     assert plugin(up)[1]

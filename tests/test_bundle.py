@@ -12,9 +12,9 @@ import tarfile
 
 import pytest
 
-from private_ovs import find_schema
+from support.constants import ROOT
+from support.private_ovs import find_schema
 
-ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 DOWNLOADS = os.path.join(ROOT, "build", "vendor")
 DATE = 1700000000
 PARTS = ("packaging", "dom0-install.sh", "dom0-install.d", "hotplug", "xenvif_tagger", "docs",

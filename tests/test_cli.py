@@ -22,9 +22,9 @@ import uuid
 
 import pytest
 
+from support.constants import HELD, LONG, ROOT
 from xenvif_tagger import __version__
 
-LONG = 60  # seconds: far more than a busy machine needs, so reaching it is the failure
 STATES = "in-sync drift mirrored conflict refused held single orphan".split()
 COMMENT = "xenvif-tagger: "  # how each transaction of ours begins in the database's log
 
@@ -158,7 +158,6 @@ def held_mark():
     return {"xenvif-tagger": json.dumps({"held": HELD})}
 
 
-HELD = {"tag": 4095, "vlan_mode": "dot1q-tunnel", "cvlans": [4095]}
 # A pair in each state but "mirrored": domain -> state.
 ZOO = {12: "drift", 13: "conflict", 14: "in-sync", 15: "single", 16: "refused", 17: "held",
        18: "orphan"}
@@ -1143,7 +1142,7 @@ def test_a_relative_remote_begins_at_the_working_directory(host, config, how):
         args = ["--config", config("[ovsdb]\nremote = %s\n" % remote)]
     else:
         env = {"OVS_RUNDIR": name}
-    env["PYTHONPATH"] = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+    env["PYTHONPATH"] = ROOT
     assert "vif12.0" in assert_done(run(*args + ["status"], cwd=parent, env=env)).out
 
 
@@ -1151,7 +1150,7 @@ def test_a_relative_config_file(host, config):
     path = config("[mirror]\nexclude = note\n")
     add_pair(host, 12, vif={"tag": 5, "ids": {"note": "x"}})
     directory, name = os.path.split(path)
-    env = {"PYTHONPATH": os.path.dirname(os.path.dirname(os.path.abspath(__file__)))}
+    env = {"PYTHONPATH": ROOT}
     assert_done(run("--config", name, "mirror", "all", db=host, cwd=directory, env=env))
     assert tag(host, "tap12.0") == 5 and "note" not in host.interface("tap12.0")["external_ids"]
 

@@ -9,10 +9,10 @@ import time
 
 import pytest
 
+from support.constants import LONG, ROOT
 from test_cli import environment, run
 
-HOTPLUG = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "hotplug")
-LONG = 30
+HOTPLUG = os.path.join(ROOT, "hotplug")
 PROMPT = "ready> "
 # As bash-completion does at the first TAB: it sources the file of that name, unheard, and has the
 # completion done again.

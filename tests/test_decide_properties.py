@@ -7,21 +7,8 @@ import os
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
-from rows import (
-    BOOT,
-    HELD,
-    IDENTITY,
-    NEUTRON,
-    TAP_UUID,
-    VIF_UUID,
-    World,
-    apply,
-    base,
-    row,
-    tap,
-    unit,
-    vif,
-)
+from support.constants import HELD, NEUTRON
+from support.rows import BOOT, IDENTITY, TAP_UUID, VIF_UUID, World, apply, base, row, tap, unit, vif
 from xenvif_tagger.core import hold, identity, mark
 from xenvif_tagger.core.names import SIDES
 from xenvif_tagger.core.port import Port, is_open_trunk, is_real

@@ -12,7 +12,8 @@ import uuid
 
 import pytest
 
-ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+from support.constants import ROOT
+
 DEVICES = {"vif12.0", "tap12.0", "peer5", "peer6", "other6", "xapi0"}
 # Ways to allow no network namespace from here on: root without its capabilities; or a user
 # namespace of its own with a limit of the kernel's, which holds for its descendants too.
@@ -131,7 +132,7 @@ def test_fails_if_the_cure_does_not_cure(tmp_path):
     shutil.copytree(os.path.join(ROOT, "demo"), os.path.join(root, "demo"))
     for package in ("tests", "xenvif_tagger"):
         os.mkdir(os.path.join(root, package))
-    shutil.copy(os.path.join(ROOT, "tests", "private_ovs.py"), os.path.join(root, "tests"))
+    shutil.copytree(os.path.join(ROOT, "tests", "support"), os.path.join(root, "tests", "support"))
     for name in ("__init__.py", "__main__.py"):
         open(os.path.join(root, "xenvif_tagger", name), "w").close()
     with Demo(root) as demo:

@@ -17,8 +17,9 @@ import time
 
 import pytest
 
-from private_ovs import PrivateOvs, schema_like_2_5
-from watching import ROOT, Watching
+from support.constants import LONG, ROOT
+from support.private_ovs import PrivateOvs, schema_like_2_5
+from support.watching import Watching
 from xenvif_tagger import __version__
 from xenvif_tagger.output import checks as doctor_check
 from xenvif_tagger.output.checks import Check
@@ -32,7 +33,6 @@ CONFIG = "/etc/xenvif-tagger.conf"
 KEY = '/xapi/vm-%s/private/vif/0/setup-vif-rules = "%s"\n'
 BOOT = "0b6d1c9e-boot"
 PID, XAPI_SYNC_PID = 1000, 2000
-LONG = 60  # seconds: far more than a busy machine needs
 
 # The command, with the stand-in for the host's files; argv: its directory, code to run first.
 RUNNER = r"""

@@ -6,11 +6,12 @@ import subprocess
 
 import pytest
 
-from private_ovs import PrivateOvs
-from test_cli import LONG, identity
+from support.constants import LONG
+from support.private_ovs import PrivateOvs
+from support.watching import Watching
+from support.xapi_server import PASSWORD, XapiServer, new_ref
+from test_cli import identity
 from test_doctor import Host, prepared, reach
-from watching import Watching
-from xapi_server import PASSWORD, XapiServer, new_ref
 from xenvif_tagger.xapi.session import MANY
 
 HERE = "0e7c0cbb-5d8b-4a0e-9a63-5f0f3c7b0d11"  # this host's uuid

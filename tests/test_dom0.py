@@ -14,8 +14,8 @@ import pytest
 
 from dom0 import Dom0, Dom0Error
 from dom0.stock import LIBEXEC
+from support.constants import ROOT
 
-HERE = os.path.dirname(os.path.abspath(__file__))
 VM = "1b9df1f3-8a5a-4f5c-b096-6d5721201398"
 IDS = {"xs-vm-uuid": VM, "xs-vif-uuid": "vif-a", "xs-network-uuid": "net-a",
        "attached-mac": "00:16:3e:00:00:0a"}
@@ -456,7 +456,7 @@ running = dom0.popen("sleep", "600")
 print(dom0.pid, flush=True)
 sys.stdin.read()
 """
-    command = [sys.executable, "-c", code, HERE]
+    command = [sys.executable, "-c", code, os.path.join(ROOT, "tests")]
     pipe = subprocess.PIPE
     env = dict(os.environ, TMPDIR=tempfile.gettempdir())
     with subprocess.Popen(command, stdin=pipe, stdout=pipe, env=env) as process:

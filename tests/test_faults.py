@@ -10,7 +10,8 @@ import time
 
 import pytest
 
-from private_ovs import (
+from support.constants import LONG
+from support.private_ovs import (
     PrivateOvs,
     load_schema,
     schema_like_2_5,
@@ -19,7 +20,6 @@ from private_ovs import (
     to_map,
 )
 from test_cli import (
-    LONG,
     Proxy,
     Run,
     add,

@@ -11,10 +11,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from private_ovs import PrivateOvs
-from terminal import ALTERNATE, BACK, Terminal
+from support.constants import LONG
+from support.private_ovs import PrivateOvs
+from support.terminal import ALTERNATE, BACK, Terminal
+from support.watching import Watching
 from test_cli import (
-    LONG,
     ZOO,
     Run,
     add,
@@ -27,7 +28,6 @@ from test_cli import (
     identity,
     run,
 )
-from watching import Watching
 from xenvif_tagger.core.decide import decide_vif
 from xenvif_tagger.core.port import Port
 from xenvif_tagger.core.settings import Settings

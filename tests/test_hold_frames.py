@@ -14,9 +14,9 @@ import time
 import pytest
 
 from dom0 import Dom0
+from support.constants import HELD, ROOT
 
-TOP = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-HOOK = os.path.join(TOP, "hotplug", "setup-vif-rules")
+HOOK = os.path.join(ROOT, "hotplug", "setup-vif-rules")
 CONFIG = "/etc/xenvif-tagger.conf"
 PLUGS = int(os.environ.get("XENVIF_TAGGER_PLUGS", "5"))
 PATIENCE = 20  # seconds for what takes a millisecond
@@ -24,7 +24,6 @@ BURST = 32  # openvswitch/ovs lib/dp-packet.h, NETDEV_MAX_BURST
 EACH = 4  # frames of a kind
 RATE = 1000  # frames a second in each VLAN
 POLL = 2  # seconds between two looks of an agent
-HELD = {"tag": 4095, "vlan_mode": "dot1q-tunnel", "cvlans": [4095]}
 
 Q, AD = 0x8100, 0x88A8  # the TPIDs of IEEE 802.1Q and 802.1ad
 ETHERTYPE = 0x88B5  # IEEE's for local experiments

@@ -1,12 +1,12 @@
 """The rules of DESIGN 4.6, on a real ovsdb-server: what is held, repaired and released."""
 import pytest
 
-from lab import DEAD, NONE, OPEN, OTHER, SIDES, T5, T6, T7, TRUNK, B, Lab, assert_came_to
-from private_ovs import PrivateOvs, schema_like_2_5
-from rows import HELD, unit
+from support.constants import DEAD_FORM, HELD, SIDES
+from support.lab import DEAD, NONE, OPEN, OTHER, T5, T6, T7, TRUNK, B, Lab, assert_came_to
+from support.private_ovs import PrivateOvs, schema_like_2_5
+from support.rows import unit
 from xenvif_tagger.core.port import after
 
-DEAD_FORM = unit(4095, "trunk", [4095])
 GAPING = unit(4095, "trunk")
 MARK = {"held": HELD}
 

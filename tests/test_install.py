@@ -20,13 +20,13 @@ import sys
 import click
 import pytest
 
-from private_ovs import PrivateOvs, schema_like_2_5
+from support.constants import ROOT
+from support.private_ovs import PrivateOvs, schema_like_2_5
 from xenvif_tagger.core import mark
 from xenvif_tagger.host import config
 
-TOP = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-SCRIPT = os.path.join(TOP, "dom0-install.sh")
-SCRIPTS = os.path.join(TOP, "dom0-install.d")
+SCRIPT = os.path.join(ROOT, "dom0-install.sh")
+SCRIPTS = os.path.join(ROOT, "dom0-install.d")
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 STOCK = "/usr/libexec/xenopsd/setup-vif-rules"
 OLD_STOCK = "/opt/xensource/libexec/setup-vif-rules"
@@ -232,12 +232,12 @@ def write(path, text, mode=0o644):
 def make_bundle(path):
     """What is installed: our own files, and some where others are being written."""
     for part in ("hotplug", "xenvif_tagger"):
-        shutil.copytree(os.path.join(TOP, part), os.path.join(path, part),
+        shutil.copytree(os.path.join(ROOT, part), os.path.join(path, part),
                         ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(SCRIPT, path)
     shutil.copytree(SCRIPTS, os.path.join(path, "dom0-install.d"))
     write(os.path.join(path, "hotplug/xenvif-tagger.8"), subprocess.check_output(
-        [sys.executable, os.path.join(TOP, "packaging", "manual")], universal_newlines=True))
+        [sys.executable, os.path.join(ROOT, "packaging", "manual")], universal_newlines=True))
     for name in ("setup-vif-rules", "vif-openvswitch-tagger", "xapi-plugin"):
         if not os.path.exists(os.path.join(path, "hotplug", name)):
             write(os.path.join(path, "hotplug", name), "#!/usr/bin/python3\n", 0o755)
@@ -1027,7 +1027,7 @@ def test_check_finds_a_mistake_in_the_config(up):
 
 
 def test_the_config_as_shipped_has_all_keys_and_changes_nothing():
-    with open(os.path.join(TOP, "hotplug", "xenvif-tagger.conf")) as stream:
+    with open(os.path.join(ROOT, "hotplug", "xenvif-tagger.conf")) as stream:
         text = stream.read()
     assert config.parse(text) == config.parse("")
     values, problems = config.parse(re.sub(r"(?m)^#(\w+ =)", r"\1", text))
@@ -1366,7 +1366,7 @@ def test_a_damaged_release_is_replaced(up):
     for _ in range(2):
         assert up.install().code == DONE
         up.assert_installed()
-        with open(os.path.join(TOP, "xenvif_tagger", "pair.py")) as stream:
+        with open(os.path.join(ROOT, "xenvif_tagger", "pair.py")) as stream:
             assert up.text("/opt/xenvif-tagger/xenvif_tagger/core/pair.py") == stream.read()
     assert up.install().out == "nothing to do\n"
     assert up.install("--uninstall").code == DONE

@@ -14,11 +14,11 @@ import time
 import pytest
 
 from dom0 import Dom0
+from support.constants import ROOT
 from xenvif_tagger.core import mark
 from xenvif_tagger.ovsdb.jsonstream import Framer
 from xenvif_tagger.plug import libxl as plug_libxl
 
-TOP = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 SCRIPTS = "/etc/xen/scripts"
 TAGGER = SCRIPTS + "/vif-openvswitch-tagger"
 CONFIG = "/etc/xenvif-tagger.conf"
@@ -65,7 +65,7 @@ def before(dom0):
             os.rename(kept, shown)
 
 
-def install(dom0, top=TOP):
+def install(dom0, top=ROOT):
     place = dom0.path(TAGGER)
     if os.path.lexists(place):
         os.unlink(place)
@@ -396,7 +396,7 @@ def broken(dom0, how):
     top = "/opt/broken"
     shutil.rmtree(dom0.path(top), ignore_errors=True)
     for part in ("hotplug", "xenvif_tagger"):
-        shutil.copytree(os.path.join(TOP, part), dom0.path(top + "/" + part),
+        shutil.copytree(os.path.join(ROOT, part), dom0.path(top + "/" + part),
                         ignore=shutil.ignore_patterns("__pycache__"))
     how(dom0.path(top + "/xenvif_tagger"))
     install(dom0, top)
@@ -604,7 +604,7 @@ def test_the_stock_script_beside_it_or_where_xen_has_it(dom0, beside):
     if beside:
         dom0.write_file(there + "/vif-openvswitch", STOCK, 0o755)
     os.makedirs(dom0.path(there), exist_ok=True)
-    os.symlink(TOP + "/hotplug/vif-openvswitch-tagger", dom0.path(there + "/vif-tagger"))
+    os.symlink(ROOT + "/hotplug/vif-openvswitch-tagger", dom0.path(there + "/vif-tagger"))
     vif = add(dom0, script=there + "/vif-tagger")
     result = plug(dom0, vif, vif.vif)
     own = there + "/vif-openvswitch online type_if=vif\n"

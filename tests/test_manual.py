@@ -6,12 +6,12 @@ import sys
 
 import pytest
 
+from support.constants import ROOT
 from test_cli import environment, run
 from xenvif_tagger import __version__
 from xenvif_tagger.host import config
 
-MANUAL = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "packaging",
-                      "manual")
+MANUAL = os.path.join(ROOT, "packaging", "manual")
 
 
 def said(*command, **variables):

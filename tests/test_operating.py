@@ -12,12 +12,13 @@ import subprocess
 
 import pytest
 
-from private_ovs import PrivateOvs
-from test_cli import LONG, add_pair, identity
+from support.constants import LONG, ROOT
+from support.private_ovs import PrivateOvs
+from support.watching import Watching
+from test_cli import add_pair, identity
 from test_doctor import HOOK, SETTING, Host, prepared, reach
 from test_doctor_xapi import HERE, Xapi
 from test_pool import PLUGIN, host_env
-from watching import ROOT, Watching
 
 PAGE = os.path.join(ROOT, "docs", "operating.md")
 BLOCK = re.compile(r"^```\n(.*?)^```$", re.M | re.S)

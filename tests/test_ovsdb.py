@@ -15,6 +15,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from support.constants import LONG
 from xenvif_tagger.ovsdb.client import (
     BadRemote,
     Client,
@@ -29,7 +30,6 @@ from xenvif_tagger.ovsdb.client import (
 from xenvif_tagger.ovsdb.values import from_map, from_set, from_uuid, to_map, to_set, uuid
 
 SHORT = 0.5  # seconds: the client's limit where the server never answers
-LONG = 60.0  # where it does: far more than a busy machine needs, so reaching it is the failure
 
 PORT_NAMES = {"op": "select", "table": "Port", "where": [], "columns": ["name"]}
 

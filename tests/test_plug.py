@@ -17,20 +17,18 @@ import pytest
 
 from dom0 import Dom0
 from dom0.xapi import DAEMON, SETUP_VIF_RULES
-from private_ovs import _plain as plain
+from support.constants import DEAD_FORM, HELD, ROOT
+from support.private_ovs import _plain as plain
 from xenvif_tagger.core import mark
 from xenvif_tagger.host import config
 from xenvif_tagger.ovsdb.client import Client
 from xenvif_tagger.ovsdb.oneshot import OneShot
 
-TOP = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-HOOK = os.path.join(TOP, "hotplug", "setup-vif-rules")
+HOOK = os.path.join(ROOT, "hotplug", "setup-vif-rules")
 INSTALLED = "/opt/xenvif-tagger"
 CONFIG = "/etc/xenvif-tagger.conf"
 PLUGS = int(os.environ.get("XENVIF_TAGGER_PLUGS", "20"))
-HELD = {"tag": 4095, "vlan_mode": "dot1q-tunnel", "cvlans": [4095]}
 TRUNK = {"vlan_mode": "trunk", "trunks": [5, 6]}
-NEUTRON_DEAD = {"tag": 4095, "vlan_mode": "trunk", "trunks": [4095]}
 IDENTITY = {"xs-vm-uuid", "xs-vif-uuid", "xs-network-uuid", "attached-mac"}
 
 
@@ -206,7 +204,7 @@ def test_where_it_runs_and_where_stock_is(dom0, where, stock):
     hook = HOOK
     if where == "installed":
         for part in "hotplug", "xenvif_tagger":
-            shutil.copytree(os.path.join(TOP, part), dom0.path(INSTALLED + "/" + part))
+            shutil.copytree(os.path.join(ROOT, part), dom0.path(INSTALLED + "/" + part))
         hook = INSTALLED + "/hotplug/setup-vif-rules"
     elsewhere = "/opt/else" if stock == "config" else stock
     if elsewhere != os.path.dirname(SETUP_VIF_RULES):
@@ -375,7 +373,7 @@ def test_the_late_clear_on_a_held_port(dom0):
     assert mirror(dom0, 1).changes == []
 
 
-@pytest.mark.parametrize("had", (NEUTRON_DEAD, TRUNK), ids=("dead", "trunk"))
+@pytest.mark.parametrize("had", (DEAD_FORM, TRUNK), ids=("dead", "trunk"))
 def test_the_late_clear_is_nobodys_decision(dom0, had):
     vif = late(dom0, 1, "vif", ())
     set_unit(dom0, vif, had)

@@ -13,10 +13,10 @@ import pytest
 from dom0 import Dom0
 from dom0.xapi import DAEMON
 from dom0.xapi import SETUP_VIF_RULES as STOCK
-from private_ovs import PrivateOvs, to_map
+from support.constants import ROOT
+from support.private_ovs import PrivateOvs, to_map
 
-CHECKOUT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-HOOK = CHECKOUT + "/hotplug/setup-vif-rules"
+HOOK = ROOT + "/hotplug/setup-vif-rules"
 COMMON = os.path.dirname(STOCK) + "/common.py"
 CONFIG = "/etc/xenvif-tagger.conf"
 OURS = "xenvif-tagger: "
@@ -42,7 +42,7 @@ def dom0():
 def copy(tmp_path):
     """A copy of what dom0 runs, to be damaged: its directory."""
     for part in "hotplug", "xenvif_tagger":
-        shutil.copytree(os.path.join(CHECKOUT, part), str(tmp_path / part),
+        shutil.copytree(os.path.join(ROOT, part), str(tmp_path / part),
                         ignore=shutil.ignore_patterns("__pycache__"))
     return tmp_path
 

@@ -18,10 +18,10 @@ import uuid
 
 import pytest
 
-from private_ovs import PrivateOvs
-from test_cli import LONG, add_pair, assert_error, environment, identity, run, tag
-from watching import ROOT
-from xapi_server import PASSWORD, PLUGIN_PATH, XapiServer, failure, run_plugin
+from support.constants import LONG, ROOT
+from support.private_ovs import PrivateOvs
+from support.xapi_server import PASSWORD, PLUGIN_PATH, XapiServer, failure, run_plugin
+from test_cli import add_pair, assert_error, environment, identity, run, tag
 from xenvif_tagger import __version__
 from xenvif_tagger.pool import hosts as pool_module
 from xenvif_tagger.pool import report as pool_report

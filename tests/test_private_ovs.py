@@ -9,7 +9,8 @@ import time
 
 import pytest
 
-from private_ovs import OvsError, PrivateOvs, schema_like_2_5, schema_with_extra
+from support.constants import ROOT
+from support.private_ovs import OvsError, PrivateOvs, schema_like_2_5, schema_with_extra
 
 ODD = [
     "a b, c=d",
@@ -76,11 +77,11 @@ def test_stop_ends_a_paused_server():
 def test_a_killed_parent_takes_the_daemons_along():
     code = (
         "import sys, time; sys.path.insert(0, %r)\n"
-        "from private_ovs import PrivateOvs\n"
+        "from support.private_ovs import PrivateOvs\n"
         "ovs = PrivateOvs(vswitchd='dummy').start()\n"
         "print(ovs.server_pid, ovs.vswitchd_pid, ovs.dir, flush=True)\n"
         "time.sleep(60)\n"
-    ) % os.path.dirname(os.path.abspath(__file__))
+    ) % os.path.join(ROOT, "tests")
     child = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE)
     server, switch, directory = child.stdout.readline().decode().split()
     child.kill()

@@ -7,8 +7,8 @@ import ovs.jsonrpc
 import ovs.poller
 import pytest
 
-from private_ovs import to_map
-from watching import PATIENCE
+from support.private_ovs import to_map
+from support.watching import PATIENCE
 from xenvif_tagger.core.port import Port
 from xenvif_tagger.ovsdb.client import Client
 from xenvif_tagger.ovsdb.vswitch import Vswitch

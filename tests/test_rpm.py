@@ -13,6 +13,7 @@ import pytest
 import test_bundle
 import test_install
 from dom0 import Dom0
+from support.constants import ROOT
 from test_install import (
     CONFIG,
     DONE,
@@ -40,7 +41,7 @@ HINT = "xenvif-tagger: the package is there, but the host does not use this vers
 @pytest.fixture(scope="module")
 def packages(tmp_path_factory):
     """{version: the RPM's path} of two versions; each has a module that the other lacks."""
-    with open(os.path.join(test_bundle.ROOT, "xenvif_tagger", "__init__.py")) as stream:
+    with open(os.path.join(ROOT, "xenvif_tagger", "__init__.py")) as stream:
         text = stream.read()
     made = {}
     for version in (OLD, NEW):

@@ -6,14 +6,13 @@ Those of 4.6 are in test_hold_rules.py.
 
 import pytest
 
-from lab import (
+from support.constants import NEUTRON, SIDES
+from support.lab import (
     DEAD,
     DIFFER,
-    NEUTRON,
     NONE,
     OPEN,
     OTHER,
-    SIDES,
     T5,
     T6,
     T7,
@@ -26,7 +25,7 @@ from lab import (
     assert_came_to,
     base_of,
 )
-from rows import unit
+from support.rows import unit
 from xenvif_tagger.core import mark
 
 

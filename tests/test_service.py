@@ -15,8 +15,9 @@ import click
 import ovs as ovs_library
 import pytest
 
-from private_ovs import PrivateOvs, find_schema
-from test_install import CONFIG, LIBXL, SERVICE, SERVICE_LINK, TOP, make_bundle, write
+from support.constants import ROOT
+from support.private_ovs import PrivateOvs, find_schema
+from test_install import CONFIG, LIBXL, SERVICE, SERVICE_LINK, make_bundle, write
 from xenvif_tagger.core import mark
 
 PATIENCE = 60  # seconds, on a busy machine
@@ -353,7 +354,7 @@ def probe(machine, more=""):
 
 def documented(word):
     """The lines of the drop-in in docs/install.md that has this word."""
-    with open(os.path.join(TOP, "docs", "install.md")) as stream:
+    with open(os.path.join(ROOT, "docs", "install.md")) as stream:
         found, = [block for block in re.findall(r"```\n(\[Service\]\n.*?)```", stream.read(), re.S)
                   if word in block]
     return found
@@ -440,7 +441,7 @@ def test_the_score_is_as_documented(machine):
     line = machine.must("systemd-analyze", "security", "--no-pager", UNIT).splitlines()[-1]
     version = machine.must("systemd-analyze", "--version").split()[1]
     score = re.search(r"exposure level for xenvif-tagger.service: (\d\.\d)", line).group(1)
-    with open(os.path.join(TOP, "docs", "install.md")) as stream:
+    with open(os.path.join(ROOT, "docs", "install.md")) as stream:
         documented, = re.findall(
             r"systemd (\d+):\n\n```\n→ Overall exposure level for xenvif-tagger.service: (\d\.\d)",
             stream.read())

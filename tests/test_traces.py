@@ -11,11 +11,25 @@ hook has the sibling's unit and a base at its birth. Not here, because they need
 """
 import pytest
 
-from lab import DEAD, NONE, OPEN, OTHER, SIDES, T5, T6, T7, TRUNK, XEN, A, B, Lab, add_port, base_of
-from rows import HELD, unit
+from support.constants import DEAD_FORM, HELD, SIDES
+from support.lab import (
+    DEAD,
+    NONE,
+    OPEN,
+    OTHER,
+    T5,
+    T6,
+    T7,
+    TRUNK,
+    XEN,
+    A,
+    B,
+    Lab,
+    add_port,
+    base_of,
+)
+from support.rows import unit
 from xenvif_tagger.core.port import after
-
-DEAD_FORM = unit(4095, "trunk", [4095])
 
 
 @pytest.fixture

@@ -15,8 +15,11 @@ import time
 import pytest
 
 from dom0.syslog import Syslog
-from lab import A
-from private_ovs import to_map
+from support.constants import ROOT
+from support.lab import A
+from support.private_ovs import to_map
+from support.watch_proxy import Gate, Scene, switches, until, wrapped_python
+from support.watching import Watching
 from test_cli import (
     STATES,
     Run,
@@ -30,8 +33,6 @@ from test_cli import (
     our_commits,
     run,
 )
-from watch_proxy import Gate, Scene, switches, until, wrapped_python
-from watching import ROOT, Watching
 from xenvif_tagger import __version__
 from xenvif_tagger.host import pidfile
 
@@ -985,8 +986,8 @@ def ssl_port(lab, keys):
     with pytest.MonkeyPatch.context() as patch:
         ssl = tuple("--%s=db:Open_vSwitch,SSL,%s" % (option, option.replace("-", "_"))
                     for option in ("private-key", "certificate", "ca-cert"))
-        patch.setattr("private_ovs.DAEMON_OPTIONS", ("--pidfile", "--log-file", "-vconsole:off")
-                      + ssl)
+        patch.setattr("support.private_ovs.DAEMON_OPTIONS",
+                      ("--pidfile", "--log-file", "-vconsole:off") + ssl)
         lab.ovs.start_server()
     return add_remote(lab.ovs, "ovsdb-server/add-remote", "pssl:0:127.0.0.1")
 

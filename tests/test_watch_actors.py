@@ -7,9 +7,10 @@ transactions of ours than of theirs, and what an agent that starts anew would ma
 """
 import pytest
 
-from actors import NeutronAgent, Nic, act
-from rows import HELD, unit
-from story import HOLD, History, Host, ways
+from support.actors import NeutronAgent, Nic, act
+from support.constants import HELD
+from support.rows import unit
+from support.story import HOLD, History, Host, ways
 
 T5, T6, T7, DEAD, NONE = unit(5), unit(6), unit(7), unit(4095), {}
 TRUNK = unit(None, "trunk", [5, 6])

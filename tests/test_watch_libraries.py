@@ -8,9 +8,10 @@ import sys
 
 import pytest
 
-from lab import Lab
-from private_ovs import PrivateOvs, load_schema, schema_like_2_5
-from watching import ROOT, Watching
+from support.constants import ROOT
+from support.lab import Lab
+from support.private_ovs import PrivateOvs, load_schema, schema_like_2_5
+from support.watching import Watching
 
 VERSIONS = ("2.17.12", "3.3.9", "4.0.0")
 

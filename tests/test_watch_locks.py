@@ -15,10 +15,10 @@ import time
 import pytest
 
 from dom0 import Dom0
+from support.watch_proxy import Gate, Scene, until
+from support.watching import PATIENCE, Watching
 from test_cli import Run, assert_done, commits, identity, is_write, our_commits, run
 from test_plug import HOOK, plug, unplug
-from watch_proxy import Gate, Scene, until
-from watching import PATIENCE, Watching
 from xenvif_tagger.watch.watcher import LOCK
 
 KILLS = int(os.environ.get("XENVIF_TAGGER_KILLS", "10"))

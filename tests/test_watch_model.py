@@ -12,10 +12,10 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-import model_actors as actors
-from model_actors import ACTORS, HOSTS, World, begin, code_of, guest_of, quiesce
-from ovsdb_model import TAGGER, Model, Pair, port_of, rows_of, settings, side_of
-from rows import HELD
+from support import model_actors as actors
+from support.constants import HELD
+from support.model_actors import ACTORS, HOSTS, World, begin, code_of, guest_of, quiesce
+from support.ovsdb_model import TAGGER, Model, Pair, port_of, rows_of, settings, side_of
 from xenvif_tagger.core import identity, mark
 from xenvif_tagger.core.decide import CONFLICT, DRIFT, IN_SYNC, REFUSED, decide_vif
 from xenvif_tagger.core.names import SIDES, TAP

@@ -9,13 +9,13 @@ from hypothesis import HealthCheck, Phase, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-import model_actors as actors
-from model_actors import HOSTS, World, begin, quiesce
-from ovsdb_model import MAPS, TAGGER, Commit, Row
-from ovsdb_model import settings as core_settings
-from private_ovs import PrivateOvs, to_map
+from support import model_actors as actors
+from support.model_actors import HOSTS, World, begin, quiesce
+from support.ovsdb_model import MAPS, TAGGER, Commit, Row
+from support.ovsdb_model import settings as core_settings
+from support.private_ovs import PrivateOvs, to_map
+from support.watching import Watching
 from test_watch_model import LOOK, NAMES, STEP, check, kinds_of
-from watching import Watching
 from xenvif_tagger.core import names
 from xenvif_tagger.core.names import SIDES
 from xenvif_tagger.core.port import UNIT

@@ -13,15 +13,14 @@ from itertools import product
 
 import pytest
 
-from actors import Nic, act
-from rows import HELD, unit
-from story import HOLD, History, Host, ask
+from support.actors import Nic, act
+from support.constants import DEAD_FORM, HELD, SIDES
+from support.rows import unit
+from support.story import HOLD, History, Host, ask
 from xenvif_tagger.core import mark
 
 T5, T6, T7, DEAD, NONE = unit(5), unit(6), unit(7), unit(4095), {}
-DEAD_FORM = unit(4095, "trunk", [4095])
 TRUNK = unit(None, "trunk", [5, 6])
-SIDES = ("vif", "tap")
 DOWN = ("stopped", "killed", "paused")
 EITHER = (True, False)
 

@@ -15,8 +15,9 @@ import uuid
 import pytest
 import XenAPI
 
+from support.constants import LONG
+from support.xapi_server import PASSWORD, XapiServer, compiled
 from test_cli import (
-    LONG,
     Run,
     add,
     add_pair,
@@ -33,7 +34,6 @@ from test_cli import (
     run,
     tag,
 )
-from xapi_server import PASSWORD, XapiServer, compiled
 from xenvif_tagger.xapi.session import MANY, BadRemote, Xapi, XapiError
 
 VIF_UUIDS = "VIF.get_all_records_where", "VIF.get_all_records"

@@ -19,7 +19,7 @@ import os
 import subprocess
 import sys
 
-from private_ovs import PrivateOvs
+from support.private_ovs import PrivateOvs
 
 from . import libxl, stock, xapi
 from .devices import Device

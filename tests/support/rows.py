@@ -2,6 +2,7 @@
 import copy
 import json
 
+from support.constants import NEUTRON
 from xenvif_tagger.core import mark
 from xenvif_tagger.core.decide import decide
 from xenvif_tagger.core.port import UNIT, Port
@@ -11,8 +12,6 @@ BOOT = "boot-now"
 VIF_UUID = "port-vif"
 TAP_UUID = "port-tap"
 IDENTITY = {"xs-vif-uuid": "vif-a", "xs-vm-uuid": "vm-a", "attached-mac": "00:16:3e:00:00:0a"}
-NEUTRON = {"net_uuid": "net-1", "network_type": "vlan", "segmentation_id": "1005", "tag": "5"}
-HELD = {"tag": 4095, "vlan_mode": "dot1q-tunnel", "cvlans": [4095]}
 SETTINGS = Settings(boot=BOOT)
 
 

@@ -11,7 +11,7 @@ openvswitch branch-2.5 and v2.17.7; os-vif e75e5c7; xen-api e2ee48d; xen c447b73
 """
 import json
 
-from private_ovs import OvsError, to_map, to_set
+from support.private_ovs import OvsError, to_map, to_set
 from xenvif_tagger.host import config as config_file
 from xenvif_tagger.plug.hook import Plug
 

@@ -13,9 +13,10 @@ import tempfile
 import threading
 import time
 
-from private_ovs import to_map
+from support.constants import ROOT
+from support.private_ovs import to_map
+from support.watching import PATIENCE
 from test_cli import identity, messages
-from watching import PATIENCE, ROOT
 from xenvif_tagger.core import mark
 from xenvif_tagger.core.port import UNIT
 from xenvif_tagger.host import config

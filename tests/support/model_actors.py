@@ -9,7 +9,7 @@ A guest has a number, its *code*. Its VLANs are code * 10 to code * 10 + 9, and 
 external_ids begins with "code#": so what came from another guest can be told.
 """
 
-from ovsdb_model import rows_of, side_of, vif_of
+from support.ovsdb_model import rows_of, side_of, vif_of
 from xenvif_tagger.core import birth
 from xenvif_tagger.core.names import SIDES, TAP, VIF
 

@@ -13,9 +13,9 @@ from itertools import product
 
 import pytest
 
-import actors
-from rows import HELD
-from watching import PATIENCE, Watching
+from support import actors
+from support.constants import HELD
+from support.watching import PATIENCE, Watching
 from xenvif_tagger.core import mark, names
 from xenvif_tagger.core.port import UNIT, is_open_trunk
 from xenvif_tagger.host import config as config_file

@@ -4,7 +4,8 @@ import json
 import subprocess
 import sys
 
-from rows import unit
+from support.constants import NEUTRON, SIDES
+from support.rows import unit
 from xenvif_tagger.core import mark
 from xenvif_tagger.core.decide import decide_vif
 from xenvif_tagger.core.names import parse
@@ -18,9 +19,7 @@ A = {"xs-vif-uuid": "vif-a", "xs-vm-uuid": "vm-a", "xs-network-uuid": "net-a",
 B = {"xs-vif-uuid": "vif-b", "xs-vm-uuid": "vm-b", "xs-network-uuid": "net-a",
      "attached-mac": "00:16:3e:00:00:0b"}
 XEN = {"xen-vm-uuid": "vm-a", "xen-vm-name": "a", "attached-mac": "00:16:3e:00:00:0a"}
-NEUTRON = {"net_uuid": "net-1", "network_type": "vlan", "segmentation_id": "1005", "tag": "5"}
 OTHER = {"vif": "tap", "tap": "vif"}
-SIDES = ("vif", "tap")
 T5, T6, T7, DEAD, NONE = unit(5), unit(6), unit(7), unit(4095), {}
 TRUNK = unit(None, "trunk", [5, 6])
 DIFFER = "conflict"

@@ -16,7 +16,8 @@ import sys
 import tempfile
 import time
 
-ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+from support.constants import ROOT
+
 PATIENCE = 30  # seconds, on a busy machine
 
 

@@ -5,7 +5,7 @@ watches gets the state as of some later commit, the commits in between in one pi
 """
 from collections import namedtuple
 
-from rows import apply
+from support.rows import apply
 from xenvif_tagger.core import decide, names
 from xenvif_tagger.core.port import Port
 from xenvif_tagger.core.settings import Settings

@@ -1,0 +1,11 @@
+"""What many tests name: places, times, and forms of a port."""
+import os
+
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))  # the checkout
+LONG = 60  # seconds: far more than a busy machine needs, so reaching it is the failure
+SIDES = ("vif", "tap")
+# How hold leaves a port, and how Neutron's agent does.
+HELD = {"tag": 4095, "vlan_mode": "dot1q-tunnel", "cvlans": [4095]}
+DEAD_FORM = {"tag": 4095, "vlan_mode": "trunk", "trunks": [4095]}
+# A Port's other_config, by Neutron's agent.
+NEUTRON = {"net_uuid": "net-1", "network_type": "vlan", "segmentation_id": "1005", "tag": "5"}
