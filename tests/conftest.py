@@ -4,10 +4,10 @@ import signal
 
 import pytest
 
+from support.gate import proxies
 from support.lab import Lab
 from support.private_ovs import PrivateOvs
 from support.xapi_server import XapiServer
-from test_cli import proxies
 
 # Who started the tests may have had these ignored (nohup, a shell's &), and what tests start would
 # inherit that.
@@ -46,6 +46,6 @@ def xapi():
 
 @pytest.fixture
 def proxied(tmp_path_factory):
-    """See test_cli.proxies."""
+    """See gate.proxies."""
     with proxies(tmp_path_factory) as start:
         yield start

@@ -4,8 +4,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from support.constants import HELD
+from support.raw_rows import raw_rows
 from support.rows import IDENTITY, SETTINGS, VIF_UUID, World, row, tap, unit, vif
-from test_decide_properties import raw_rows
 from xenvif_tagger.core import birth, mark
 from xenvif_tagger.core.port import Port
 from xenvif_tagger.core.settings import Settings

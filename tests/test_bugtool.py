@@ -1,5 +1,6 @@
-"""The plugin for xen-bugtool, installed on the made-up dom0 of test_install, and run as that does:
-a shell for each command, of which it keeps stdout alone; and it takes a plugin's files as they are.
+"""The plugin for xen-bugtool, installed on the made-up dom0 (support/install_host.py), and run
+as that does: a shell for each command, of which it keeps stdout alone; and it takes a plugin's
+files as they are.
 """
 import glob
 import os
@@ -12,14 +13,15 @@ import ovs
 import pytest
 
 from support.constants import ROOT
-from test_install import BUGTOOL, DONE, Host, bundle  # noqa: F401 (a fixture)
+from support.install_host import BUGTOOL, DONE, Host
+from test_install import bundle  # noqa: F401 (a fixture)
 
 VIF = {"xs-vif-uuid": "vif-a", "attached-mac": "00:16:3e:00:00:0a"}
 RUN = os.path.join(ROOT, "hotplug", "bugtool", "run")
 
 
 @pytest.fixture
-def up(tmp_path, bundle):  # noqa: F811
+def up(tmp_path, bundle):  # noqa: F811  # noqa: F811
     host = Host(tmp_path, bundle)
     shutil.copytree(os.path.dirname(ovs.__file__), host.at("/usr/share/openvswitch/python/ovs"))
     try:

@@ -1,9 +1,5 @@
-"""The command line is a contract (DESIGN 6): the command as a stranger runs it, on a real database.
-
-Run, Proxy and the pairs are used by test_faults.py, too.
-"""
-
-import codecs
+"""The command line is a contract (DESIGN 6): the command as a stranger runs it, on a real
+database."""
 import contextlib
 import fcntl
 import json
@@ -11,22 +7,33 @@ import os
 import pty
 import re
 import signal
-import socket
 import struct
 import subprocess
 import sys
 import termios
 import threading
-import unicodedata
 import uuid
 
 import pytest
 
+from support.command import Run, assert_done, assert_error, command, environment, run
 from support.constants import HELD, LONG, ROOT
+from support.printed import check_table, printed_changes
+from support.zoo import (
+    STATES,
+    ZOO,
+    add,
+    add_pair,
+    add_zoo,
+    dump,
+    held_mark,
+    identity,
+    move_port,
+    our_commits,
+    read_log,
+    tag,
+)
 from xenvif_tagger import __version__
-
-STATES = "in-sync drift mirrored conflict refused held single orphan".split()
-COMMENT = "xenvif-tagger: "  # how each transaction of ours begins in the database's log
 
 PAIR_KEYS = {
     "domid", "devid", "bridge", "vm", "vif", "tap", "state", "reason", "source", "target",
@@ -35,154 +42,6 @@ PAIR_KEYS = {
 # cvlans is not in DESIGN 6, and is mirrored as the others are.
 PORT_KEYS = {"port", "tag", "vlan_mode", "trunks", "cvlans", "external_ids"}
 CHANGE_KEYS = {"table", "row", "column", "key", "old", "new"}
-
-
-# ---- the command -------------------------------------------------------------------------------
-
-
-def environment(**more):
-    """Ours without what would change the command's ways; None takes a variable away."""
-    env = {
-        name: value for name, value in os.environ.items()
-        if not name.startswith(("XENVIF_TAGGER_", "OVS_", "LC_", "PYTHON"))
-    }
-    env.update(
-        LC_ALL="C.UTF-8", COLUMNS="80",
-        # Not what this host may have in /etc: an empty file.
-        XENVIF_TAGGER_CONFIG=os.devnull,
-    )
-    env.update(more)
-    return {name: value for name, value in env.items() if value is not None}
-
-
-def command(*args, db=None):
-    """The command's argv; db: a PrivateOvs, a Proxy (anything with .remote), a remote, or None."""
-    remote = [] if db is None else ["--db", getattr(db, "remote", db)]
-    return [sys.executable, "-m", "xenvif_tagger"] + remote + [str(arg) for arg in args]
-
-
-class Run:
-    """The command in the background. As a context manager it is ended, however the test ends."""
-
-    def __init__(self, *args, db=None, env=None, cwd=None, argv=None):
-        self.argv = argv or command(*args, db=db)
-        self.code = self.out = self.err = None
-        self.process = subprocess.Popen(
-            self.argv, env=environment(**(env or {})), cwd=cwd,
-            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-        )
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        if self.process.poll() is None:
-            self.process.kill()
-            self.process.wait()
-        self.process.stdout.close()
-        self.process.stderr.close()
-
-    def __repr__(self):
-        return "%s\nexit %s\n-- stdout\n%s-- stderr\n%s" % (
-            " ".join(self.argv[1:]), self.code, self.out, self.err)
-
-    def end(self):
-        """Wait until it has ended by itself."""
-        out, err = self.process.communicate(timeout=LONG)
-        self.code = self.process.returncode
-        self.out, self.err = out.decode(), err.decode()
-        return self
-
-    @property
-    def pairs(self):
-        return json.loads(self.out)["pairs"]
-
-    @property
-    def pair(self):
-        (pair,) = self.pairs
-        return pair
-
-
-def run(*args, **how):
-    with Run(*args, **how) as started:
-        return started.end()
-
-
-def assert_done(result, code=0):
-    assert (result.code, result.err) == (code, ""), result
-    return result
-
-
-def assert_error(result, code, *words):
-    """One line on stderr that names things, nothing on stdout."""
-    assert result.code == code, result
-    assert "Traceback" not in result.err, result
-    assert re.match(r"xenvif-tagger: [^\n]+\n\Z", result.err), result
-    assert result.out == "", result
-    for word in words:
-        assert word in result.err, result
-    return result
-
-
-# ---- pairs -------------------------------------------------------------------------------------
-
-
-def identity(domid, devid=0, **more):
-    """The external_ids that XenServer sets."""
-    name = "%d.%d" % (domid, devid)
-    ids = {
-        "xs-vif-uuid": str(uuid.uuid5(uuid.NAMESPACE_OID, name)),
-        "xs-vm-uuid": str(uuid.uuid5(uuid.NAMESPACE_OID, str(domid))),
-        "attached-mac": "00:16:3e:%02x:%02x:%02x" % (domid >> 8 & 255, domid & 255, devid),
-    }
-    ids.update(more)
-    return ids
-
-
-def add(ovs, name, ids=None, bridge="xenbr0", **columns):
-    """One port with its VIF's identity."""
-    domid, devid = re.match(r"\D+(\d+)\.(\d+)", name).groups()
-    ovs.add_port(bridge, name, identity(int(domid), int(devid), **(ids or {})), **columns)
-
-
-def add_pair(ovs, domid, devid=0, vif=None, tap=None, emu=False):
-    """vif and tap: what add() takes; by default the vif has tag 5 and the tap is bare."""
-    names = "vif%d.%d" % (domid, devid), "tap%d.%d" % (domid, devid)
-    if emu:
-        names = names[0], names[0] + "-emu"
-    add(ovs, names[0], **({"tag": 5} if vif is None else vif))
-    add(ovs, names[1], **(tap or {}))
-
-
-def held_mark():
-    return {"xenvif-tagger": json.dumps({"held": HELD})}
-
-
-# A pair in each state but "mirrored": domain -> state.
-ZOO = {12: "drift", 13: "conflict", 14: "in-sync", 15: "single", 16: "refused", 17: "held",
-       18: "orphan"}
-
-
-def add_zoo(ovs, *domids):
-    """The pairs of these domains of ZOO; without any, all."""
-    domids = domids or sorted(ZOO)
-    if 12 in domids:
-        add_pair(ovs, 12)
-    if 13 in domids:
-        add_pair(ovs, 13, tap={"tag": 6})
-    if 14 in domids:
-        add_pair(ovs, 14, tap={"tag": 5})
-    if 15 in domids:
-        add(ovs, "vif15.0", tag=5)
-    if 16 in domids:
-        add_pair(ovs, 16, tap={"ids": {"xs-vif-uuid": "another"}})
-    if 17 in domids:
-        held = dict(HELD, port_external_ids=held_mark())
-        add_pair(ovs, 17, vif=held, tap=held)
-    if 18 in domids:
-        add_pair(ovs, 18)
-        assert_done(run("-q", "mirror", "dom", 18, db=ovs))
-        ovs.delete_port("vif18.0")
 
 
 @pytest.fixture
@@ -196,221 +55,6 @@ def host(ovs):
 def zoo(host):
     add_zoo(host)
     return host
-
-
-def dump(ovs):
-    """The whole database: table -> UUID -> row, _version (which each write renews) included."""
-    return {table: {row["_uuid"]: row for row in ovs.rows(table)}
-            for table in ovs.schema["tables"]}
-
-
-def read_log(ovs):
-    """The database file, in which each transaction is a record."""
-    with open(ovs.database, "rb") as stream:
-        return stream.read()
-
-
-def commits(ovs):
-    """How many transactions the database has taken."""
-    return read_log(ovs).count(b"\nOVSDB JSON ") + 1
-
-
-def our_commits(ovs):
-    """The comments of our own transactions, in order."""
-    return re.findall('"_comment":"(%s[^"]*)"' % COMMENT, read_log(ovs).decode())
-
-
-def tag(ovs, name):
-    """The port's tag, None where it has none."""
-    return (ovs.port(name)["tag"] or [None])[0]
-
-
-# ---- between the command and the database ------------------------------------------------------
-
-
-class Proxy:
-    """A unix socket before another that logs the JSON-RPC messages of both directions.
-
-    `before(message)` is called with each request before it goes on: it may change the database
-    first; what is false for it to return (`None` is not) is swallowed.
-    `after(message)` likewise with what the server sends.
-    """
-
-    def __init__(self, path, upstream, before=None, after=None):
-        self.remote = "unix:" + path
-        self.log = []  # (whose, message): "client" or "server"
-        self._upstream = upstream.partition(":")[2]
-        self._hooks = {"client": before, "server": after}
-        self._news = threading.Condition()
-        self._sending = threading.Lock()  # to the command
-        self._clients = []
-        self._echoes = 0  # of ours
-        self._answered = 0
-        self._problems = []
-        self._threads = []
-        self._sockets = []
-        self._stopped = False
-        self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self._listener.bind(path)
-        self._listener.listen(8)
-        self._start(self._accept)
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, kind, *_):
-        self._stopped = True
-        for end in [self._listener] + self._sockets:
-            with contextlib.suppress(OSError):
-                end.shutdown(socket.SHUT_RDWR)
-        for thread in self._threads:
-            thread.join(LONG)
-        for end in [self._listener] + self._sockets:
-            end.close()
-        if kind is None and self._problems:
-            raise self._problems[0]
-
-    def requests(self, method=None):
-        """What the command has sent: requests and answers (of a method: those requests)."""
-        with self._news:
-            return [message for whose, message in self.log if whose == "client"
-                    and (method is None or message.get("method") == method)]
-
-    def writes(self):
-        """The operations of each writing transaction that the command has sent."""
-        return [message["params"][1:] for message in self.requests("transact")
-                if is_write(message)]
-
-    def wait_for(self, condition):
-        """Until condition(proxy) is true, looked at with each message."""
-        with self._news:
-            assert self._news.wait_for(lambda: condition(self), LONG), self.log
-
-    def wait_until_waiting(self):
-        """Until the command has a monitor, has looked after that, and waits for nothing but news.
-
-        An echo is answered where it next reads. Up to two may come together with what it was
-        waiting for; three without a word between them, and it has no more to say.
-        """
-        quiet = 0
-        while quiet < 3:
-            self.wait_for(lambda _: self._has_looked() and self._unanswered() == set())
-            before = len(self.requests())
-            self._echo()
-            self.wait_for(lambda _: self._answered == self._echoes)
-            quiet = quiet + 1 if len(self.requests()) == before else 0
-
-    def _has_looked(self):
-        """Whether it has asked for something since the monitor, and since the last news."""
-        methods = [message.get("method") for _, message in self.log]
-        last = {method: number for number, method in enumerate(methods)}
-        return "monitor" in last and last.get("transact", -1) > max(
-            last["monitor"], last.get("update", -1))
-
-    def _unanswered(self):
-        asked, told = ({message["id"] for whose, message in self.log if whose == side
-                        and ("method" in message) == (side == "client")}
-                       for side in ("client", "server"))
-        return asked - told
-
-    def _echo(self):
-        """Ask the command whether it lives, as a server does. Not logged."""
-        self._echoes += 1
-        message = {"method": "echo", "params": ["x"], "id": "proxy-%d" % self._echoes}
-        with self._sending:
-            self._clients[-1].sendall(json.dumps(message).encode())
-
-    def _is_answer(self, message):
-        """Whether it answers _echo."""
-        if not str(message.get("id")).startswith("proxy-"):
-            return False
-        with self._news:
-            assert message == {"id": "proxy-%d" % self._echoes, "result": ["x"], "error": None}
-            self._answered += 1
-            self._news.notify_all()
-        return True
-
-    def _start(self, function, *args):
-        thread = threading.Thread(target=function, args=args)
-        self._threads.append(thread)
-        thread.start()
-
-    def _accept(self):
-        while True:
-            try:
-                client = self._listener.accept()[0]
-            except OSError:
-                return
-            server = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-            self._sockets += [client, server]
-            self._clients.append(client)
-            if self._stopped:
-                return
-            server.connect(self._upstream)
-            self._start(self._pump, "client", client, server)
-            self._start(self._pump, "server", server, client)
-
-    def _pump(self, whose, source, sink):
-        try:
-            for message in messages(source):
-                if whose == "client" and self._is_answer(message):
-                    continue
-                hook = self._hooks[whose]
-                passed = hook(message) if hook else None
-                with self._news:
-                    self.log.append((whose, message))
-                    self._news.notify_all()
-                if passed is None or passed:
-                    with self._sending if whose == "server" else contextlib.ExitStack():
-                        sink.sendall(json.dumps(message).encode())
-        except OSError:
-            pass  # either side has gone
-        except BaseException as error:
-            self._problems.append(error)
-        finally:
-            # What one side's end says, the other is to hear.
-            for end in (source, sink):
-                with contextlib.suppress(OSError):
-                    end.shutdown(socket.SHUT_RDWR)
-
-
-def messages(source):
-    """The JSON objects that come from a socket until its end."""
-    utf8 = codecs.getincrementaldecoder("utf-8")()
-    decoder = json.JSONDecoder()
-    text = ""
-    while True:
-        data = source.recv(1 << 20)
-        if not data:
-            return
-        text += utf8.decode(data)
-        while text.lstrip():
-            text = text.lstrip()
-            try:
-                if not text.endswith("}") and len(text) > 1 << 16:
-                    break  # the rest of something long: not decoded at each piece
-                message, end = decoder.raw_decode(text)
-            except ValueError:
-                break
-            text = text[end:]
-            yield message
-
-
-def is_write(message):
-    return message.get("method") == "transact" and any(
-        operation["op"] in ("update", "mutate", "insert", "delete")
-        for operation in message["params"][1:])
-
-
-@contextlib.contextmanager
-def proxies(tmp_path_factory):
-    """start(ovs or remote, before, after): a started Proxy, stopped at the end."""
-    with contextlib.ExitStack() as stack:
-        def start(ovs, before=None, after=None):
-            path = str(tmp_path_factory.mktemp("p") / "s")
-            return stack.enter_context(Proxy(path, getattr(ovs, "remote", ovs), before, after))
-
-        yield start
 
 
 # ---- usage -------------------------------------------------------------------------------------
@@ -791,10 +435,6 @@ def change_lines(changes):
         text(change["old"]), text(change["new"])) for change in changes]
 
 
-def printed_changes(text):
-    return [line for line in text.splitlines() if re.match("    (Port|Interface) ", line)]
-
-
 IDS = {"note": 'a "b" \\ c, d=e', "ünï": "çødé 🐧"}
 CASES = {
     "vif tagged": ({"tag": 5}, {}, ()),
@@ -898,33 +538,6 @@ def test_each_transaction_says_whose_it_is(host):
 
 
 # ---- the table ---------------------------------------------------------------------------------
-
-
-def columns_of(text):
-    """How many columns of a terminal the text takes."""
-    return sum(0 if unicodedata.combining(char) else
-               2 if unicodedata.east_asian_width(char) in "WF" else 1 for char in text)
-
-
-def check_table(text, width=80):
-    """Every row's cells begin where the header's do. Returns the rows, as lists of cells."""
-    lines = [line for line in text.splitlines() if not line.startswith("watcher: ")]
-    assert lines[0].split() == ["VM", "BRIDGE", "VIF", "TAG", "TAP", "TAG", "STATE"]
-    starts = [found.start() for found in re.finditer(r"\S+", lines[0])]
-    rows = []
-    for line in lines:
-        assert columns_of(line) <= width, line
-        assert line == line.rstrip()
-        if line.startswith("    "):
-            continue
-        # As a terminal shows it: a wide character takes two columns.
-        cells = "".join("" if unicodedata.combining(char) else
-                        char + (columns_of(char) - 1) * "\0" for char in line)
-        assert all(cells[start - 2:start] == "  " and cells[start] != " "
-                   for start in starts[1:]), text
-        rows.append([cells[start:end].strip().replace("\0", "")
-                     for start, end in zip(starts, starts[1:] + [None])])
-    return rows[1:]
 
 
 def test_the_table(zoo):
@@ -1368,15 +981,6 @@ LATER = {
     "device": (lambda ovs: add_pair(ovs, 12, vif={"tag": 5, "ofport": -1}),
                lambda ovs: ovs.vsctl("set", "interface", "vif12.0", "ofport=3")),
 }
-
-
-def move_port(ovs, name, source, target):
-    """From one bridge to another, the row staying as it is."""
-    port = ["uuid", ovs.port(name)["_uuid"]]
-    ovs.transact(*[
-        {"op": "mutate", "table": "Bridge", "where": [["name", "==", bridge]],
-         "mutations": [["ports", mutator, ["set", [port]]]]}
-        for bridge, mutator in ((source, "delete"), (target, "insert"))])
 
 
 @pytest.mark.parametrize("what", sorted(LATER))

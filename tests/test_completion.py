@@ -9,8 +9,8 @@ import time
 
 import pytest
 
+from support.command import environment, run
 from support.constants import LONG, ROOT
-from test_cli import environment, run
 
 HOTPLUG = os.path.join(ROOT, "hotplug")
 PROMPT = "ready> "

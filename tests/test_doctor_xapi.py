@@ -1,4 +1,4 @@
-"""`doctor`, asking XAPI which VIFs are attached: on the hosts of test_doctor.py, with an XAPI of
+"""`doctor`, asking XAPI which VIFs are attached: on the hosts of doctor_host.py, with an XAPI of
 the tests' own and a real database."""
 import collections
 import os
@@ -7,30 +7,15 @@ import subprocess
 import pytest
 
 from support.constants import LONG
+from support.doctor_host import HERE, Host, Xapi, prepared, reach
 from support.private_ovs import PrivateOvs
 from support.watching import Watching
-from support.xapi_server import PASSWORD, XapiServer, new_ref
-from test_cli import identity
-from test_doctor import Host, prepared, reach
+from support.xapi_server import PASSWORD, new_ref
+from support.zoo import identity
 from xenvif_tagger.xapi.session import MANY
 
-HERE = "0e7c0cbb-5d8b-4a0e-9a63-5f0f3c7b0d11"  # this host's uuid
 LOGIN, LOGOUT = "session.login_with_password", "session.logout"
 WHERE = "%s.get_all_records_where"
-
-
-class Xapi(XapiServer):
-    """Another actor may come in between two calls: before (dict): method -> function, called once.
-    """
-
-    def __init__(self, **how):
-        XapiServer.__init__(self, **how)
-        self.before = {}
-        self.tables["host"][self.pool_master]["uuid"] = HERE
-
-    def answer(self, method, params):
-        self.before.pop(method, lambda: None)()
-        return XapiServer.answer(self, method, params)
 
 
 @pytest.fixture

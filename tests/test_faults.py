@@ -10,7 +10,9 @@ import time
 
 import pytest
 
+from support.command import Run, assert_done, assert_error, run
 from support.constants import LONG
+from support.gate import Proxy, is_write, messages
 from support.private_ovs import (
     PrivateOvs,
     load_schema,
@@ -19,23 +21,16 @@ from support.private_ovs import (
     schema_without,
     to_map,
 )
-from test_cli import (
-    Proxy,
-    Run,
+from support.zoo import (
     add,
     add_pair,
     add_zoo,
-    assert_done,
-    assert_error,
     commits,
     dump,
     identity,
-    is_write,
-    messages,
     move_port,
     our_commits,
     read_log,
-    run,
     tag,
 )
 
@@ -44,8 +39,6 @@ START = 10  # seconds that the command may take besides, on a busy machine
 
 COMMANDS = [["status"], ["check"], ["mirror", "all"], ["mirror", "dom", "12"],
             ["mirror", "port", "vif12.0"], ["mirror", "dom", "12", "--wait", "30"]]
-
-
 
 
 @pytest.fixture

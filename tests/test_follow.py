@@ -11,23 +11,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from support.command import Run, assert_error, command, environment, run
 from support.constants import LONG
+from support.printed import columns_of
 from support.private_ovs import PrivateOvs
 from support.terminal import ALTERNATE, BACK, Terminal
 from support.watching import Watching
-from test_cli import (
-    ZOO,
-    Run,
-    add,
-    add_pair,
-    add_zoo,
-    assert_error,
-    columns_of,
-    command,
-    environment,
-    identity,
-    run,
-)
+from support.zoo import ZOO, add, add_pair, add_zoo, identity
 from xenvif_tagger.core.decide import decide_vif
 from xenvif_tagger.core.port import Port
 from xenvif_tagger.core.settings import Settings

@@ -14,9 +14,8 @@ import time
 import pytest
 
 from dom0 import Dom0
-from support.constants import HELD, ROOT
+from support.constants import HELD, HOOK
 
-HOOK = os.path.join(ROOT, "hotplug", "setup-vif-rules")
 CONFIG = "/etc/xenvif-tagger.conf"
 PLUGS = int(os.environ.get("XENVIF_TAGGER_PLUGS", "5"))
 PATIENCE = 20  # seconds for what takes a millisecond

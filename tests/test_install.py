@@ -1,491 +1,55 @@
-"""dom0-install.sh, run for real: as root, on "the running system", which is a made-up dom0.
-
-Host makes it: a mount namespace with an overlay over this machine's own root, in which the script
-is run by chroot. Its own layer holds all that was changed, so "byte for byte as before" is: there
-is nothing in that layer. Open vSwitch is real; systemctl, xenopsd, xenstore, xenops-cli and xe are
-stand-ins. That of xenopsd reads its config as the real one does, and refuses to start as it does.
-"""
-
+"""dom0-install.sh, run for real: as root, on "the running system", which is a made-up dom0 (see
+support/install_host.py)."""
 import contextlib
 import ctypes
 import os
 import re
 import shutil
 import signal
-import stat
 import struct
 import subprocess
 import sys
 
-import click
 import pytest
 
 from support.constants import ROOT
+from support.install_host import (
+    BUGTOOL,
+    CONFIG,
+    DONE,
+    EXEC,
+    FAILED,
+    HOOK,
+    LIBXL,
+    LINKS,
+    LOCKED,
+    MARKS_LEFT,
+    OLD_STOCK,
+    PATH,
+    PLUGGED,
+    REFUSED,
+    RESTART_LATER,
+    SCRIPT,
+    SCRIPTS,
+    SERVICE,
+    SERVICE_LINK,
+    SETTING,
+    STOCK,
+    UNIT,
+    Host,
+    Result,
+    bridge,
+    look,
+    make_bundle,
+    make_dom0,
+    remove_xenopsd,
+    set_unit,
+    write,
+)
+from support.install_stand_ins import TASK_DONE, TASK_PENDING
 from support.private_ovs import PrivateOvs, schema_like_2_5
 from xenvif_tagger.core import mark
 from xenvif_tagger.host import config
-
-SCRIPT = os.path.join(ROOT, "dom0-install.sh")
-SCRIPTS = os.path.join(ROOT, "dom0-install.d")
-PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-STOCK = "/usr/libexec/xenopsd/setup-vif-rules"
-OLD_STOCK = "/opt/xensource/libexec/setup-vif-rules"
-HOOK = "/opt/xenvif-tagger/hotplug/setup-vif-rules"
-CONFIG = "/etc/xenvif-tagger.conf"
-SETTING = "/etc/xenopsd.conf.d/zz-xenvif-tagger.conf"
-LIBXL = "/etc/xen/scripts/vif-openvswitch"
-BUGTOOL = "/etc/xensource/bugtool/xenvif-tagger"
-# The links that others read, and to which of our files; the command's aside.
-LINKS = {
-    "/usr/share/man/man8/xenvif-tagger.8": "xenvif-tagger.8",
-    "/usr/share/bash-completion/completions/xenvif-tagger": "completion.bash",
-    "/usr/share/zsh/site-functions/_xenvif-tagger": "completion.zsh",
-    "/usr/share/zsh/vendor-completions/_xenvif-tagger": "completion.zsh",
-    BUGTOOL: "bugtool", BUGTOOL + ".xml": "bugtool.xml",
-    "/etc/xapi.d/plugins/xenvif-tagger": "xapi-plugin"}
-SERVICE = "/etc/systemd/system/xenvif-tagger.service"
-SERVICE_LINK = "/etc/systemd/system/multi-user.target.wants/xenvif-tagger.service"
-UNIT = "/usr/lib/systemd/system/xenopsd-xc.service"
-EXEC = "/usr/sbin/xenopsd-xc --config /etc/xenopsd.conf --config-dir /etc/xenopsd.conf.d $OPTIONS"
-PLUGGED = "/xapi/vm-%s/private/vif/%d/setup-vif-rules"
-
-DONE, FAILED, REFUSED, LOCKED, RESTART_LATER, MARKS_LEFT = range(6)
-KILLED = -signal.SIGKILL
-
-# ---- the stand-ins ----------------------------------------------------------------------------
-
-# As xenopsd reads its config, and what it does not start without; prints what it would run.
-XENOPSD = r'''#!/usr/bin/python3 -IS
-import os, re, sys
-
-options = {"config": "/etc/xenopsd-xc.conf", "config-dir": "/etc/xenopsd-xc.conf.d",
-           "search-path": "", "setup-vif-rules": "setup-vif-rules"}
-words = sys.argv[1:]
-while words:
-    word = words.pop(0)
-    name, equals, value = word[2:].partition("=")
-    assert word.startswith("--") and name in options, word
-    options[name] = value if equals else words.pop(0)
-
-def read(path):
-    with open(path) as stream:  # (a directory, or a link to nothing: an exception)
-        for line in stream:
-            found = re.search(r"([^=\\ \t]+)[\\ \t]*=[\\ \t]*(.*)",
-                              re.sub("[ \t]+$", "", line.rstrip("\n").split("#")[0]))
-            if found and found.group(1) in options:
-                value = found.group(2)
-                if len(value) > 1 and value[0] == value[-1] and value[0] in "\"'":
-                    value = value[1:-1]
-                if found.group(1) == "search-path" and options["search-path"]:
-                    value += ":" + options["search-path"]
-                options[found.group(1)] = value
-
-if os.path.exists(options["config"]):
-    read(options["config"])
-if os.path.isdir(options["config-dir"]):
-    for name in sorted(os.listdir(options["config-dir"])):
-        read(os.path.join(options["config-dir"], name))
-path = options["setup-vif-rules"]
-if not path.startswith("/"):
-    for place in "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin".split(":") + (
-            options["search-path"].split(":")):
-        if os.path.exists(os.path.join(place, path)):
-            path = os.path.join(place, path)
-            break
-if not os.access(path, os.X_OK):
-    sys.exit("Cannot access " + path)
-if os.path.exists("/lab/broken") and path != "/usr/libexec/xenopsd/setup-vif-rules":
-    sys.exit("some other thing that it does not like")
-print(path)
-'''
-
-# /lab/unit: of xenopsd, KEY=VALUE lines, which are shell, too. Prints as systemd does.
-# /lab/loaded: our own unit as systemd has read it; /lab/watcher: the process that it runs.
-SYSTEMCTL = r'''#!/bin/bash
-echo "systemctl $*" >>/lab/calls
-action=$1 unit=${!#} file=/usr/lib/systemd/system/${!#}.service
-. /lab/unit
-values() { [ ! -f "$file" ] || sed -n "s/^$1=//p" "$file"; }
-start() {
-    command=$(values ExecStart | tail -n 1)
-    set -a
-    for path in $(values EnvironmentFile); do . "${path#-}"; done
-    eval "exec $command" 2>&1
-}
-show() {
-    case $1 in
-        LoadState) [ -f "$file" ] && echo LoadState=loaded || echo LoadState=not-found ;;
-        ExecStart) values ExecStart | sed "s/.*/ExecStart={ path=x ; argv[]=& ; ignore_errors=no ;$(
-            ) start_time=[n\/a] ; stop_time=[n\/a] ; pid=0 ; code=(null) ; status=0\/0 }/" ;;
-        Environment) echo "Environment=$(values Environment)" ;;
-        EnvironmentFiles) values EnvironmentFile |
-            sed "s/^-//; s/^/$FILES=/; s/$/ (ignore_errors=yes)/" ;;
-        *) echo "$1=${!1}" ;;
-    esac
-}
-ours() {
-    local file=/etc/systemd/system/xenvif-tagger.service pid=
-    [ ! -e /lab/watcher ] || read -r pid </lab/watcher
-    if [ ! -e /lab/loaded ] && [ -e $file ]; then cp $file /lab/loaded; fi
-    case $action in
-        show)
-            if [ -n "$pid" ]; then echo ActiveState=active; else echo ActiveState=inactive; fi
-            echo "MainPID=${pid:-0}"
-            if [ ! -e /lab/loaded ] || cmp -s $file /lab/loaded; then echo NeedDaemonReload=no
-            else echo NeedDaemonReload=yes; fi
-            return ;;
-        reset-failed) return ;;
-    esac
-    if [ ! -e /lab/loaded ]; then echo "Unit xenvif-tagger.service not loaded." >&2; return 5; fi
-    if [ -n "$pid" ]; then kill "$pid"; rm /lab/watcher; fi
-    [ $action = restart ] || return 0
-    [ ! -e /lab/watcher-broken ] || return 1
-    cd "$(sed -n 's/^WorkingDirectory=//p' /lab/loaded)" || return 1
-    [ -x "$(sed -n 's/^ExecStart=\([^ ]*\) watch$/\1/p' /lab/loaded)" ] || return 1
-    sleep infinity >/dev/null 2>&1 </dev/null 9<&- &
-    echo $! >/lab/watcher
-}
-case $unit in
-    xenvif-tagger.service) ours; exit ;;
-    daemon-reload)
-        rm -f /lab/loaded
-        cp /etc/systemd/system/xenvif-tagger.service /lab/loaded 2>/dev/null
-        exit 0 ;;
-esac
-case $action in
-    show) while [ $# -gt 1 ]; do shift; if [ "$1" = -p ]; then show "$2"; fi; done ;;
-    try) start ;;
-    restart)
-        if RUNS=$(start); then ActiveState=active MainPID=$NEXT
-        else ActiveState=failed MainPID=0; fi
-        printf '%s\n' ActiveState=$ActiveState MainPID=$MainPID RUNS="'$RUNS'" FILES=$FILES \
-            NEXT=$((NEXT + 1)) ExecMainStartTimestampMonotonic=${NEXT}000 >/lab/unit ;;
-esac
-'''
-
-# /lab/xenstore: PATH VALUE lines.
-XENSTORE = r'''#!/bin/sh
-if [ -e /lab/xenstore-down ]; then echo "${0##*/}: xs_open: could not connect" >&2; exit 1; fi
-case $0 in
-    *-ls)
-        [ "$1" = -f ] || exit 9
-        sed -n "s|^\($2/[^ ]*\) \(.*\)|\1 = \"\2\"|p" /lab/xenstore | grep . && exit
-        echo "xenstore-ls: xs_directory ($2): No such file or directory" >&2; exit 1 ;;
-    *-read) sed -n "s|^$1 ||p" /lab/xenstore | grep . ;;
-    *-write)
-        { grep -v "^$1 " /lab/xenstore; echo "$1 $2"; } >/lab/xenstore.new
-        mv /lab/xenstore.new /lab/xenstore
-        echo "xenstore-write $1 $2" >>/lab/calls ;;
-esac
-'''
-
-# Each call prints the next of the answers, the last one for ever.
-TASKS = r'''#!/bin/sh
-set -- /lab/"${0##*/}"/*
-cat "$1" && { [ $# = 1 ] || rm "$1"; }
-'''
-
-HOLD = r'''set -e
-base=$1 ovs=$2
-mount -t tmpfs none "$base/mem"
-mkdir "$base/mem/upper" "$base/mem/work" "$base/mem/root"
-cp -a "$base/dom0" "$base/mem" # one layer may not lie within the other
-mount -t overlay none "$base/mem/root" \
-    -o "lowerdir=$base/mem/dom0:/,upperdir=$base/mem/upper,workdir=$base/mem/work"
-cd "$base/mem/root"
-mount --rbind /proc proc
-mount --rbind /dev dev
-mount -t tmpfs none sys
-mkdir -p sys/module/openvswitch
-mount -t tmpfs none run
-mount -t tmpfs none tmp
-mkdir -p run/openvswitch run/systemd/system
-mount --bind "$base/lab" lab
-mount --bind "$base/bundle" bundle
-mount --bind "$ovs" run/openvswitch
-echo ready
-read -r line || true
-'''
-
-STOCK_TEXT = "#!/usr/bin/python3\nimport common\n"
-TASK_DONE = '12       20261122T10:27:57Z VM.start R:1|x ["Completed",{"duration":1.0}]\n'
-TASK_PENDING = '13       20261122T10:27:57Z VM.start R:2|x                ["Pending",0.5]\n'
-TASK_FAILED = ('14       20261122T10:27:57Z VM.start R:3|x ["Failed","x"]\n'
-               '  |_ Vif.add                        ["Pending",0.0]\n')
-
-
-class Result(object):
-    def __init__(self, code, out, err):
-        self.code, self.out, self.err = code, out, err
-
-    def __repr__(self):
-        return "exit %s\n%s\n--\n%s" % (self.code, self.out, self.err)
-
-
-def write(path, text, mode=0o644):
-    os.makedirs(os.path.dirname(path), exist_ok=True)
-    with open(path, "w") as stream:
-        stream.write(text)
-    os.chmod(path, mode)
-
-
-def make_bundle(path):
-    """What is installed: our own files, and some where others are being written."""
-    for part in ("hotplug", "xenvif_tagger"):
-        shutil.copytree(os.path.join(ROOT, part), os.path.join(path, part),
-                        ignore=shutil.ignore_patterns("__pycache__"))
-    shutil.copy(SCRIPT, path)
-    shutil.copytree(SCRIPTS, os.path.join(path, "dom0-install.d"))
-    write(os.path.join(path, "hotplug/xenvif-tagger.8"), subprocess.check_output(
-        [sys.executable, os.path.join(ROOT, "packaging", "manual")], universal_newlines=True))
-    for name in ("setup-vif-rules", "vif-openvswitch-tagger", "xapi-plugin"):
-        if not os.path.exists(os.path.join(path, "hotplug", name)):
-            write(os.path.join(path, "hotplug", name), "#!/usr/bin/python3\n", 0o755)
-    write(os.path.join(path, "vendor", "vendored", "__init__.py"), "")
-    write(os.path.join(path, "vendor", "vendored", "not_for_this_python.py"), "print 'hello'\n")
-
-
-def make_dom0(path):
-    """The files of a dom0: those that matter here. Returns a function that gives their paths."""
-    python = os.path.realpath(sys.executable)
-
-    def at(name):
-        return path + name
-
-    def tool(name, text):
-        write(at(name), text.replace("/usr/bin/python3", python, 1), 0o755)
-
-    write(at("/etc/xensource/network.conf"), "openvswitch\n")
-    write(at("/etc/xenopsd.conf"), "search-path=/usr/libexec/xen/bin:/usr/libexec/xenopsd\n"
-                                   "# setup-vif-rules=/nowhere\nvif-script=vif\n")
-    write(at("/etc/xenopsd.conf.d/hvmloader.conf"), "xen-platform-pci-bar-uc=false\n")
-    write(at("/etc/sysconfig/xenopsd"), '# options\nOPTIONS=""\n')
-    write(at(UNIT), "[Service]\nEnvironment=LD_PRELOAD=x MALLOC_CONF=y:1\n"
-                    "EnvironmentFile=-/etc/sysconfig/xenopsd\nExecStart=%s\n" % EXEC)
-    write(at(STOCK), STOCK_TEXT, 0o755)
-    tool("/usr/sbin/xenopsd-xc", XENOPSD)
-    tool("/usr/bin/systemctl", SYSTEMCTL)
-    tool("/usr/sbin/xenops-cli", TASKS)
-    tool("/usr/bin/xe", TASKS)
-    for name in ("ls", "read", "write"):
-        tool("/usr/bin/xenstore-" + name, XENSTORE)
-    # dom0's Python is the one that runs these tests, and has the libraries (compiled: the bundle
-    # has only a part, for its own tests).
-    os.symlink(python, at("/usr/bin/python3"))
-    os.makedirs(at("/usr/share/openvswitch/python"))
-    # A copy: a checkout below /tmp is not to be seen in there.
-    shutil.copytree(os.path.dirname(click.__file__), at("/usr/share/openvswitch/python/click"))
-    for name in ["/opt/xensource/libexec", "/lab", "/bundle"] + sorted(
-            {os.path.dirname(path) for path in LINKS}):
-        os.makedirs(at(name))
-    return at
-
-
-def remove_xenopsd(at):
-    os.unlink(at(UNIT))
-    shutil.rmtree(at("/etc/xensource"))
-    shutil.rmtree(at("/usr/libexec"))
-
-
-class Host(object):
-    """See the module. What the test wants otherwise in dom0 is changed (host.at) before start()."""
-
-    def __init__(self, base, bundle):
-        self.base = str(base)
-        for name in ("mem", "lab"):
-            os.mkdir(os.path.join(self.base, name))
-        shutil.copytree(bundle, self.bundle())
-        self.at = make_dom0(os.path.join(self.base, "dom0"))
-        self.unit(MainPID=1000, ActiveState="active", NEXT=1001, FILES="EnvironmentFiles", RUNS="",
-                  ExecMainStartTimestampMonotonic=5)
-        self.keys = {PLUGGED % ("a", 0): STOCK, PLUGGED % ("a", 1): STOCK,
-                     PLUGGED % ("b", 0): "/third/party", "/xapi/vm-a/private/vif/0/MTU": "1500",
-                     "/xapi/vm-a/private/other/setup-vif-rules": STOCK}
-        self.store(self.keys)
-        self.tasks("xenops-cli", TASK_DONE + TASK_FAILED)
-        self.ovs = PrivateOvs()
-        self._holder = None
-
-    # -- life
-
-    def start(self):
-        self.ovs.start()
-        self.ovs.add_bridge("br0")
-        self._holder = subprocess.Popen(
-            ["unshare", "--mount", "--propagation", "private", "sh", "-c", HOLD, "hold",
-             self.base, self.ovs.dir], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-            env=dict(os.environ, PATH=PATH))
-        assert self._holder.stdout.readline() == b"ready\n"
-        return self
-
-    def stop(self):
-        if self.watcher():
-            os.kill(self.watcher(), signal.SIGKILL)
-        if self._holder:
-            self._holder.stdin.close()
-            self._holder.wait()
-            self._holder.stdout.close()
-        self.ovs.stop()
-
-    # -- places
-
-    def bundle(self, name=""):
-        return os.path.join(self.base, "bundle", name).rstrip("/")
-
-    def path(self, name):
-        """A file of the dom0 as it is now, as this process sees it. Don't follow links there."""
-        return "/proc/%d/root%s/mem/root%s" % (self._holder.pid, self.base, name)
-
-    def text(self, name):
-        return self.run("cat", name).out
-
-    def exists(self, name):
-        return self.run("test", "-e", name).code == 0
-
-    def write(self, name, text):
-        write(self.path(name), text)
-
-    # -- what the stand-ins go by
-
-    def lab(self, name):
-        return os.path.join(self.base, "lab", name)
-
-    def unit(self, **changed):
-        """What systemd has of xenopsd; with values, these are set."""
-        values = {}
-        if os.path.exists(self.lab("unit")):
-            with open(self.lab("unit")) as stream:
-                values = dict(line.rstrip("\n").split("=", 1) for line in stream)
-        values.update(changed)
-        write(self.lab("unit"), "".join("%s=%s\n" % item for item in sorted(values.items())))
-        return values
-
-    def store(self, keys=None):
-        """The keys in xenstore; if given, they are set."""
-        if keys is not None:
-            write(self.lab("xenstore"), "".join("%s %s\n" % item for item in keys.items()))
-        with open(self.lab("xenstore")) as stream:
-            return dict(line.rstrip("\n").split(" ", 1) for line in stream)
-
-    def plug(self, name, script):
-        """One more VIF, plugged by this script."""
-        self.store(dict(self.store(), **{PLUGGED % (name, 0): script}))
-
-    def tasks(self, command, *answers):
-        """What xenops-cli or xe print, call by call; without answers it fails."""
-        shutil.rmtree(self.lab(command), ignore_errors=True)
-        for number, answer in enumerate(answers):
-            write(self.lab("%s/%d" % (command, number)), answer)
-
-    # -- acts
-
-    def popen(self, *command, **environment):
-        return subprocess.Popen(
-            ["nsenter", "--mount=/proc/%d/ns/mnt" % self._holder.pid, "chroot",
-             os.path.join(self.base, "mem", "root")] + list(command),
-            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-            env=dict({"PATH": PATH, "HOME": "/root", "XENVIF_TAGGER_INSTALL_SETTLE": "0",
-                      "XENVIF_TAGGER_INSTALL_POLL": "0.01"}, **environment))
-
-    def run(self, *command, **environment):
-        process = self.popen(*command, **environment)
-        out, err = process.communicate(timeout=60)
-        return Result(process.returncode, out.decode(), err.decode())
-
-    def install(self, *options, **environment):
-        return self.run("/bundle/dom0-install.sh", *options, **environment)
-
-    def until(self, point, *options):
-        result = self.install(*options, XENVIF_TAGGER_INSTALL_STOP_AFTER=point)
-        assert result.code == KILLED, "%s is not reached: %r" % (point, result)
-
-    # -- looks
-
-    def runs(self):
-        """The script that the xenopsd that runs now has read from its config."""
-        return self.unit()["RUNS"].strip("'")
-
-    def watcher(self):
-        """The process of our unit, or None."""
-        if not os.path.exists(self.lab("watcher")):
-            return None
-        with open(self.lab("watcher")) as stream:
-            return int(stream.read())
-
-    def restarts(self):
-        return self.calls().count("systemctl restart xenopsd-xc\n")
-
-    def calls(self):
-        if not os.path.exists(self.lab("calls")):
-            return ""
-        with open(self.lab("calls")) as stream:
-            return stream.read()
-
-    def xenopsd_would_run(self):
-        """xenopsd as it would be started now: it must start."""
-        result = self.run("systemctl", "try", "xenopsd-xc")
-        assert result.code == 0, result
-        return result.out.strip()
-
-    def assert_works(self):
-        """Nothing that plugs or starts is named without being there."""
-        assert self.xenopsd_would_run() in (STOCK, HOOK)
-        for path, value in self.store().items():
-            if path.endswith("/setup-vif-rules") and value != "/third/party":
-                assert self.run("test", "-x", value).code == 0, value
-        named = self.runs()
-        assert not named or self.run("test", "-x", named).code == 0
-
-    def changes(self):
-        """What differs from before: path -> what it is. The overlay's own layer shows it all."""
-        top = "/proc/%d/root%s/mem/upper" % (self._holder.pid, self.base)
-        found = {}
-        for where, folders, files in os.walk(top):
-            for name in folders + files:
-                path = os.path.join(where, name)
-                inside = path[len(top):]
-                before = [base + inside for base in (os.path.join(self.base, "dom0"), "")
-                          if os.path.lexists(base + inside)]
-                if not before or look(path) != look(before[0]):
-                    found[inside] = look(path)
-        return found
-
-    def assert_as_before(self):
-        assert self.changes() == {}
-        assert self.store() == self.keys
-        assert self.xenopsd_would_run() == STOCK
-        assert self.watcher() is None and not os.path.exists(self.lab("loaded"))
-
-    def assert_installed(self):
-        result = self.install("--check")
-        assert result.code == DONE, result
-        assert self.xenopsd_would_run() == self.runs() == HOOK
-        self.assert_watches()
-        wanted = {path: HOOK if value == STOCK and "/vif/" in path else value
-                  for path, value in self.keys.items()}
-        assert self.store() == wanted
-
-    def assert_watches(self):
-        """The watcher runs, is of the release in use, and will at the next boot."""
-        current = os.readlink(self.path("/opt/xenvif-tagger/current"))
-        assert os.readlink("/proc/%d/cwd" % self.watcher()).endswith(
-            "/opt/xenvif-tagger/" + current)
-        assert os.readlink(self.path(SERVICE_LINK)) == SERVICE
-        with open(self.lab("loaded")) as stream:
-            assert stream.read() == self.text(SERVICE) == self.text(
-                "/opt/xenvif-tagger/hotplug/xenvif-tagger.service")
-
-
-def look(path):
-    """What a file is: kind, mode, owner and, directories aside, content."""
-    status = os.lstat(path)
-    kind = [stat.filemode(status.st_mode), status.st_uid, status.st_gid]
-    if stat.S_ISLNK(status.st_mode):
-        return kind + [os.readlink(path)]
-    if stat.S_ISREG(status.st_mode):
-        with open(path, "rb") as stream:
-            return kind + [stream.read()]
-    return kind + [status.st_rdev]
 
 
 @pytest.fixture(scope="module")
@@ -640,10 +204,6 @@ def python2(host):
 
 def env_python2(host):
     write(host.at(STOCK), "#! /usr/bin/env python2.7\n", 0o755)
-
-
-def bridge(host):
-    write(host.at("/etc/xensource/network.conf"), "bridge\n")
 
 
 def no_dom0(host):
@@ -830,11 +390,6 @@ def test_uninstall_is_refused_while_a_file_of_others_names_the_hook(up):
 
 
 # ---- xenopsd's config -------------------------------------------------------------------------
-
-
-def set_unit(host, line):
-    write(host.at(UNIT), "[Service]\nEnvironment=OPTIONS=\nEnvironmentFile=-/etc/sysconfig/xenopsd"
-                         "\nExecStart=%s\n" % line)
 
 
 def default_directory(host):

@@ -249,8 +249,6 @@ def test_a_replugged_vif_has_its_tag_and_iface_id_again(dom0):
     assert port["tag"] == [5] and interface["external_ids"]["iface-id"] == "i"
 
 
-
-
 def test_the_sibling_retagged_while_ovs_vsctl_runs_is_followed_before_the_link_is_up(dom0, before):
     vif = add(dom0)
     good(plug(dom0, vif, vif.vif))

@@ -6,8 +6,8 @@ import sys
 
 import pytest
 
+from support.command import environment, run
 from support.constants import ROOT
-from test_cli import environment, run
 from xenvif_tagger import __version__
 from xenvif_tagger.host import config
 

@@ -1,8 +1,8 @@
 """docs/operating.md, as it stands: each of its commands is run, and says what the page says.
 
 In a block of the page a line that begins with "# " is a command, and what follows is what it
-prints; "..." stands for anything. The guest's host is that of test_doctor.py; database, watcher
-and XAPI are real, or real servers. What only a dom0 can do, is done here in its stead.
+prints; "..." stands for anything. The guest's host is that of support/doctor_host.py; database,
+watcher and XAPI are real, or real servers. What only a dom0 can do, is done here in its stead.
 """
 import doctest
 import os
@@ -13,12 +13,11 @@ import subprocess
 import pytest
 
 from support.constants import LONG, ROOT
+from support.doctor_host import HERE, HOOK, SETTING, Host, Xapi, prepared, reach
+from support.plugin import PLUGIN, host_env
 from support.private_ovs import PrivateOvs
 from support.watching import Watching
-from test_cli import add_pair, identity
-from test_doctor import HOOK, SETTING, Host, prepared, reach
-from test_doctor_xapi import HERE, Xapi
-from test_pool import PLUGIN, host_env
+from support.zoo import add_pair, identity
 
 PAGE = os.path.join(ROOT, "docs", "operating.md")
 BLOCK = re.compile(r"^```\n(.*?)^```$", re.M | re.S)

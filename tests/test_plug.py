@@ -17,14 +17,14 @@ import pytest
 
 from dom0 import Dom0
 from dom0.xapi import DAEMON, SETUP_VIF_RULES
-from support.constants import DEAD_FORM, HELD, ROOT
+from support.constants import DEAD_FORM, HELD, HOOK, ROOT
+from support.plugging import plug, unplug
 from support.private_ovs import _plain as plain
 from xenvif_tagger.core import mark
 from xenvif_tagger.host import config
 from xenvif_tagger.ovsdb.client import Client
 from xenvif_tagger.ovsdb.oneshot import OneShot
 
-HOOK = os.path.join(ROOT, "hotplug", "setup-vif-rules")
 INSTALLED = "/opt/xenvif-tagger"
 CONFIG = "/etc/xenvif-tagger.conf"
 PLUGS = int(os.environ.get("XENVIF_TAGGER_PLUGS", "20"))
@@ -37,19 +37,6 @@ def dom0():
     with Dom0() as made:
         made.add_bridge("xenbr0")
         yield made
-
-
-def plug(dom0, domid, kind="vif", **vif):
-    if (domid, 0) not in dom0.vifs:
-        dom0.add_vif(domid, 0, **dict({"setup_vif_rules": HOOK}, **vif))
-    done = (dom0.plug_vif if kind == "vif" else dom0.plug_tap)(domid, 0)
-    assert done.returncode == 0, done
-    return "%s%d.0" % (kind, domid)
-
-
-def unplug(dom0, domid, kind):
-    done = (dom0.unplug_vif if kind == "vif" else dom0.unplug_tap)(domid, 0)
-    assert done.returncode == 0, done
 
 
 def unit(dom0, port):

@@ -13,10 +13,9 @@ import pytest
 from dom0 import Dom0
 from dom0.xapi import DAEMON
 from dom0.xapi import SETUP_VIF_RULES as STOCK
-from support.constants import ROOT
+from support.constants import HOOK, ROOT
 from support.private_ovs import PrivateOvs, to_map
 
-HOOK = ROOT + "/hotplug/setup-vif-rules"
 COMMON = os.path.dirname(STOCK) + "/common.py"
 CONFIG = "/etc/xenvif-tagger.conf"
 OURS = "xenvif-tagger: "

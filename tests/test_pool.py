@@ -18,45 +18,18 @@ import uuid
 
 import pytest
 
-from support.constants import LONG, ROOT
+from support.command import assert_error, environment, run
+from support.constants import LONG
+from support.plugin import PLUGIN, assert_failure, call, host_env, result
 from support.private_ovs import PrivateOvs
 from support.xapi_server import PASSWORD, PLUGIN_PATH, XapiServer, failure, run_plugin
-from test_cli import add_pair, assert_error, environment, identity, run, tag
+from support.zoo import add_pair, identity, tag
 from xenvif_tagger import __version__
 from xenvif_tagger.pool import hosts as pool_module
 from xenvif_tagger.pool import report as pool_report
 
-PLUGIN = os.path.join(ROOT, "hotplug", "xapi-plugin")
 LOGIN, LOGOUT, CALL = "session.login_with_password", "session.logout", "host.call_plugin"
 SOON = 3  # seconds: the time of what is made to hang
-
-
-def host_env(ovs, **more):
-    """What a host's plugin finds there."""
-    return dict({"XENVIF_TAGGER_DB": ovs.remote, "XENVIF_TAGGER_CONFIG": os.devnull,
-                 "OVS_RUNDIR": ovs.dir}, **more)
-
-
-def call(ovs, function, env=None, path=PLUGIN, **arguments):
-    """XAPI's answer to a call of the plugin: a dict."""
-    return run_plugin(path, function, arguments, host_env(ovs, **(env or {})))
-
-
-def result(answer):
-    """What the plugin told, from JSON."""
-    assert answer["Status"] == "Success", answer
-    assert list(answer) == ["Status", "Value"]
-    return json.loads(answer["Value"])
-
-
-def assert_failure(answer, code, *words):
-    assert answer["Status"] == "Failure", answer
-    assert answer["ErrorDescription"][0] == code, answer
-    text = " ".join(answer["ErrorDescription"][1:])
-    assert "\n" not in text and not text.startswith("xenvif-tagger"), answer
-    for word in words:
-        assert word in text, answer
-    return text
 
 
 @pytest.fixture
@@ -499,7 +472,6 @@ def test_versions(pool, alike):
 
 
 # ---- hosts that don't answer --------------------------------------------------------------------
-
 
 SILENT = {
     "down": ({"live": False}, None, "two: down"),

@@ -1,4 +1,4 @@
-"""The RPM's scriptlets with the real installer, on the made-up dom0 of test_install.
+"""The RPM's scriptlets with the real installer, on the made-up dom0 of support/install_host.py.
 
 rpm runs in there without a network. Its database and the packages lie in /lab, outside of the layer
 that shows what was changed on the host. What the package brings plugs ports in the other stand-in,
@@ -10,11 +10,10 @@ import shutil
 
 import pytest
 
-import test_bundle
-import test_install
 from dom0 import Dom0
+from support import building, install_host
 from support.constants import ROOT
-from test_install import (
+from support.install_host import (
     CONFIG,
     DONE,
     FAILED,
@@ -27,8 +26,8 @@ from test_install import (
     SERVICE_LINK,
     SETTING,
     STOCK,
-    TASK_DONE,
 )
+from support.install_stand_ins import TASK_DONE
 from xenvif_tagger.core import mark
 
 SHARE = "/usr/share/xenvif-tagger"
@@ -48,14 +47,14 @@ def packages(tmp_path_factory):
         directory = tmp_path_factory.mktemp("rpm")
         init, count = re.subn(r'(?m)^__version__ = ".*"$', '__version__ = "%s"' % version, text)
         assert count == 1
-        root = test_bundle.commit_copy(str(directory / "root"), **{
+        root = building.commit_copy(str(directory / "root"), **{
             "xenvif_tagger/__init__.py": init,
             "xenvif_tagger/only_in_%s.py" % version.replace(".", "_"): ""})
-        made[version] = test_bundle.rpm(root, str(directory / "out"))
+        made[version] = building.rpm(root, str(directory / "out"))
     return made
 
 
-class Host(test_install.Host):
+class Host(install_host.Host):
     """A dom0 with rpm, and with no bundle and no Python libraries."""
 
     def __init__(self, base, packages):
@@ -188,7 +187,7 @@ def test_a_config_that_was_changed_stays(up):
 
 
 def test_a_dom0_that_is_refused(host):
-    test_install.bridge(host)
+    install_host.bridge(host)
     host.start()
     result = host.add(OLD)
     assert result.code == 0 and "Linux bridge" in result.err, result
@@ -304,8 +303,8 @@ def changes(dom0):
             for path in (os.path.join(where, name) for name in folders + files):
                 inside = tree + path[len(top):]
                 if not os.path.lexists(inside) or (
-                        test_install.look(path) != test_install.look(inside)):
-                    found[inside] = test_install.look(path)
+                        install_host.look(path) != install_host.look(inside)):
+                    found[inside] = install_host.look(path)
     return found
 
 

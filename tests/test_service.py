@@ -16,8 +16,8 @@ import ovs as ovs_library
 import pytest
 
 from support.constants import ROOT
+from support.install_host import CONFIG, LIBXL, SERVICE, SERVICE_LINK, make_bundle, write
 from support.private_ovs import PrivateOvs, find_schema
-from test_install import CONFIG, LIBXL, SERVICE, SERVICE_LINK, make_bundle, write
 from xenvif_tagger.core import mark
 
 PATIENCE = 60  # seconds, on a busy machine

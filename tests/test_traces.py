@@ -167,7 +167,6 @@ def test_trace_e_left_over_first_seen_gone_then_laundered_and_opened_again(lab):
     assert lab.unit("vif") == NONE
 
 
-
 @pytest.mark.parametrize("key", sorted(A))
 @pytest.mark.parametrize("side", SIDES)
 def test_trace_f_an_operator_removes_an_identity_key(lab, side, key):

@@ -15,24 +15,13 @@ import time
 import pytest
 
 from dom0.syslog import Syslog
+from support.command import Run, assert_done, assert_error, command, environment, run
 from support.constants import ROOT
 from support.lab import A
 from support.private_ovs import to_map
 from support.watch_proxy import Gate, Scene, switches, until, wrapped_python
 from support.watching import Watching
-from test_cli import (
-    STATES,
-    Run,
-    add_zoo,
-    assert_done,
-    assert_error,
-    command,
-    commits,
-    dump,
-    environment,
-    our_commits,
-    run,
-)
+from support.zoo import STATES, add_zoo, commits, dump, our_commits
 from xenvif_tagger import __version__
 from xenvif_tagger.host import pidfile
 

@@ -16,10 +16,11 @@ import time
 
 import pytest
 
+from support.gate import is_write
 from support.private_ovs import PrivateOvs, load_schema, schema_like_2_5, schema_without, to_map
 from support.watch_proxy import CUT, SEND_AND_CUT, Gate, Scene, resident, until, wrapped_python
 from support.watching import Watching
-from test_cli import commits, identity, is_write, our_commits
+from support.zoo import commits, identity, our_commits
 from xenvif_tagger.core import mark
 from xenvif_tagger.ovsdb.oneshot import boot_id
 

@@ -15,10 +15,13 @@ import time
 import pytest
 
 from dom0 import Dom0
+from support.command import Run, assert_done, run
+from support.constants import HOOK
+from support.gate import is_write
+from support.plugging import plug, unplug
 from support.watch_proxy import Gate, Scene, until
 from support.watching import PATIENCE, Watching
-from test_cli import Run, assert_done, commits, identity, is_write, our_commits, run
-from test_plug import HOOK, plug, unplug
+from support.zoo import commits, identity, our_commits
 from xenvif_tagger.watch.watcher import LOCK
 
 KILLS = int(os.environ.get("XENVIF_TAGGER_KILLS", "10"))

@@ -1,4 +1,4 @@
-"""The actors and the invariants of test_watch_model.py against a real ovsdb-server and two real
+"""The actors and the invariants of support/invariants.py against a real ovsdb-server and two real
 watchers. Each example has domain numbers of its own; its journal is read from the server's log.
 """
 import json
@@ -10,12 +10,12 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from support import model_actors as actors
+from support.invariants import LOOK, NAMES, STEP, check, kinds_of
 from support.model_actors import HOSTS, World, begin, quiesce
 from support.ovsdb_model import MAPS, TAGGER, Commit, Row
 from support.ovsdb_model import settings as core_settings
 from support.private_ovs import PrivateOvs, to_map
 from support.watching import Watching
-from test_watch_model import LOOK, NAMES, STEP, check, kinds_of
 from xenvif_tagger.core import names
 from xenvif_tagger.core.names import SIDES
 from xenvif_tagger.core.port import UNIT

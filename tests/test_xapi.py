@@ -15,25 +15,12 @@ import uuid
 import pytest
 import XenAPI
 
+from support.command import Run, assert_done, assert_error, command, environment, run
 from support.constants import LONG
+from support.gate import proxies
+from support.printed import check_table, printed_changes
 from support.xapi_server import PASSWORD, XapiServer, compiled
-from test_cli import (
-    Run,
-    add,
-    add_pair,
-    assert_done,
-    assert_error,
-    check_table,
-    command,
-    environment,
-    identity,
-    our_commits,
-    printed_changes,
-    proxies,
-    read_log,
-    run,
-    tag,
-)
+from support.zoo import add, add_pair, identity, our_commits, read_log, tag
 from xenvif_tagger.xapi.session import MANY, BadRemote, Xapi, XapiError
 
 VIF_UUIDS = "VIF.get_all_records_where", "VIF.get_all_records"

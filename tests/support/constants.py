@@ -2,6 +2,7 @@
 import os
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))  # the checkout
+HOOK = os.path.join(ROOT, "hotplug", "setup-vif-rules")
 LONG = 60  # seconds: far more than a busy machine needs, so reaching it is the failure
 SIDES = ("vif", "tap")
 # How hold leaves a port, and how Neutron's agent does.

@@ -14,8 +14,8 @@ import time
 
 import pyte
 
+from support.command import command, environment
 from support.constants import LONG
-from test_cli import command, environment
 
 ALTERNATE, BACK = b"\x1b[?1049h", b"\x1b[?1049l"
 

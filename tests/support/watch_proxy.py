@@ -14,9 +14,10 @@ import threading
 import time
 
 from support.constants import ROOT
+from support.gate import messages
 from support.private_ovs import to_map
 from support.watching import PATIENCE
-from test_cli import identity, messages
+from support.zoo import identity
 from xenvif_tagger.core import mark
 from xenvif_tagger.core.port import UNIT
 from xenvif_tagger.host import config

@@ -1,0 +1,92 @@
+"""The command as a stranger runs it."""
+import json
+import os
+import re
+import subprocess
+import sys
+
+from support.constants import LONG
+
+
+def environment(**more):
+    """Ours without what would change the command's ways; None takes a variable away."""
+    env = {
+        name: value for name, value in os.environ.items()
+        if not name.startswith(("XENVIF_TAGGER_", "OVS_", "LC_", "PYTHON"))
+    }
+    env.update(
+        LC_ALL="C.UTF-8", COLUMNS="80",
+        # Not what this host may have in /etc: an empty file.
+        XENVIF_TAGGER_CONFIG=os.devnull,
+    )
+    env.update(more)
+    return {name: value for name, value in env.items() if value is not None}
+
+
+def command(*args, db=None):
+    """The command's argv; db: a PrivateOvs, a Proxy (anything with .remote), a remote, or None."""
+    remote = [] if db is None else ["--db", getattr(db, "remote", db)]
+    return [sys.executable, "-m", "xenvif_tagger"] + remote + [str(arg) for arg in args]
+
+
+class Run:
+    """The command in the background. As a context manager it is ended, however the test ends."""
+
+    def __init__(self, *args, db=None, env=None, cwd=None, argv=None):
+        self.argv = argv or command(*args, db=db)
+        self.code = self.out = self.err = None
+        self.process = subprocess.Popen(
+            self.argv, env=environment(**(env or {})), cwd=cwd,
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        )
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        if self.process.poll() is None:
+            self.process.kill()
+            self.process.wait()
+        self.process.stdout.close()
+        self.process.stderr.close()
+
+    def __repr__(self):
+        return "%s\nexit %s\n-- stdout\n%s-- stderr\n%s" % (
+            " ".join(self.argv[1:]), self.code, self.out, self.err)
+
+    def end(self):
+        """Wait until it has ended by itself."""
+        out, err = self.process.communicate(timeout=LONG)
+        self.code = self.process.returncode
+        self.out, self.err = out.decode(), err.decode()
+        return self
+
+    @property
+    def pairs(self):
+        return json.loads(self.out)["pairs"]
+
+    @property
+    def pair(self):
+        (pair,) = self.pairs
+        return pair
+
+
+def run(*args, **how):
+    with Run(*args, **how) as started:
+        return started.end()
+
+
+def assert_done(result, code=0):
+    assert (result.code, result.err) == (code, ""), result
+    return result
+
+
+def assert_error(result, code, *words):
+    """One line on stderr that names things, nothing on stdout."""
+    assert result.code == code, result
+    assert "Traceback" not in result.err, result
+    assert re.match(r"xenvif-tagger: [^\n]+\n\Z", result.err), result
+    assert result.out == "", result
+    for word in words:
+        assert word in result.err, result
+    return result

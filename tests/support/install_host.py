@@ -1,0 +1,337 @@
+"""A made-up dom0, on which dom0-install.sh is run for real: as root, on "the running system".
+
+Host makes it: a mount namespace with an overlay over this machine's own root, in which the script
+is run by chroot. Its own layer holds all that was changed, so "byte for byte as before" is: there
+is nothing in that layer. Open vSwitch is real; systemctl, xenopsd, xenstore, xenops-cli and xe are
+stand-ins. That of xenopsd reads its config as the real one does, and refuses to start as it does.
+"""
+import os
+import shutil
+import signal
+import stat
+import subprocess
+import sys
+
+import click
+
+from support.constants import ROOT
+from support.install_stand_ins import (
+    HOLD,
+    STOCK_TEXT,
+    SYSTEMCTL,
+    TASK_DONE,
+    TASK_FAILED,
+    TASKS,
+    XENOPSD,
+    XENSTORE,
+)
+from support.private_ovs import PrivateOvs
+
+SCRIPT = os.path.join(ROOT, "dom0-install.sh")
+SCRIPTS = os.path.join(ROOT, "dom0-install.d")
+PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+STOCK = "/usr/libexec/xenopsd/setup-vif-rules"
+OLD_STOCK = "/opt/xensource/libexec/setup-vif-rules"
+HOOK = "/opt/xenvif-tagger/hotplug/setup-vif-rules"
+CONFIG = "/etc/xenvif-tagger.conf"
+SETTING = "/etc/xenopsd.conf.d/zz-xenvif-tagger.conf"
+LIBXL = "/etc/xen/scripts/vif-openvswitch"
+BUGTOOL = "/etc/xensource/bugtool/xenvif-tagger"
+# The links that others read, and to which of our files; the command's aside.
+LINKS = {
+    "/usr/share/man/man8/xenvif-tagger.8": "xenvif-tagger.8",
+    "/usr/share/bash-completion/completions/xenvif-tagger": "completion.bash",
+    "/usr/share/zsh/site-functions/_xenvif-tagger": "completion.zsh",
+    "/usr/share/zsh/vendor-completions/_xenvif-tagger": "completion.zsh",
+    BUGTOOL: "bugtool", BUGTOOL + ".xml": "bugtool.xml",
+    "/etc/xapi.d/plugins/xenvif-tagger": "xapi-plugin"}
+SERVICE = "/etc/systemd/system/xenvif-tagger.service"
+SERVICE_LINK = "/etc/systemd/system/multi-user.target.wants/xenvif-tagger.service"
+UNIT = "/usr/lib/systemd/system/xenopsd-xc.service"
+EXEC = "/usr/sbin/xenopsd-xc --config /etc/xenopsd.conf --config-dir /etc/xenopsd.conf.d $OPTIONS"
+PLUGGED = "/xapi/vm-%s/private/vif/%d/setup-vif-rules"
+DONE, FAILED, REFUSED, LOCKED, RESTART_LATER, MARKS_LEFT = range(6)
+KILLED = -signal.SIGKILL
+
+
+class Result(object):
+    def __init__(self, code, out, err):
+        self.code, self.out, self.err = code, out, err
+
+    def __repr__(self):
+        return "exit %s\n%s\n--\n%s" % (self.code, self.out, self.err)
+
+
+def write(path, text, mode=0o644):
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    with open(path, "w") as stream:
+        stream.write(text)
+    os.chmod(path, mode)
+
+
+def make_bundle(path):
+    """What is installed: our own files, and some where others are being written."""
+    for part in ("hotplug", "xenvif_tagger"):
+        shutil.copytree(os.path.join(ROOT, part), os.path.join(path, part),
+                        ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(SCRIPT, path)
+    shutil.copytree(SCRIPTS, os.path.join(path, "dom0-install.d"))
+    write(os.path.join(path, "hotplug/xenvif-tagger.8"), subprocess.check_output(
+        [sys.executable, os.path.join(ROOT, "packaging", "manual")], universal_newlines=True))
+    for name in ("setup-vif-rules", "vif-openvswitch-tagger", "xapi-plugin"):
+        if not os.path.exists(os.path.join(path, "hotplug", name)):
+            write(os.path.join(path, "hotplug", name), "#!/usr/bin/python3\n", 0o755)
+    write(os.path.join(path, "vendor", "vendored", "__init__.py"), "")
+    write(os.path.join(path, "vendor", "vendored", "not_for_this_python.py"), "print 'hello'\n")
+
+
+def make_dom0(path):
+    """The files of a dom0: those that matter here. Returns a function that gives their paths."""
+    python = os.path.realpath(sys.executable)
+
+    def at(name):
+        return path + name
+
+    def tool(name, text):
+        write(at(name), text.replace("/usr/bin/python3", python, 1), 0o755)
+
+    write(at("/etc/xensource/network.conf"), "openvswitch\n")
+    write(at("/etc/xenopsd.conf"), "search-path=/usr/libexec/xen/bin:/usr/libexec/xenopsd\n"
+                                   "# setup-vif-rules=/nowhere\nvif-script=vif\n")
+    write(at("/etc/xenopsd.conf.d/hvmloader.conf"), "xen-platform-pci-bar-uc=false\n")
+    write(at("/etc/sysconfig/xenopsd"), '# options\nOPTIONS=""\n')
+    write(at(UNIT), "[Service]\nEnvironment=LD_PRELOAD=x MALLOC_CONF=y:1\n"
+                    "EnvironmentFile=-/etc/sysconfig/xenopsd\nExecStart=%s\n" % EXEC)
+    write(at(STOCK), STOCK_TEXT, 0o755)
+    tool("/usr/sbin/xenopsd-xc", XENOPSD)
+    tool("/usr/bin/systemctl", SYSTEMCTL)
+    tool("/usr/sbin/xenops-cli", TASKS)
+    tool("/usr/bin/xe", TASKS)
+    for name in ("ls", "read", "write"):
+        tool("/usr/bin/xenstore-" + name, XENSTORE)
+    # dom0's Python is the one that runs these tests, and has the libraries (compiled: the bundle
+    # has only a part, for its own tests).
+    os.symlink(python, at("/usr/bin/python3"))
+    os.makedirs(at("/usr/share/openvswitch/python"))
+    # A copy: a checkout below /tmp is not to be seen in there.
+    shutil.copytree(os.path.dirname(click.__file__), at("/usr/share/openvswitch/python/click"))
+    for name in ["/opt/xensource/libexec", "/lab", "/bundle"] + sorted(
+            {os.path.dirname(path) for path in LINKS}):
+        os.makedirs(at(name))
+    return at
+
+
+def remove_xenopsd(at):
+    os.unlink(at(UNIT))
+    shutil.rmtree(at("/etc/xensource"))
+    shutil.rmtree(at("/usr/libexec"))
+
+
+class Host(object):
+    """See the module. What the test wants otherwise in dom0 is changed (host.at) before start()."""
+
+    def __init__(self, base, bundle):
+        self.base = str(base)
+        for name in ("mem", "lab"):
+            os.mkdir(os.path.join(self.base, name))
+        shutil.copytree(bundle, self.bundle())
+        self.at = make_dom0(os.path.join(self.base, "dom0"))
+        self.unit(MainPID=1000, ActiveState="active", NEXT=1001, FILES="EnvironmentFiles", RUNS="",
+                  ExecMainStartTimestampMonotonic=5)
+        self.keys = {PLUGGED % ("a", 0): STOCK, PLUGGED % ("a", 1): STOCK,
+                     PLUGGED % ("b", 0): "/third/party", "/xapi/vm-a/private/vif/0/MTU": "1500",
+                     "/xapi/vm-a/private/other/setup-vif-rules": STOCK}
+        self.store(self.keys)
+        self.tasks("xenops-cli", TASK_DONE + TASK_FAILED)
+        self.ovs = PrivateOvs()
+        self._holder = None
+
+    # -- life
+
+    def start(self):
+        self.ovs.start()
+        self.ovs.add_bridge("br0")
+        self._holder = subprocess.Popen(
+            ["unshare", "--mount", "--propagation", "private", "sh", "-c", HOLD, "hold",
+             self.base, self.ovs.dir], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+            env=dict(os.environ, PATH=PATH))
+        assert self._holder.stdout.readline() == b"ready\n"
+        return self
+
+    def stop(self):
+        if self.watcher():
+            os.kill(self.watcher(), signal.SIGKILL)
+        if self._holder:
+            self._holder.stdin.close()
+            self._holder.wait()
+            self._holder.stdout.close()
+        self.ovs.stop()
+
+    # -- places
+
+    def bundle(self, name=""):
+        return os.path.join(self.base, "bundle", name).rstrip("/")
+
+    def path(self, name):
+        """A file of the dom0 as it is now, as this process sees it. Don't follow links there."""
+        return "/proc/%d/root%s/mem/root%s" % (self._holder.pid, self.base, name)
+
+    def text(self, name):
+        return self.run("cat", name).out
+
+    def exists(self, name):
+        return self.run("test", "-e", name).code == 0
+
+    def write(self, name, text):
+        write(self.path(name), text)
+
+    # -- what the stand-ins go by
+
+    def lab(self, name):
+        return os.path.join(self.base, "lab", name)
+
+    def unit(self, **changed):
+        """What systemd has of xenopsd; with values, these are set."""
+        values = {}
+        if os.path.exists(self.lab("unit")):
+            with open(self.lab("unit")) as stream:
+                values = dict(line.rstrip("\n").split("=", 1) for line in stream)
+        values.update(changed)
+        write(self.lab("unit"), "".join("%s=%s\n" % item for item in sorted(values.items())))
+        return values
+
+    def store(self, keys=None):
+        """The keys in xenstore; if given, they are set."""
+        if keys is not None:
+            write(self.lab("xenstore"), "".join("%s %s\n" % item for item in keys.items()))
+        with open(self.lab("xenstore")) as stream:
+            return dict(line.rstrip("\n").split(" ", 1) for line in stream)
+
+    def plug(self, name, script):
+        """One more VIF, plugged by this script."""
+        self.store(dict(self.store(), **{PLUGGED % (name, 0): script}))
+
+    def tasks(self, command, *answers):
+        """What xenops-cli or xe print, call by call; without answers it fails."""
+        shutil.rmtree(self.lab(command), ignore_errors=True)
+        for number, answer in enumerate(answers):
+            write(self.lab("%s/%d" % (command, number)), answer)
+
+    # -- acts
+
+    def popen(self, *command, **environment):
+        return subprocess.Popen(
+            ["nsenter", "--mount=/proc/%d/ns/mnt" % self._holder.pid, "chroot",
+             os.path.join(self.base, "mem", "root")] + list(command),
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+            env=dict({"PATH": PATH, "HOME": "/root", "XENVIF_TAGGER_INSTALL_SETTLE": "0",
+                      "XENVIF_TAGGER_INSTALL_POLL": "0.01"}, **environment))
+
+    def run(self, *command, **environment):
+        process = self.popen(*command, **environment)
+        out, err = process.communicate(timeout=60)
+        return Result(process.returncode, out.decode(), err.decode())
+
+    def install(self, *options, **environment):
+        return self.run("/bundle/dom0-install.sh", *options, **environment)
+
+    def until(self, point, *options):
+        result = self.install(*options, XENVIF_TAGGER_INSTALL_STOP_AFTER=point)
+        assert result.code == KILLED, "%s is not reached: %r" % (point, result)
+
+    # -- looks
+
+    def runs(self):
+        """The script that the xenopsd that runs now has read from its config."""
+        return self.unit()["RUNS"].strip("'")
+
+    def watcher(self):
+        """The process of our unit, or None."""
+        if not os.path.exists(self.lab("watcher")):
+            return None
+        with open(self.lab("watcher")) as stream:
+            return int(stream.read())
+
+    def restarts(self):
+        return self.calls().count("systemctl restart xenopsd-xc\n")
+
+    def calls(self):
+        if not os.path.exists(self.lab("calls")):
+            return ""
+        with open(self.lab("calls")) as stream:
+            return stream.read()
+
+    def xenopsd_would_run(self):
+        """xenopsd as it would be started now: it must start."""
+        result = self.run("systemctl", "try", "xenopsd-xc")
+        assert result.code == 0, result
+        return result.out.strip()
+
+    def assert_works(self):
+        """Nothing that plugs or starts is named without being there."""
+        assert self.xenopsd_would_run() in (STOCK, HOOK)
+        for path, value in self.store().items():
+            if path.endswith("/setup-vif-rules") and value != "/third/party":
+                assert self.run("test", "-x", value).code == 0, value
+        named = self.runs()
+        assert not named or self.run("test", "-x", named).code == 0
+
+    def changes(self):
+        """What differs from before: path -> what it is. The overlay's own layer shows it all."""
+        top = "/proc/%d/root%s/mem/upper" % (self._holder.pid, self.base)
+        found = {}
+        for where, folders, files in os.walk(top):
+            for name in folders + files:
+                path = os.path.join(where, name)
+                inside = path[len(top):]
+                before = [base + inside for base in (os.path.join(self.base, "dom0"), "")
+                          if os.path.lexists(base + inside)]
+                if not before or look(path) != look(before[0]):
+                    found[inside] = look(path)
+        return found
+
+    def assert_as_before(self):
+        assert self.changes() == {}
+        assert self.store() == self.keys
+        assert self.xenopsd_would_run() == STOCK
+        assert self.watcher() is None and not os.path.exists(self.lab("loaded"))
+
+    def assert_installed(self):
+        result = self.install("--check")
+        assert result.code == DONE, result
+        assert self.xenopsd_would_run() == self.runs() == HOOK
+        self.assert_watches()
+        wanted = {path: HOOK if value == STOCK and "/vif/" in path else value
+                  for path, value in self.keys.items()}
+        assert self.store() == wanted
+
+    def assert_watches(self):
+        """The watcher runs, is of the release in use, and will at the next boot."""
+        current = os.readlink(self.path("/opt/xenvif-tagger/current"))
+        assert os.readlink("/proc/%d/cwd" % self.watcher()).endswith(
+            "/opt/xenvif-tagger/" + current)
+        assert os.readlink(self.path(SERVICE_LINK)) == SERVICE
+        with open(self.lab("loaded")) as stream:
+            assert stream.read() == self.text(SERVICE) == self.text(
+                "/opt/xenvif-tagger/hotplug/xenvif-tagger.service")
+
+
+def look(path):
+    """What a file is: kind, mode, owner and, directories aside, content."""
+    status = os.lstat(path)
+    kind = [stat.filemode(status.st_mode), status.st_uid, status.st_gid]
+    if stat.S_ISLNK(status.st_mode):
+        return kind + [os.readlink(path)]
+    if stat.S_ISREG(status.st_mode):
+        with open(path, "rb") as stream:
+            return kind + [stream.read()]
+    return kind + [status.st_rdev]
+
+
+def bridge(host):
+    write(host.at("/etc/xensource/network.conf"), "bridge\n")
+
+
+def set_unit(host, line):
+    write(host.at(UNIT), "[Service]\nEnvironment=OPTIONS=\nEnvironmentFile=-/etc/sysconfig/xenopsd"
+                         "\nExecStart=%s\n" % line)
