@@ -4,6 +4,8 @@ import signal
 
 import pytest
 
+pytest.register_assert_rewrite("support", "dom0")
+
 from support.gate import proxies
 from support.lab import Lab
 from support.private_ovs import PrivateOvs

@@ -40,7 +40,6 @@ from support.install_host import (
     Result,
     bridge,
     look,
-    make_bundle,
     make_dom0,
     remove_xenopsd,
     set_unit,
@@ -50,29 +49,6 @@ from support.install_stand_ins import TASK_DONE, TASK_PENDING
 from support.private_ovs import PrivateOvs, schema_like_2_5
 from xenvif_tagger.core import mark
 from xenvif_tagger.host import config
-
-
-@pytest.fixture(scope="module")
-def bundle(tmp_path_factory):
-    """Made once: so that all tests install the same, whatever somebody edits meanwhile."""
-    path = str(tmp_path_factory.mktemp("bundle") / "bundle")
-    make_bundle(path)
-    return path
-
-
-@pytest.fixture
-def host(tmp_path, bundle):
-    made = Host(tmp_path, bundle)
-    try:
-        yield made
-    finally:
-        made.stop()
-
-
-@pytest.fixture
-def up(host):
-    return host.start()
-
 
 # ---- install, check, uninstall ----------------------------------------------------------------
 

@@ -14,14 +14,13 @@ import pytest
 
 from support.constants import ROOT
 from support.install_host import BUGTOOL, DONE, Host
-from test_install import bundle  # noqa: F401 (a fixture)
 
 VIF = {"xs-vif-uuid": "vif-a", "attached-mac": "00:16:3e:00:00:0a"}
 RUN = os.path.join(ROOT, "hotplug", "bugtool", "run")
 
 
 @pytest.fixture
-def up(tmp_path, bundle):  # noqa: F811  # noqa: F811
+def up(tmp_path, bundle):
     host = Host(tmp_path, bundle)
     shutil.copytree(os.path.dirname(ovs.__file__), host.at("/usr/share/openvswitch/python/ovs"))
     try:
