@@ -6,9 +6,9 @@ import pytest
 
 pytest.register_assert_rewrite("support", "dom0")
 
-from support.gate import proxies
 from support.lab import Lab
 from support.private_ovs import PrivateOvs
+from support.proxy import proxies
 from support.xapi_server import XapiServer
 
 # Who started the tests may have had these ignored (nohup, a shell's &), and what tests start would
@@ -26,8 +26,15 @@ def ovs():
 
 
 @pytest.fixture
+def host(ovs):
+    """The same with a bridge."""
+    ovs.add_bridge("xenbr0")
+    return ovs
+
+
+@pytest.fixture
 def ovs_dummy():
-    """The same with an ovs-vswitchd that gives any port an ofport, without devices."""
+    """An Open vSwitch with an ovs-vswitchd that gives any port an ofport, without devices."""
     with PrivateOvs(vswitchd="dummy") as switch:
         yield switch
 
@@ -48,6 +55,6 @@ def xapi():
 
 @pytest.fixture
 def proxied(tmp_path_factory):
-    """See gate.proxies."""
+    """See proxy.proxies."""
     with proxies(tmp_path_factory) as start:
         yield start

@@ -1,7 +1,14 @@
 """The made-up dom0 on which dom0-install.sh is run."""
+
 import pytest
 
-from support.install_host import Host, make_bundle
+from support.install_host import (
+    LIBXL,
+    Host,
+    make_bundle,
+    remove_xenopsd,
+    write,
+)
 
 
 @pytest.fixture(scope="module")
@@ -23,4 +30,12 @@ def host(tmp_path, bundle):
 
 @pytest.fixture
 def up(host):
+    return host.start()
+
+
+@pytest.fixture
+def libxl(host):
+    remove_xenopsd(host.at)
+    write(host.at(LIBXL), "#!/bin/bash\n", 0o755)
+    host.keys = host.store({})
     return host.start()

@@ -163,3 +163,19 @@ class Xapi(XapiServer):
     def answer(self, method, params):
         self.before.pop(method, lambda: None)()
         return XapiServer.answer(self, method, params)
+
+
+def ids(number, **more):
+    found = {"xs-vif-uuid": "uuid-%d" % number, "attached-mac": "02:00:00:00:00:%02d" % number}
+    found.update((key.replace("_", "-"), value) for key, value in more.items())
+    return found
+
+
+def plug(host, ovs, vif=(), tap=(), number=1, seen=True):
+    """A pair; vif and tap: add_port's arguments, where they differ. seen: by us."""
+    for side, columns in (("vif", vif), ("tap", tap)):
+        columns = dict(columns)
+        ovs.add_port(columns.pop("bridge", "br0"), "%s%d.0" % (side, number),
+                     columns.pop("external_ids", ids(number)), **columns)
+    if seen:
+        host.run(ovs, "-q", "mirror", "all")

@@ -335,3 +335,21 @@ def bridge(host):
 def set_unit(host, line):
     write(host.at(UNIT), "[Service]\nEnvironment=OPTIONS=\nEnvironmentFile=-/etc/sysconfig/xenopsd"
                          "\nExecStart=%s\n" % line)
+
+
+def default_directory(host):
+    """As in XenServer: the unit names no directory, and there is none."""
+    set_unit(host, "/usr/sbin/xenopsd-xc --config /etc/xenopsd.conf $OPTIONS")
+    return "/etc/xenopsd-xc.conf.d"
+
+
+def stripped(changes):
+    """What was installed, without what differs from one installation to the next."""
+    return {path: value if "__pycache__" not in path else None
+            for path, value in changes.items() if not path.endswith("/unread")}
+
+
+LIBXL_KEYS = {"/local/domain/0/backend/vif/3/0/script": LIBXL + "-tagger",
+              "/libxl/3/device/vif/0/script": LIBXL + "-tagger",
+              "/local/domain/0/backend/vif/4/0/script": LIBXL,
+              "/local/domain/0/backend/vbd/4/0/script": LIBXL + "-tagger"}

@@ -2,6 +2,10 @@
 import re
 import unicodedata
 
+from support.zoo import (
+    STATES,
+)
+
 
 def printed_changes(text):
     return [line for line in text.splitlines() if re.match("    (Port|Interface) ", line)]
@@ -32,3 +36,39 @@ def check_table(text, width=80):
         rows.append([cells[start:end].strip().replace("\0", "")
                      for start, end in zip(starts, starts[1:] + [None])])
     return rows[1:]
+
+
+PAIR_KEYS = {
+    "domid", "devid", "bridge", "vm", "vif", "tap", "state", "reason", "source", "target",
+    "changes",
+}
+# cvlans is not in DESIGN 6, and is mirrored as the others are.
+PORT_KEYS = {"port", "tag", "vlan_mode", "trunks", "cvlans", "external_ids"}
+CHANGE_KEYS = {"table", "row", "column", "key", "old", "new"}
+
+
+def check_shape(pairs):
+    for pair in pairs:
+        assert set(pair) == PAIR_KEYS
+        assert isinstance(pair["domid"], int) and isinstance(pair["devid"], int)
+        assert isinstance(pair["bridge"], str)
+        assert pair["state"] in STATES
+        assert isinstance(pair["reason"], str) and pair["reason"].strip()
+        names = []
+        for side in ("vif", "tap"):
+            port = pair[side]
+            if port is None:
+                continue
+            assert set(port) == PORT_KEYS
+            names.append(port["port"])
+            assert port["tag"] is None or isinstance(port["tag"], int)
+            assert port["vlan_mode"] is None or isinstance(port["vlan_mode"], str)
+            assert all(isinstance(vlan, int) for vlan in port["trunks"] + port["cvlans"])
+            assert all(isinstance(text, str) for item in port["external_ids"].items()
+                       for text in item)
+        assert names
+        assert {pair["source"], pair["target"]} <= {None} | set(names)
+        for change in pair["changes"]:
+            assert set(change) == CHANGE_KEYS
+            assert change["table"] in ("Port", "Interface") and change["row"] in names
+            assert change["old"] != change["new"]

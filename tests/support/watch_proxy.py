@@ -13,10 +13,11 @@ import tempfile
 import threading
 import time
 
+from support.command import Run, assert_error
 from support.constants import ROOT
-from support.gate import messages
 from support.private_ovs import to_map
-from support.watching import PATIENCE
+from support.proxy import messages
+from support.watching import PATIENCE, Watching
 from support.zoo import identity
 from xenvif_tagger.core import mark
 from xenvif_tagger.core.port import UNIT
@@ -348,3 +349,33 @@ class Scene:
         """Wait until agree(tags)."""
         until(lambda: self.agree(**tags),
               lambda: "%s\n%s" % (self.tags(), "\n".join(watcher.log()[-20:])))
+
+
+def lines_about(watcher, *words):
+    return [line for line in watcher.log() if all(word in line for word in words)]
+
+
+HOLD = "[hold]\nbridges = br0\norphan_grace = %s\n"
+
+
+@contextlib.contextmanager
+def by_name(ovs):
+    """A watcher without --unixctl: its socket is where ovs-appctl looks for it."""
+    watcher = Watching(ovs)
+    at = watcher._command.index("--unixctl")
+    del watcher._command[at:at + 2]
+    watcher.socket = "xenvif-tagger"
+    with watcher:
+        yield watcher
+
+
+def assert_refused(*args, **how):
+    """It says in one line what is wrong, and ends; it does not begin to wait for a database."""
+    words = how.pop("words", ())
+    with Run(*args, **how) as started:
+        until(lambda: started.process.poll() is not None, "it runs")
+        assert_error(started.end(), 2, *words)
+
+
+def text(watcher):
+    return "\n".join(watcher.log())

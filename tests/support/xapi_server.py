@@ -25,7 +25,6 @@ VERSION = "1.0"
 USER, PASSWORD = "root", "a password: äöü"
 PLUGIN_PATH = "/sbin:/usr/sbin:/bin:/usr/bin"  # the whole environment that XAPI gives a plugin
 _TOKEN = re.compile(r'\s*(field "(?P<field>\w+)"|"(?P<text>[^"\\]*)"|(?P<word>[()=]|or\b|and\b))')
-
 CONFIG = """
 [req]
 distinguished_name = dn

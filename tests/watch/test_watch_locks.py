@@ -17,19 +17,14 @@ import pytest
 from dom0 import Dom0
 from support.command import Run, assert_done, run
 from support.constants import HOOK
-from support.gate import is_write
 from support.plugging import plug, unplug
+from support.proxy import is_write
 from support.watch_proxy import Gate, Scene, until
 from support.watching import PATIENCE, Watching
 from support.zoo import commits, identity, our_commits
 from xenvif_tagger.watch.watcher import LOCK
 
 KILLS = int(os.environ.get("XENVIF_TAGGER_KILLS", "10"))
-
-
-@pytest.fixture
-def scene(ovs):
-    return Scene(ovs)
 
 
 def lock(watcher):

@@ -1,0 +1,130 @@
+"""The table of `status`, on a terminal and off."""
+import contextlib
+import fcntl
+import json
+import os
+import pty
+import re
+import struct
+import subprocess
+import termios
+import uuid
+
+import pytest
+
+from support.command import assert_done, command, environment, run
+from support.constants import LONG
+from support.printed import check_table
+from support.zoo import (
+    ZOO,
+    add,
+    add_pair,
+    add_zoo,
+    identity,
+)
+
+
+def test_the_table(zoo):
+    result = assert_done(run("status", db=zoo))
+    rows = check_table(result.out)
+    assert [row[-1] for row in rows] == [ZOO[domid] for domid in sorted(ZOO)]
+    assert rows[0] == [identity(12)["xs-vm-uuid"][:8], "xenbr0", "vif12.0", "5", "tap12.0", "trunk",
+                       "drift"]
+    assert rows[3][2:6] == ["vif15.0", "5", "-", "-"]
+    # The reason of what is not as it should be is below it.
+    lines = result.out.splitlines()
+    at = [number for number, line in enumerate(lines) if line.endswith("conflict")][0]
+    assert lines[at + 1].startswith("    vif13.0 has tag 5, tap13.0 has tag 6")
+    assert "\x1b" not in result.out
+
+
+def test_status_of_one_domain(zoo):
+    assert [row[2] for row in check_table(run("status", 13, db=zoo).out)] == ["vif13.0"]
+    assert [pair["domid"] for pair in run("status", 13, "--json", db=zoo).pairs] == [13]
+
+
+def long_names(host, name):
+    host.add_bridge("a-long-bridge-n")  # 15 characters: all that a device's name can have
+    ids = {"xen-vm-name": name, "xen-vm-uuid": str(uuid.uuid4())}
+    trunks = {"vlan_mode": "native-untagged", "tag": 4000, "trunks": list(range(1000, 1200))}
+    add_pair(host, 32767, 15, emu=True, vif=dict(trunks, ids=ids, bridge="a-long-bridge-n"),
+             tap=dict(trunks, tag=4001, ids=ids, bridge="a-long-bridge-n"))
+    add_pair(host, 1, vif={"tag": 1, "ids": {"xen-vm-name": "a"}}, tap={"tag": 1})
+    add(host, "tap32767.1")
+
+
+def test_the_table_with_long_names(host):
+    long_names(host, "a-virtual-machine-with-quite-a-long-name")
+    check_table(assert_done(run("status", db=host)).out)
+
+
+def test_the_table_with_wide_letters(host):
+    add_pair(host, 12, tap={"tag": 5}, vif={"tag": 5, "ids": {"xen-vm-name": "虚拟机一号"}})
+    add_pair(host, 13, tap={"tag": 5}, vif={"tag": 5, "ids": {"xen-vm-name": "plain"}})
+    check_table(assert_done(run("status", db=host)).out)
+
+
+@pytest.mark.parametrize("columns", ["80", "60", "132", "0", "nonsense", None])
+def test_reasons_are_as_wide_as_the_terminal(host, columns):
+    add_pair(host, 13, tap={"tag": 6})
+    lines = assert_done(run("status", db=host, env={"COLUMNS": columns})).out.splitlines()[:-1]
+    width = int(columns) if columns in ("60", "132") else 80
+    assert max(len(line) for line in lines[2:]) <= width
+    assert (len(lines) == 3) == (width == 132)
+
+
+@pytest.mark.parametrize("value", ["\x1b[31mred", "\x9b31m", "a\rb", "a\x07", "a\x08b"])
+def test_what_stands_in_the_database_does_not_steer_the_terminal(host, value):
+    """Names and values may be anybody's: no control character of theirs is printed."""
+    add_pair(host, 12, vif={"tag": 5, "ids": {"xen-vm-name": value, "attached-mac": value,
+                                             "note": value, value: "1"}})
+    for args in (["status"], ["check"], ["mirror", "all", "--dry-run"], ["mirror", "dom", "12"]):
+        result = run(*args, db=host)
+        assert all(char.isprintable() for char in result.out.replace("\n", "")), ascii(result.out)
+
+
+def on_a_terminal(*args, **how):
+    """(what the command writes to a terminal, its exit code)."""
+    master, slave = pty.openpty()
+    try:
+        fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 100, 0, 0))
+        env = environment(COLUMNS=None, TERM="xterm")
+        process = subprocess.Popen(command(*args, **how), env=env, stdin=subprocess.DEVNULL,
+                                   stdout=slave, stderr=slave)
+        os.close(slave)
+        slave = None
+        shown = b""
+        with contextlib.suppress(OSError):  # EIO: the other end is closed
+            while True:
+                part = os.read(master, 1 << 16)
+                if not part:
+                    break
+                shown += part
+        return shown.decode().replace("\r\n", "\n"), process.wait(LONG)
+    finally:
+        for end in (master, slave):
+            if end is not None:
+                os.close(end)
+
+
+def test_colours_on_a_terminal_only(zoo):
+    escape = r"\x1b\[[0-9;]*m"
+    shown, code = on_a_terminal("status", db=zoo)
+    assert code == 0
+    assert re.search(escape + "conflict" + escape, shown)
+    piped = run("status", db=zoo, env={"COLUMNS": "100"}).out
+    assert "\x1b" not in piped
+    assert re.sub(escape, "", shown) == piped
+    # Red is for what is bad, and not for what is well.
+    colours = {state: colour for colour, state in re.findall(
+        r"((?:\x1b\[[0-9;]*m)+)([a-z-]+)\x1b", shown)}
+    assert colours["conflict"] == colours["refused"]
+    assert len({colours[state] for state in ("conflict", "drift", "in-sync")}) == 3
+
+
+@pytest.mark.parametrize("args", [["status", "--json"], ["check", "--json"]], ids=" ".join)
+def test_no_colours_in_json_on_a_terminal(host, args):
+    add_zoo(host, 12)
+    shown, code = on_a_terminal(*args, db=host)
+    assert "\x1b" not in shown
+    assert json.loads(shown)["pairs"][0]["state"] == "drift"

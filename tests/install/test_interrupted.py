@@ -1,0 +1,177 @@
+"""dom0-install.sh killed at any point, and run again."""
+import os
+import re
+
+import pytest
+
+from support.install_host import (
+    DONE,
+    LOCKED,
+    RESTART_LATER,
+    SCRIPTS,
+    Host,
+    default_directory,
+    stripped,
+    write,
+)
+from support.install_stand_ins import TASK_DONE, TASK_PENDING
+from xenvif_tagger.core import mark
+
+INSTALL_POINTS = ["state", "copying", "release", "current", "links-inside", "links",
+                  "config-noted", "config-written", "config", "service-noted", "service",
+                  "service-link", "service-started", "setting-noted", "setting-written", "setting",
+                  "restart", "key", "keys", "tidy"]
+UNINSTALL_POINTS = ["setting-removed", "setting", "restart", "key", "keys", "service-link",
+                    "service-stopped", "service", "marks", "links", "config", "made", "files",
+                    "base"]
+LIBXL_POINTS = ["libxl-link"]
+
+
+def test_all_points_are_tried():
+    points = set()
+    for name in os.listdir(SCRIPTS):
+        with open(os.path.join(SCRIPTS, name)) as stream:
+            points.update(re.findall(r"\bpoint ([a-z][a-z-]+)", stream.read()))
+    assert points == set(INSTALL_POINTS + UNINSTALL_POINTS + LIBXL_POINTS)
+
+
+@pytest.fixture(scope="module")
+def clean_install(tmp_path_factory, bundle):
+    made = Host(tmp_path_factory.mktemp("clean"), bundle)
+    default_directory(made)
+    try:
+        assert made.start().install().code == DONE
+        return stripped(made.changes())
+    finally:
+        made.stop()
+
+
+@pytest.mark.parametrize("point", INSTALL_POINTS)
+def test_install_killed(host, clean_install, point):
+    default_directory(host)
+    host.start()
+    host.until(point)
+    host.assert_works()
+    assert host.install().code == DONE
+    host.assert_installed()
+    assert stripped(host.changes()) == clean_install
+    host.install("--uninstall")
+    host.assert_as_before()
+
+    host.until(point)
+    assert host.install("--uninstall").code == DONE
+    host.assert_as_before()
+
+
+@pytest.mark.parametrize("point", UNINSTALL_POINTS)
+def test_uninstall_killed(host, clean_install, point):
+    default_directory(host)
+    host.start()
+    host.ovs.add_port("br0", "vif1.0", {}, {mark.KEY: "{}"})
+    host.install()
+    host.until(point, "--uninstall")
+    host.assert_works()
+    assert host.install("--uninstall").code == DONE
+    host.assert_as_before()
+    assert host.ovs.port("vif1.0")["external_ids"] == {}
+
+    assert host.install().code == DONE
+    host.until(point, "--uninstall")
+    assert host.install().code == DONE
+    host.assert_installed()
+    assert stripped(host.changes()) == clean_install
+
+
+def test_killed_twice_at_different_points(host):
+    default_directory(host)
+    host.start()
+    for first, second, third in (("setting-written", "restart", "links"),
+                                 ("key", "setting-removed", "files"),
+                                 ("current", "setting", "made")):
+        host.until(first)
+        host.until(second, "--uninstall")
+        host.assert_works()
+        assert host.install().code == DONE
+        host.until(third, "--uninstall")
+        host.assert_works()
+        assert host.install("--uninstall").code == DONE
+        host.assert_as_before()
+
+
+def test_killed_after_an_uninstall_that_was_left_waiting(up):
+    """The note of which xenopsd has not read the setting is about the last change, no older one."""
+    up.install()
+    assert up.install("--uninstall", "--no-restart").code == RESTART_LATER
+    up.run("systemctl", "restart", "xenopsd-xc")
+    up.until("setting-written")
+    assert up.install().code == DONE
+    up.assert_installed()
+
+
+def install_that_waits(up):
+    """The process of an install that waits for a task, until end_task."""
+    up.tasks("xenops-cli", TASK_PENDING)
+    process = up.popen("/bundle/dom0-install.sh")
+    said = b""
+    while b"wait until" not in said:
+        line = process.stdout.readline()
+        assert line, process.stderr.read()
+        said += line
+    return process
+
+
+def end_task(up):
+    write(up.lab("done"), TASK_DONE)
+    os.replace(up.lab("done"), up.lab("xenops-cli/0"))
+
+
+def test_only_one_at_a_time(up):
+    first = install_that_waits(up)
+    for action in ("install", "--uninstall"):
+        result = up.install(action)
+        assert result.code == LOCKED and "another run" in result.err, result
+    up.assert_works()
+    end_task(up)
+    assert first.communicate(timeout=60)[1] == b"" and first.returncode == DONE
+    up.assert_installed()
+
+
+@pytest.mark.parametrize("end", ["in another text", "nothing left"])
+def test_the_script_is_overwritten_while_it_runs(up, end):
+    """As scp does: in place. bash reads a script by lines, each when the one before it is done."""
+    first = install_that_waits(up)
+    scripts = [up.bundle("dom0-install.sh")] + [
+        up.bundle("dom0-install.d/" + name) for name in os.listdir(SCRIPTS)]
+    for script in scripts:
+        with open(script, "r+") as stream:
+            text = stream.read()
+            stream.seek(0)
+            stream.truncate()
+            if end == "in another text":
+                stream.write("touch /lab/astray\n" * len(text))
+    end_task(up)
+    assert first.communicate(timeout=60)[1] == b"" and first.returncode == DONE
+    assert not os.path.exists(up.lab("astray"))
+
+
+@pytest.mark.parametrize("point", ["copying", "release", "current", "tidy"])
+def test_upgrade_killed(up, point):
+    up.install()
+    write(up.bundle("xenvif_tagger/__init__.py"), '__version__ = "99.1"\n')
+    up.until(point)
+    up.assert_works()
+    assert up.run("xenvif-tagger", "status").code == DONE
+    assert up.install().code == DONE
+    up.assert_installed()
+    assert up.install("--uninstall").code == DONE
+    up.assert_as_before()
+
+
+@pytest.mark.parametrize("point", LIBXL_POINTS)
+def test_libxl_killed(libxl, point):
+    libxl.until(point)
+    assert libxl.install().code == DONE
+    assert libxl.install("--check").code == DONE
+    libxl.until(point, "--uninstall")
+    assert libxl.install("--uninstall").code == DONE
+    assert libxl.changes() == {}

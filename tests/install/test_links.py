@@ -1,0 +1,93 @@
+"""The links by which others find our files."""
+import os
+import re
+
+import pytest
+
+from support.install_host import (
+    BUGTOOL,
+    DONE,
+    FAILED,
+    LINKS,
+    REFUSED,
+    write,
+)
+
+
+def test_the_links_lead_to_our_files(up):
+    up.install()
+    for path, name in LINKS.items():
+        assert os.readlink(up.path(path)) == "/opt/xenvif-tagger/hotplug/" + name
+        assert up.run("test", "-r", path).code == 0, path
+    assert up.run("test", "-x", BUGTOOL + "/run").code == 0
+
+
+def test_the_manual_is_found(up):
+    assert up.run("man", "-w", "xenvif-tagger").code != 0
+    up.install()
+    result = up.run("man", "--warnings", "xenvif-tagger", MANWIDTH="100")
+    assert result.code == 0 and "--dry-run" in result.out and result.err == "", result
+    up.install("--uninstall")
+    assert up.run("man", "-w", "xenvif-tagger").code != 0
+
+
+def link_taken_by_file(host):
+    write(host.at("/usr/share/man/man8/xenvif-tagger.8"), "another one's\n")
+
+
+def link_taken_by_link(host):
+    os.symlink("/nowhere", host.at(BUGTOOL))
+
+
+def link_taken_by_directory(host):
+    os.makedirs(host.at(BUGTOOL))
+
+
+@pytest.mark.parametrize("taken", [link_taken_by_file, link_taken_by_link, link_taken_by_directory])
+def test_what_others_have_there_is_not_touched(host, taken):
+    taken(host)
+    host.start()
+    for options in ((), ("--dry-run",)):
+        result = host.install(*options)
+        assert result.code == REFUSED and "is there already, and not ours" in result.err, result
+        assert result.err.count("\n") == 1 and host.changes() == {}
+
+
+@pytest.mark.parametrize("path", sorted(LINKS))
+def test_check_finds_and_install_mends_a_link(up, path):
+    up.install()
+    before = up.changes()
+    up.run("rm", path)
+    result = up.install("--check")
+    assert result.code == FAILED and re.findall("MISSING.*", result.out) == [
+        "MISSING  the link " + path], result
+    assert up.install().out == "link %s\n" % path
+    assert up.changes() == before
+    up.assert_installed()
+
+    up.run("ln", "-sfnT", "/etc/passwd", path)
+    assert up.install("--check").code == FAILED
+    assert up.install().code == REFUSED
+    assert up.install("--uninstall").code == DONE
+    assert set(up.changes()) == {path}  # not ours: it stays
+
+
+def test_an_upgrade_replaces_what_they_lead_to(up):
+    up.install()
+    write(up.bundle("hotplug/completion.bash"), "# new\n")
+    os.unlink(up.bundle("hotplug/completion.zsh"))
+    result = up.install()
+    assert result.code == DONE and result.out.count("remove /usr/share/zsh/") == 2, result
+    assert up.text("/usr/share/bash-completion/completions/xenvif-tagger") == "# new\n"
+    assert not any(path.startswith("/usr/share/zsh") for path in up.changes())
+    assert up.install("--check").code == DONE
+    assert up.install("--uninstall").code == DONE
+    up.assert_as_before()
+
+
+def test_what_was_cut_off_beside_a_link_goes(up):
+    up.install()
+    for path in LINKS:
+        up.run("ln", "-s", "/opt/xenvif-tagger/hotplug/x", path + ".new")
+    assert up.install("--uninstall").code == DONE
+    up.assert_as_before()

@@ -1,0 +1,87 @@
+"""From one release to another."""
+import os
+import re
+import shutil
+
+from support.constants import ROOT
+from support.install_host import (
+    DONE,
+    stripped,
+    write,
+)
+
+
+def test_upgrade_in_place(up):
+    up.install()
+    old = os.readlink(up.path("/opt/xenvif-tagger/current"))
+    new = 'os = None\n__version__ = "99.1"\n'
+    write(up.bundle("xenvif_tagger/__init__.py"), new)
+    result = up.install()
+    assert result.code == DONE, result
+    assert os.readlink(up.path("/opt/xenvif-tagger/current")).startswith("releases/99.1-")
+    assert up.text("/opt/xenvif-tagger/xenvif_tagger/__init__.py") == new
+    # xenopsd need not be restarted, and a plug under way keeps its files.
+    assert up.calls().count("systemctl restart xenvif-tagger.service\n") == 2
+    assert up.restarts() == 1 and up.exists("/opt/xenvif-tagger/" + old + "/xenvif_tagger/core/pair.py")
+    up.assert_installed()
+    assert up.install().code == DONE
+    assert not up.exists("/opt/xenvif-tagger/" + old)
+    assert up.install("--uninstall").code == DONE
+    up.assert_as_before()
+
+
+def make_one_script(path):
+    """Of the bundle in path one as before there was dom0-install.d: all in dom0-install.sh."""
+    with open(os.path.join(path, "dom0-install.sh")) as stream:
+        head, loop, tail = re.split(r"(?ms)^    (for file in .*?^    done\n)", stream.read())
+    parts = re.match(r"for file in ([^;]*);", loop).group(1).replace("\\", "").split()
+    texts = []
+    for name in parts:
+        with open(os.path.join(path, "dom0-install.d", name + ".sh")) as stream:
+            texts.append(stream.read())
+    text = "".join(texts).replace("dom0-install.d ", "")
+    assert len(parts) > 10 and "dom0-install.d" not in text
+    write(os.path.join(path, "dom0-install.sh"), head + text + tail, 0o755)
+    shutil.rmtree(os.path.join(path, "dom0-install.d"))
+    write(os.path.join(path, "xenvif_tagger/__init__.py"), '__version__ = "0.0.1"\n')
+
+
+def test_from_a_release_with_one_script_and_back(up, bundle):
+    make_one_script(up.bundle())
+    assert up.install().code == DONE
+    up.assert_installed()
+    one = stripped(up.changes())
+    assert not any("dom0-install.d" in path for path in one)
+    shutil.rmtree(up.bundle("xenvif_tagger"))
+    shutil.copytree(os.path.join(bundle, "xenvif_tagger"), up.bundle("xenvif_tagger"))
+    shutil.copytree(os.path.join(bundle, "dom0-install.d"), up.bundle("dom0-install.d"))
+    shutil.copy(os.path.join(bundle, "dom0-install.sh"), up.bundle())
+    result = up.install()
+    assert result.code == DONE and result.err == "", result
+    up.assert_installed()
+    assert up.run("/opt/xenvif-tagger/dom0-install.sh").out == (
+        "remove /opt/xenvif-tagger/releases/%s\n" % [
+            path for path in one if "/releases/0.0.1-" in path][0].split("/")[4])
+    assert up.run("/opt/xenvif-tagger/dom0-install.sh", "--check").code == DONE
+
+    make_one_script(up.bundle())
+    for _ in range(2):
+        assert up.install().code == DONE
+    up.assert_installed()
+    assert stripped(up.changes()) == one
+    assert up.run("/opt/xenvif-tagger/dom0-install.sh", "--uninstall").code == DONE
+    up.assert_as_before()
+
+
+def test_a_damaged_release_is_replaced(up):
+    up.install()
+    up.write(os.path.join("/opt/xenvif-tagger", os.readlink(up.path("/opt/xenvif-tagger/current")),
+                          "xenvif_tagger/core/pair.py"), "oops")
+    for _ in range(2):
+        assert up.install().code == DONE
+        up.assert_installed()
+        with open(os.path.join(ROOT, "xenvif_tagger", "pair.py")) as stream:
+            assert up.text("/opt/xenvif-tagger/xenvif_tagger/core/pair.py") == stream.read()
+    assert up.install().out == "nothing to do\n"
+    assert up.install("--uninstall").code == DONE
+    up.assert_as_before()

@@ -1,0 +1,158 @@
+"""What `xenvif-tagger watch` says in its log, and in the syslog."""
+import contextlib
+import re
+import time
+
+import pytest
+
+from dom0.syslog import Syslog
+from support.lab import A
+from support.watch_proxy import Scene, lines_about, until, wrapped_python
+from support.watching import Watching
+from support.zoo import commits
+
+
+def test_a_line_for_each_mirrored_pair(lab):
+    lab.plug("vif", {"tag": 5})
+    lab.plug("tap")
+    with Watching(lab.ovs) as watcher:
+        watcher.settle()
+        line, = lines_about(watcher, "vif12.0 -> tap12.0: ")
+        assert re.search(r"vif12\.0 -> tap12\.0: .*\btag 5\b.* \(\d+(\.\d+)? ms\)\Z", line)
+        lab.set("tap", {"tag": 6})
+        watcher.settle()
+        line, = lines_about(watcher, "tap12.0 -> vif12.0: ")
+        assert "tag 6" in line
+
+
+def test_a_conflict_is_told_once_per_change(lab):
+    lab.plug("vif", {"tag": 5})
+    lab.plug("tap", {"tag": 6})
+
+    def told():
+        for _ in range(3):
+            watcher.settle()
+        # What is none of the pair's business does not count as a change of it.
+        lab.interface("vif", ofport=watcher.stats()["events"] % 1000 + 1)
+        lab.set("vif120.0", {"tag": watcher.stats()["events"] % 1000 + 1})
+        watcher.settle()
+        return len(lines_about(watcher, "vif12.0", "tap12.0", "conflict: ")), \
+            watcher.stats()["conflicts"]
+
+    with Watching(lab.ovs) as watcher:
+        assert told() == (1, 1)
+        at = commits(lab.ovs)
+        watcher.settle()
+        assert commits(lab.ovs) == at
+        set_both(lab, 7, 8)
+        assert told() == (2, 2)
+        lab.set("vif", {"tag": 9})
+        watcher.settle()
+        assert lab.units() == ({"tag": 9}, {"tag": 9})
+        assert told() == (2, 2)
+
+
+def set_both(lab, vif, tap):
+    lab.ovs.transact(*[{"op": "update", "table": "Port", "row": {"tag": tag},
+                        "where": [["name", "==", name]]}
+                       for name, tag in (("vif12.0", vif), ("tap12.0", tap))])
+
+
+def test_a_refusal_is_told_once_per_change(lab):
+    lab.plug("vif", {"tag": 5})
+    lab.plug("tap", identity=dict(A, **{"xs-vif-uuid": "another"}))
+    with Watching(lab.ovs) as watcher:
+        for number in (1, 2):
+            for _ in range(3):
+                lab.interface("vif", ofport=number * 10 + 1)
+                watcher.settle()
+            assert len(lines_about(watcher, "vif12.0", "tap12.0", "refused: ")) == number
+            assert watcher.stats()["refused"] == number
+            assert lab.units() == ({"tag": 5}, {})
+            lab.unplug("tap")
+            watcher.settle()
+            lab.plug("tap", identity=dict(A, **{"xs-vif-uuid": "a third"}))
+
+
+def test_a_storm_is_at_most_20_lines_a_second(ovs):
+    scene = Scene(ovs, range(1, 201))
+    began = time.monotonic()
+    with Watching(ovs) as watcher:
+        watcher.settle()
+        assert scene.is_done()
+        # What it has not told it must say, when the second is over, without being asked.
+
+        def told():
+            left_out = [int(re.search(r"(\d+) more lines", line).group(1))
+                        for line in lines_about(watcher, "left out")]
+            return len(lines_about(watcher, " -> ")), sum(left_out)
+
+        until(lambda: sum(told()) >= 200)
+        seconds = time.monotonic() - began + 2  # the first and the last are cut
+        assert len(watcher.log()) <= 20 * seconds
+        assert told()[0] < 200 and sum(told()) <= 210
+        # And afterwards there is room again.
+        scene.tag("vif7.0", 3999)
+        until(lambda: lines_about(watcher, "vif7.0 -> tap7.0", "3999"))
+
+
+def test_values_can_not_forge_lines(lab):
+    """They may be anybody's: one line is one line, and steers no terminal."""
+    evil = "x\ny vif9.0 -> tap9.0: forged\x1b[31m\u2028\x00z"[:-2]
+    lab.plug("vif", {"tag": 5}, {"evil": evil})
+    lab.plug("tap", {"tag": 6}, {"evil": evil + "2", "e\nvil": "1"})
+    lab.plug("vif13.0", {"tag": 5}, identity=dict(A, **{"xs-vif-uuid": evil}))
+    lab.plug("tap13.0", identity=dict(A, **{"xs-vif-uuid": evil + "3"}))
+    with Watching(lab.ovs) as watcher:
+        watcher.settle()
+        assert lines_about(watcher, "vif12.0") and lines_about(watcher, "vif13.0")
+        assert not [line for line in watcher.log() if line.startswith("y vif9.0")]
+        assert not [line for line in watcher.log() if "\x1b" in line or "\u2028" in line]
+
+
+@contextlib.contextmanager
+def private_log(directory):
+    """(a python with a /dev/log of its own, what comes to that)."""
+    syslog = Syslog(directory + "/log")
+    script = (
+        "if [ -z \"$IN_THERE\" ]; then IN_THERE=1 exec unshare --mount /bin/sh \"$0\" \"$@\"; fi\n"
+        "mkdir -p {0}/dev && mount -n -t tmpfs dev {0}/dev &&\n"
+        "cp -a /dev/null /dev/zero /dev/random /dev/urandom /dev/tty {0}/dev/ &&\n"
+        "touch {0}/dev/log && mount -n --bind {0}/log {0}/dev/log &&\n"
+        "mount -n --rbind {0}/dev /dev || exit 99").format(directory)
+    try:
+        with wrapped_python(script) as python:
+            yield python, syslog
+    finally:
+        syslog.close()
+
+
+@pytest.mark.parametrize("journal", [False, True], ids=["", "with JOURNAL_STREAM"])
+def test_the_syslog(lab, tmp_path, journal):
+    """Ident xenvif-tagger, facility daemon; stderr is silent where the journal has it already."""
+    lab.plug("vif", {"tag": 5})
+    lab.plug("tap")
+    with private_log(str(tmp_path)) as (python, syslog):
+        watcher = Watching(lab.ovs, python=python)
+        if journal:
+            watcher._env["JOURNAL_STREAM"] = "8:1"
+        with watcher:
+            watcher.settle()
+            line, = [line for line in syslog.lines() if "vif12.0 -> tap12.0: " in line]
+            assert re.match(r"xenvif-tagger(\[%d\])?: " % watcher.pid, line)
+            assert bool(lines_about(watcher, "vif12.0 -> tap12.0: ")) == (not journal)
+        heads = {data.split(b">")[0] for data in syslog._messages}
+        assert b"<30" in heads  # daemon, info
+        assert {int(head[1:]) >> 3 for head in heads} == {3}
+
+
+def test_no_syslog_at_all(lab):
+    """It runs all the same: most containers have no /dev/log."""
+    lab.plug("vif", {"tag": 5})
+    lab.plug("tap")
+    with wrapped_python(
+            "if [ -z \"$IN_THERE\" ]; then IN_THERE=1 exec unshare --mount /bin/sh \"$0\" \"$@\"; "
+            "fi\nif [ -e /dev/log ]; then mount -n --bind /dev/null /dev/log; "
+            "fi") as python, Watching(lab.ovs, python=python) as watcher:
+        watcher.settle()
+        assert lines_about(watcher, "vif12.0 -> tap12.0: ")

@@ -1,0 +1,128 @@
+"""How `xenvif-tagger watch` is found."""
+import fcntl
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+from support.command import assert_done, run
+from support.watch_proxy import by_name, until
+from support.watching import Watching
+from xenvif_tagger.host import pidfile
+
+
+def test_appctl_finds_it_by_name(lab):
+    path = os.path.join(lab.ovs.dir, "xenvif-tagger.pid")
+    with by_name(lab.ovs) as watcher:
+        with open(path) as stream:
+            assert stream.read() == "%d\n" % watcher.pid
+        assert watcher.stats()["pid"] == watcher.pid
+        assert os.path.exists("%s/xenvif-tagger.%d.ctl" % (lab.ovs.dir, watcher.pid))
+    assert not os.path.exists(path)
+    assert [name for name in os.listdir(lab.ovs.dir) if name.startswith("xenvif-tagger")] == []
+
+
+@pytest.mark.parametrize("left", ["99999999\n", "1\n", "", "nonsense", "PID"])
+def test_a_left_over_pidfile_is_no_hindrance(lab, left):
+    path = os.path.join(lab.ovs.dir, "xenvif-tagger.pid")
+    with open(path, "w") as stream:
+        stream.write(left.replace("PID", str(os.getpid())))
+    with by_name(lab.ovs) as watcher:
+        assert watcher.stats()["pid"] == watcher.pid
+
+
+def test_after_kill_9_the_next_is_found(lab):
+    with by_name(lab.ovs) as first:
+        first.kill()
+    with by_name(lab.ovs) as second:
+        assert second.stats()["pid"] == second.pid
+
+
+def test_a_second_one_leaves_the_first_its_pidfile(lab):
+    with by_name(lab.ovs) as first:
+        with Watching(lab.ovs) as second:
+            assert second.stats()["lock"] == "waiting"
+            assert lab.ovs.appctl("xenvif-tagger", "version")
+            assert json.loads(lab.ovs.appctl("xenvif-tagger", "stats", "--json"))[
+                "pid"] == first.pid
+        assert first.stats()["pid"] == first.pid
+
+
+def test_who_takes_over_the_lock_takes_the_pidfile(lab):
+    """ovs-appctl and status are to find the one that writes."""
+    with by_name(lab.ovs) as first:
+        with Watching(lab.ovs) as second:
+            assert second.stats()["lock"] == "waiting"
+            first.kill()
+            until(lambda: second.stats()["lock"] == "held")
+            assert pidfile.running(os.path.join(lab.ovs.dir, "xenvif-tagger.pid")) == second.pid
+
+
+def test_a_pidfile_that_goes_before_it_is_locked(tmp_path, monkeypatch):
+    """Who had it ends just then: the one that we have opened is no file any more."""
+    path, lock, gone = str(tmp_path / "x.pid"), fcntl.lockf, []
+
+    def late(*args):
+        if not gone:
+            gone.append(os.unlink(path))
+        return lock(*args)
+
+    monkeypatch.setattr(fcntl, "lockf", late)
+    mine = pidfile.Pidfile(path)
+    assert mine.take() and gone
+    with open(path) as stream:
+        assert stream.read() == "%d\n" % os.getpid()
+    mine.drop()
+    assert not os.path.exists(path)
+
+
+def test_a_pidfile_that_is_anothers_by_now(tmp_path):
+    """Ours was removed, and somebody else has made one: it is not ours to remove."""
+    path = tmp_path / "x.pid"
+    mine = pidfile.Pidfile(str(path))
+    assert mine.take()
+    path.unlink()
+    path.write_text("5\n")
+    mine.drop()
+    assert path.read_text() == "5\n"
+    mine = pidfile.Pidfile(str(path))
+    assert mine.take()
+    path.unlink()
+    mine.drop()  # nor is it a fault that there is none
+
+
+def test_a_pidfile_is_a_living_process_only_while_it_is_locked(tmp_path):
+    path = str(tmp_path / "x.pid")
+    assert pidfile.running(path) is None
+    holder = "import fcntl, sys; f = open(sys.argv[1], 'a'); fcntl.lockf(f, fcntl.LOCK_EX); " \
+        "print('', flush=True); sys.stdin.read()"
+    for text, found in ("17\n", 17), ("nonsense", None):
+        with open(path, "w") as stream:
+            stream.write(text)
+        assert pidfile.running(path) is None
+        with subprocess.Popen([sys.executable, "-c", holder, path], stdin=subprocess.PIPE,
+                              stdout=subprocess.PIPE) as process:
+            process.stdout.readline()
+            assert pidfile.running(path) == found
+            assert pidfile.Pidfile(path).take() is False
+            process.stdin.close()
+
+
+def test_the_status_command_says_whether_a_watcher_runs(lab):
+    def said(*options):
+        return assert_done(run("status", *options, db=lab.ovs, env={"OVS_RUNDIR": lab.ovs.dir})).out
+
+    def about_it():
+        return [line for line in said().splitlines() if "watch" in line]
+
+    without, = about_it()
+    assert json.loads(said("--json"))["watcher"] is None
+    with by_name(lab.ovs) as watcher:
+        running, = about_it()
+        assert str(watcher.pid) in running and running != without
+        assert json.loads(said("--json"))["watcher"] == {"pid": watcher.pid}
+        watcher.kill()
+        assert about_it() == [without]
+    assert about_it() == [without]
