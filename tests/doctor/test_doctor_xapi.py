@@ -347,7 +347,8 @@ def test_xapi_is_down(host, switch):
 
 AS_NOBODY = """
 import os, XenAPI, ovs.json, ovs.version
-from xenvif_tagger.doctor import examine as doctor; from xenvif_tagger.xapi import vms, session as xapi
+import xenvif_tagger.doctor.examine, xenvif_tagger.xapi.session
+from xenvif_tagger.xapi import vms
 plain = vms.guarded
 def guarded(*args):
     os.seteuid(65534)

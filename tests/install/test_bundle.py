@@ -131,7 +131,7 @@ def test_what_is_in_it(repository, made):
 
 def test_its_manual_is_of_what_is_in_it(tmp_path):
     """By the click in there, not by that of whoever makes it; of the date of the commit."""
-    with open(os.path.join(ROOT, "xenvif_tagger", "cli_doctor.py")) as stream:
+    with open(os.path.join(ROOT, "xenvif_tagger/cli/doctor.py")) as stream:
         text = stream.read()
     told = text.replace("Is this host set up right", "By click %(version)s, is it right")
     assert told != text

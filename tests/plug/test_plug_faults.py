@@ -6,6 +6,8 @@ import re
 import shutil
 import signal
 import socket
+import subprocess
+import sys
 import threading
 
 import pytest
@@ -459,9 +461,14 @@ def test_ids_that_are_too_large_for_a_command_line(dom0, kind, table):
 
 # ---- our own code -----------------------------------------------------------------------------
 
-MODULES = ("plug", "birth", "config", "names", "oneshot", "vswitch", "ovsdb", "ovsdb_value",
-           "decide", "hold", "identity", "jsonstream", "mark", "merge", "pair", "port",
-           "rows", "settings")
+def modules():
+    """Those of the package that a plug imports: their paths in it, without .py."""
+    code = "import sys; sys.path.insert(0, %r); import xenvif_tagger.plug.stock; print(' '.join(" \
+        "each for each in sys.modules if each.startswith('xenvif_tagger.')))" % CHECKOUT
+    told = subprocess.check_output([sys.executable, "-I", "-c", code]).decode().split()
+    paths = [name.partition(".")[2].replace(".", "/") for name in told]
+    return [path for path in paths
+            if os.path.isfile(os.path.join(CHECKOUT, "xenvif_tagger", path + ".py"))]
 
 
 DAMAGES = {
@@ -477,7 +484,7 @@ DAMAGES = {
 @pytest.mark.parametrize("how", [None] + sorted(DAMAGES), ids=str)
 def test_a_damaged_module(dom0, copy, how):
     stock, found = Plugged(dom0, STOCK), {}
-    for module in MODULES:
+    for module in modules():
         path = copy / "xenvif_tagger" / (module + ".py")
         text = path.read_bytes()
         if how:
@@ -532,15 +539,16 @@ def test_the_hook_by_a_link(dom0):
 
 
 STEPS = (
-    "config.read", "config.parse", "names.parse", "names.names_of", "birth.born",
-    "decide.decide_vif", "mark.encode", "port.after", "oneshot.default_remote",
-    "oneshot.settings_of", "oneshot.boot_id", "vswitch.Vswitch.read_beside",
-    "vswitch.Vswitch.is_unchanged", "rows.unit_of", "ovsdb.Client.__init__",
-    "ovsdb.Client.transact", "ovsdb.Client.extend_deadline", "jsonstream.Framer.feed",
-    "plug.read_config", "plug.find_stock", "plug.words", "plug.ids_in", "plug.Plug.connect",
-    "plug.Plug.additions", "plug.Plug.look_again")
+    "host/config.read", "host/config.parse", "host/paths.default_remote", "host/paths.boot_id",
+    "core/names.parse", "core/names.names_of", "core/birth.born", "core/decide.decide_vif",
+    "core/mark.encode", "core/port.after", "ovsdb/oneshot.settings_of",
+    "ovsdb/vswitch.Vswitch.read_beside", "ovsdb/vswitch.Vswitch.is_unchanged",
+    "ovsdb/rows.unit_of", "ovsdb/client.Client.__init__", "ovsdb/client.Client.transact",
+    "ovsdb/client.Client.extend_deadline", "ovsdb/jsonstream.Framer.feed",
+    "plug/hook.read_config", "plug/stock.find_stock", "plug/hook.words", "plug/hook.ids_in",
+    "plug/hook.Plug.connect", "plug/hook.Plug.additions", "plug/hook.Plug.look_again")
 # Those that come only if the sibling was changed meanwhile.
-LATER_STEPS = ("oneshot.OneShot.mirror", "vswitch.Vswitch.read")
+LATER_STEPS = ("ovsdb/oneshot.OneShot.mirror", "ovsdb/vswitch.Vswitch.read")
 
 
 @pytest.mark.parametrize("how", [
@@ -549,7 +557,7 @@ LATER_STEPS = ("oneshot.OneShot.mirror", "vswitch.Vswitch.read")
 def test_a_step_of_ours_is_wrong(dom0, copy, how):
     stock, found = Plugged(dom0, STOCK), {}
     for step in STEPS + LATER_STEPS:
-        if how.startswith("return") and step.startswith("plug."):
+        if how.startswith("return") and step.startswith("plug/"):
             continue
         module, _, name = step.partition(".")
         path = copy / "xenvif_tagger" / (module + ".py")

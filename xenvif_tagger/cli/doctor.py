@@ -4,9 +4,10 @@ import sys
 import click
 
 from ..host import config
-from ..output import report
-from ..ovsdb import oneshot
-from .options import NOT_ALIKE, absolute, emit
+from ..host.paths import default_remote
+from ..output.console import NOT_ALIKE, emit
+from ..output.text import is_terminal, width
+from .options import absolute
 
 
 @click.command("doctor")
@@ -22,20 +23,20 @@ def doctor(context, json):
     from ..doctor.examine import Patient, examine, is_well
     from ..doctor.host import Host
     from ..doctor.ovs import Database
-    from ..output import checks as doctor_check
+    from ..output import checks
 
     given = context.find_root().params
     host = Host(given["config_path"] or config.DEFAULT_PATH,
                 must_have_config=bool(given["config_path"]))
-    remote = given["db"] or host.values["ovsdb", "remote"] or oneshot.default_remote()
+    remote = given["db"] or host.values["ovsdb", "remote"] or default_remote()
     # Not our own error: a remote that can't be understood is a finding.
     database = Database(absolute(remote), host.values,
                         given["timeout"] or host.values["ovsdb", "timeout"])
-    checks = examine(Patient(host, database, context.obj.xapi))
+    found = examine(Patient(host, database, context.obj.xapi))
     if json:
-        emit(doctor_check.as_json(checks))
+        emit(checks.as_json(found))
     else:
-        context.obj.say(doctor_check.table(checks, report.width(), report.is_terminal()))
-        context.obj.say([doctor_check.summary(checks)])
-    if not is_well(checks):
+        context.obj.say(checks.table(found, width(), is_terminal()))
+        context.obj.say([checks.summary(found)])
+    if not is_well(found):
         sys.exit(NOT_ALIKE)

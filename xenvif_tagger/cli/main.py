@@ -8,14 +8,15 @@ import click
 
 from .. import __version__
 from ..host import config
-from ..ovsdb import oneshot
+from ..host.paths import NAME, run_dir
+from ..output.console import UNREACHABLE, USAGE, BadUsage, fail
 from ..ovsdb.client import BadRemote, OvsdbError
 from ..xapi import vms
-from . import doctor as cli_doctor
-from . import mirror as cli_mirror
-from . import pool as cli_pool
-from . import status as cli_status
-from .options import NAME, UNREACHABLE, USAGE, BadUsage, Options, Seconds, fail, no_library
+from .doctor import doctor
+from .mirror import mirror
+from .options import Options, Seconds, no_library
+from .pool import pool
+from .status import check, status
 
 COMPLETE = "_XENVIF_TAGGER_COMPLETE"  # what a shell asks, as click names it
 
@@ -75,11 +76,10 @@ def watch(options, unixctl, **pem):
         raise no_library("the watcher", error)
     remote.prepare(address, pem)
     gc.enable()
-    daemon.Daemon(address, values, oneshot.run_dir(), unixctl and os.path.abspath(unixctl)).run()
+    daemon.Daemon(address, values, run_dir(), unixctl and os.path.abspath(unixctl)).run()
 
 
-for command in (cli_mirror.mirror, cli_status.status, cli_status.check, cli_doctor.doctor,
-                cli_pool.pool):
+for command in (mirror, status, check, doctor, pool):
     cli.add_command(command)
 
 

@@ -6,9 +6,11 @@ import click
 from ..core import names
 from ..core.decide import CONFLICT, REFUSED
 from ..output import report
+from ..output.console import NOT_ALIKE, BadUsage, emit, fail, unknown
+from ..output.text import width
 from ..ovsdb.client import OvsdbError
 from ..xapi import vms
-from .options import NOT_ALIKE, BadUsage, Domid, Port, Seconds, emit, fail, unknown
+from .options import Domid, Port, Seconds
 
 
 @click.group(no_args_is_help=False)
@@ -98,7 +100,7 @@ def run_mirror(options, target, find, dry_run, json, wait, named=None, cure=None
         told = outcomes if target or details else [
             outcome for outcome in outcomes if report.is_news(outcome)]
         options.say(line for outcome in told for line in report.lines(
-            outcome, report.width(), details))
+            outcome, width(), details))
         if not target:
             options.say([report.summary(outcomes)])
     failed = [outcome for outcome in outcomes if outcome.problem and not outcome.written]

@@ -1,36 +1,17 @@
-"""How all commands take their options, talk to people and scripts, and end (DESIGN 6)."""
+"""How all commands take their options (DESIGN 6)."""
 import math
 import os
-import sys
 
 import click
 
 from ..core import names
 from ..host import config
-from ..output import report
+from ..host.paths import default_remote
+from ..output.console import BadUsage, emit
 from ..ovsdb import oneshot
 from ..ovsdb.client import Client, OvsdbError
 
-NAME = "xenvif-tagger"
-
-# Exit codes, but for 0: done, or nothing to do.
-NOT_ALIKE = 1
-USAGE = 2
-UNREACHABLE = 3
-
 TAB = 1  # second that somebody who has pressed it waits for the database, at most
-
-
-class BadUsage(click.ClickException):
-    """Wrong usage that click itself does not find; the message names the cure."""
-
-    exit_code = USAGE
-
-
-class Unavailable(click.ClickException):
-    """What is needed, and is no database, can't be reached; the message names the cure."""
-
-    exit_code = UNREACHABLE
 
 
 class Options(object):
@@ -38,7 +19,7 @@ class Options(object):
 
     def __init__(self, db, config_path, timeout, verbosity, xapi):
         self.verbosity = verbosity
-        self.xapi = xapi  # cli_vm.Access
+        self.xapi = xapi  # vms.Access
         self._db = db
         self._config_path = config_path
         self._timeout = timeout
@@ -55,7 +36,7 @@ class Options(object):
     def remote(self):
         """The database's remote (str), and the config file's values."""
         values = read_config(self._config_path)
-        return absolute(self._db or values["ovsdb", "remote"] or oneshot.default_remote()), values
+        return absolute(self._db or values["ovsdb", "remote"] or default_remote()), values
 
     def say(self, lines):
         """Print for people, unless -q."""
@@ -151,45 +132,3 @@ def no_library(what, error):
     """The BadUsage of what needs the library that import (ImportError) has not found."""
     return BadUsage("%s needs Open vSwitch's Python library (%s): pip install ovs, or the one in "
                     "/usr/share/openvswitch/python" % (what, error))
-
-
-def pidfile_path():
-    """Where this host's watcher has its pidfile."""
-    return os.path.join(oneshot.run_dir(), NAME + ".pid")
-
-
-def unknown(target):
-    """What to say of a port or domain that the database has not got."""
-    return "%s: no such port on any bridge: see '%s status'" % (target, NAME)
-
-
-def emit(text):
-    """Print for whoever reads standard output."""
-    # A locale without UTF-8 (Python 3.6 in a systemd unit) must not cost the answer.
-    encoding = sys.stdout.encoding or "ascii"
-    try:
-        sys.stdout.write(text.encode(encoding, "backslashreplace").decode(encoding) + "\n")
-        sys.stdout.flush()
-    except BrokenPipeError:
-        raise
-    except OSError as error:
-        # What stands in the buffer would be tried again at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-        fail("can't write the output: %s" % error.strerror, UNREACHABLE)
-
-
-def warn(message):
-    """Say what is wrong in one line."""
-    try:
-        sys.stderr.write("%s: %s\n" % (NAME, report.clean(" ".join(message.split()))))
-        sys.stderr.flush()  # Python 3.6 would keep it until the end
-    except OSError:
-        # Nobody hears it: then the exit status is what says it, and not one of Python's own, which
-        # would try again at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
-
-
-def fail(message, code):
-    """Say what is wrong in one line, and exit."""
-    warn(message)
-    sys.exit(code)

@@ -3,9 +3,10 @@ import sys
 
 import click
 
-from ..output import report
+from ..output.console import NOT_ALIKE, BadUsage, Unavailable, emit, warn
+from ..output.text import is_terminal, width
 from ..xapi import vms
-from .options import NOT_ALIKE, BadUsage, Seconds, Unavailable, emit, warn
+from .options import Seconds
 
 
 @click.group(no_args_is_help=False)
@@ -45,12 +46,11 @@ def run_pool(options, function, json, wanted, within):
     if problem:
         raise Unavailable(problem)
     # Here, since the other commands need none of it.
-    from ..pool import report as pool_report
+    from ..pool import report
     if json:
-        emit(pool_report.as_json(answers, function))
+        emit(report.as_json(answers, function))
     else:
-        options.say(pool_report.lines(answers, function, report.width(), report.is_terminal(),
-                                      options.verbosity > 0))
+        options.say(report.lines(answers, function, width(), is_terminal(), options.verbosity > 0))
     for answer in answers:
         for line in [answer.problem] if answer.problem else answer.stderr:
             warn("%s: %s" % (answer.host.label, line))
@@ -61,18 +61,18 @@ def run_pool(options, function, json, wanted, within):
 
 
 def collect(options, session, function, wanted, within, named):
-    """The answers (list of pool.Answer) of the pool's hosts, in their order.
+    """The answers (list of hosts.Answer) of the pool's hosts, in their order.
 
-    :param session: an xapi.Xapi
+    :param session: a session.Xapi
     :param bool named: whether to look up the VMs' names
     """
-    from ..pool import hosts as pool
-    from ..xapi import session as xapi
+    from ..pool import hosts
+    from ..xapi.session import XapiError
     try:
-        asked = pool.hosts(session, wanted)
-    except pool.UnknownHost as error:
+        asked = hosts.hosts(session, wanted)
+    except hosts.UnknownHost as error:
         raise BadUsage(str(error))
-    coming = pool.ask(session, asked, function, within)
+    coming = hosts.ask(session, asked, function, within)
     if options.verbosity >= 0 and sys.stderr.isatty():
         with click.progressbar(coming, length=len(asked), show_pos=True, file=sys.stderr,
                                label="hosts") as shown:
@@ -80,9 +80,9 @@ def collect(options, session, function, wanted, within, named):
     else:
         answers = list(coming)
     answers.sort(key=lambda answer: asked.index(answer.host))
-    if named and function in pool.OF_PAIRS:
+    if named and function in hosts.OF_PAIRS:
         try:
-            pool.name_vms([each for each in answers if each.problem is None], session.names)
-        except xapi.XapiError as error:
+            hosts.name_vms([each for each in answers if each.problem is None], session.names)
+        except XapiError as error:
             warn("no VM names: %s" % error)
     return answers

@@ -5,9 +5,12 @@ import click
 
 from ..core.decide import CONFLICT, DRIFT
 from ..host import pidfile
+from ..host.paths import pidfile_path
 from ..output import report
+from ..output.console import NOT_ALIKE, BadUsage, emit, unknown
+from ..output.text import is_terminal, width
 from ..xapi import vms
-from .options import NOT_ALIKE, BadUsage, Domid, emit, no_library, pidfile_path, unknown
+from .options import Domid, no_library
 
 
 @click.command()
@@ -42,10 +45,10 @@ def keep_up(options, domid, json):
     if options.verbosity < 0:
         raise BadUsage("--follow says what changes, and -q says nothing: choose one")
     try:
-        from ..follow import view as follow
+        from ..follow.view import follow
     except ImportError as error:
         raise no_library("--follow", error)
-    follow.follow(options, domid)
+    follow(options, domid)
 
 
 def show(options, domid, json):
@@ -60,7 +63,7 @@ def show(options, domid, json):
     if json:
         emit(report.as_json(outcomes, {"watcher": pid and {"pid": pid}}, named))
     else:
-        options.say(report.table(outcomes, report.width(), report.is_terminal(), named)
+        options.say(report.table(outcomes, width(), is_terminal(), named)
                     if outcomes else ["no VIF has a port here"])
         options.say([report.watcher(pid)])
     return outcomes

@@ -4,10 +4,9 @@ A check takes a doctor.Patient and returns (state, what was found, cure).
 """
 import os
 
+from ..host.paths import BASE, HOOK, INSTALL
 from ..output.checks import FAIL, OK, SKIP, some
-from .host import BASE, HOOK
 
-INSTALL = BASE + "/dom0-install.sh"
 LIBXL_LINK = "/etc/xen/scripts/vif-openvswitch-tagger"
 SETTING_NAME = "zz-xenvif-tagger.conf"
 UNREAD = BASE + "/unread"  # dom0-install.sh: which xenopsd has not read the setting

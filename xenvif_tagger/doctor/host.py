@@ -5,10 +5,8 @@ import subprocess
 import time
 
 from ..host import config
-from ..plug import stock as hook_side
+from ..host.paths import HOOK, STOCK, USUAL
 
-BASE = "/opt/xenvif-tagger"
-HOOK = BASE + "/hotplug/setup-vif-rules"
 LIBXL_STOCK = "/etc/xen/scripts/vif-openvswitch"
 XENOPSD = ("xenopsd-xc", "xenopsd")
 PATIENCE = 20  # seconds for a command of the host's
@@ -117,7 +115,7 @@ class Host(object):
 
     def stock(self):
         """The stock script that the hook takes, as stock.find_stock: path or None."""
-        places = [os.path.join(place, hook_side.STOCK) for place in hook_side.USUAL]
+        places = [os.path.join(place, STOCK) for place in USUAL]
         if self.flavour == "libxl":
             places = [LIBXL_STOCK]
         elif self.values["plug", "stock_script"]:

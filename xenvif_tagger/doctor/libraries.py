@@ -7,18 +7,15 @@ import os
 import sys
 import warnings
 
-import xenvif_tagger
-
 from .. import __version__
+from ..host.paths import INSTALL, PACKAGE
 from ..output.checks import FAIL, OK, WARN
 from .host import run
-
-INSTALL = "/opt/xenvif-tagger/dom0-install.sh"
 
 
 def python(_patient):
     found = "%d.%d.%d, %s; xenvif-tagger %s in %s" % (
-        sys.version_info[:3] + (sys.executable, __version__, os.path.dirname(xenvif_tagger.__file__)))
+        sys.version_info[:3] + (sys.executable, __version__, PACKAGE))
     if sys.version_info < (3, 6):
         return FAIL, found + ": 3.6 is the oldest that will do", INSTALL
     return OK, found, None

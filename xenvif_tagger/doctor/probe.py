@@ -1,7 +1,7 @@
 """A dry run of the stock setup-vif-rules: does its add-port command come by where we add to it?
 
-Run as a process of its own by doctor_host.py. The very code that the hook uses (stock.run_here,
-plug.Plug.around) runs the stock script for a VIF that there is not. Nothing is executed: doexec of
+Run as a process of its own by doctor/stock.py. The very code that the hook uses (stock.run_here,
+hook.Plug.around) runs the stock script for a VIF that there is not. Nothing is executed: doexec of
 its common.py, by which it runs all its commands, is replaced by one that only notes them down; and
 whatever else would start a process or change a file is shut off in this one first.
 """
@@ -85,8 +85,7 @@ def probe(stock_script):
         return int(missing), io.StringIO(""), io.StringIO("")
 
     try:
-        from ..plug import hook as plug
-        from ..plug import stock
+        from ..plug import hook, stock
 
         shut()
         with open(stock_script, "rb") as stream:
@@ -100,8 +99,8 @@ def probe(stock_script):
         if hasattr(common, "VIF"):
             # Where the module is not loaded (or this is no dom0) it would be Linux bridge's turn.
             common.VIF.get_mode = lambda _: "openvswitch"
-        stock.log = plug.log = lambda _: None
-        ours = plug.Plug(DEVICE, "filter", {})
+        stock.log = hook.log = lambda _: None
+        ours = hook.Plug(DEVICE, "filter", {})
         ours.connect = _refuse
         ours.additions = lambda _: [["--", "set", "port", DEVICE, PROOF]]
         ours.look_again = lambda _: None

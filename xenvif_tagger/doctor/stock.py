@@ -7,12 +7,10 @@ import os
 import re
 import sys
 
-import xenvif_tagger
-
+from ..host.paths import HOOK, INSTALL, PACKAGE, STOCK, USUAL
 from ..output.checks import FAIL, OK, SKIP, WARN, some
-from ..plug.stock import STOCK, USUAL
-from .hook import INSTALL, NO_DOM0
-from .host import HOOK, run
+from .hook import NO_DOM0
+from .host import run
 
 KEY = re.compile(r'^/xapi/([^/ ]+)/private/vif/([0-9]+)/setup-vif-rules = "(.*)"$')
 
@@ -25,8 +23,7 @@ def stock_script(patient):
     chosen = host.values["plug", "stock_script"]
     if place is None:
         return (FAIL, "there is none at %s" % " or ".join(
-            [chosen] * bool(chosen) + [os.path.join(folder, STOCK)
-                                       for folder in USUAL]),
+            [chosen] * bool(chosen) + [os.path.join(folder, STOCK) for folder in USUAL]),
                 "grep -rs setup-vif-rules /etc/xenopsd*; then set stock_script in %s" % (
                     host.config_path))
     if host.flavour == "xenopsd" and chosen and place != chosen:
@@ -58,8 +55,8 @@ def stock_add_port(patient):
         return FAIL, "%s does not name add-port: nothing can be added to it" % place, "rpm -V xen"
     code = "import sys; sys.path.insert(0, sys.argv.pop(1)); " \
         "from xenvif_tagger.doctor.probe import main; main()"
-    ours = os.path.dirname(os.path.dirname(os.path.abspath(xenvif_tagger.__file__)))
-    output, problem = run([sys.executable, "-IB", "-c", code, ours, host.path(place)])
+    output, problem = run([sys.executable, "-IB", "-c", code, os.path.dirname(PACKAGE),
+                           host.path(place)])
     try:
         found = json.loads(output)
     except ValueError:

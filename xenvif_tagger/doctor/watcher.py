@@ -7,11 +7,10 @@ import os
 
 from .. import __version__
 from ..host import pidfile
+from ..host.paths import pidfile_path
 from ..output.checks import FAIL, OK, SKIP, WARN
-from ..ovsdb import oneshot
 from ..ovsdb.client import Client, OvsdbError
 
-NAME = "xenvif-tagger"
 RESTART = "systemctl restart xenvif-tagger"
 TIMEOUT = 5  # seconds for an answer of the watcher's
 
@@ -21,7 +20,7 @@ class Watch(object):
     why (str): why there are none."""
 
     def __init__(self):
-        path = os.path.join(oneshot.run_dir(), NAME + ".pid")
+        path = pidfile_path()
         self.path = path
         self.stats, self.why = {}, None
         self.denied = False

@@ -1,6 +1,7 @@
 """What has changed at a VIF between two looks, in words: ``vif12.0 tag 5 -> 6``."""
 from ..core import mark
 from ..output import report
+from ..output.text import clean
 
 
 def lines(before, after):
@@ -24,7 +25,7 @@ def lines(before, after):
     if after and was != after.decision.state and (was or report.is_news(after)):
         state = "%s -> %s" % (was, after.decision.state) if was else after.decision.state
         found.append("%s state %s" % (list(new)[0], state))
-    return [report.clean(line) for line in found]
+    return [clean(line) for line in found]
 
 
 def _ports(outcome):

@@ -2,7 +2,7 @@
 import heapq
 import re
 
-from ..output import report
+from ..output import report, text
 
 _STYLE = re.compile(r"(\x1b\[[0-9;]*m)")  # what click.style makes
 # Of the lines, the part that is kept for the last changes where the table wants all.
@@ -69,7 +69,7 @@ def clip(line, width):
     found = []
     for part in _STYLE.split(line):
         if not part.startswith("\x1b"):
-            part = report.cut(part, width)
-            width -= report.size(part)
+            part = text.cut(part, width)
+            width -= text.size(part)
         found.append(part)
     return "".join(found)

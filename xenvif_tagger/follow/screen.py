@@ -10,7 +10,7 @@ import sys
 import termios
 import tty
 
-from ..cli.options import emit
+from ..output.console import emit
 
 # The alternate screen, no cursor, no wrapping: a character that is wider than we think must not
 # push all that is below it down.

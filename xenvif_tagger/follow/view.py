@@ -14,14 +14,15 @@ import time
 import click
 import ovs.poller
 
-from ..cli.options import BadUsage, pidfile_path, unknown, warn
 from ..host import pidfile
+from ..host.paths import pidfile_path
 from ..output import report
+from ..output.console import BadUsage, unknown, warn
+from ..output.text import clean, is_terminal, width
 from ..ovsdb.client import Unreachable
 from ..replica import compact, ovsjson, remote
 from ..replica.replica import Replica
-from . import layout as follow_layout
-from . import screen as follow_screen
+from . import layout, screen
 from .vifs import Followed
 from .vm_names import Names
 
@@ -40,7 +41,7 @@ class Ended(BaseException):
 def follow(options, domid):
     """Show it until a key, a signal or the reader's end says that it is enough.
 
-    :param console.Options options: what the options before the command say
+    :param options.Options options: what the options before the command say
     :param domid: a domain (int), or None for all
     :raises OvsdbError: at the start: the database can't be reached
     """
@@ -63,7 +64,7 @@ def follow(options, domid):
         view.close()
         # As whoever waits for us is to see it: a shell's loop ends by Ctrl-C, too.
         os.kill(os.getpid(), ended.args[0])
-    except follow_screen.Gone:
+    except screen.Gone:
         raise BrokenPipeError
     finally:
         view.close()
@@ -73,7 +74,7 @@ class Follow(object):
     """The loop, and what is to be shown.
 
     :param replica.Replica replica: the database
-    :param follow_vifs.Followed followed: the VIFs in it
+    :param vifs.Followed followed: the VIFs in it
     :param vms.Access access: how to get at XAPI
     :param float timeout: seconds in which the server must have sent something, at the start
     """
@@ -86,8 +87,8 @@ class Follow(object):
         # takes nothing (Ctrl-S, and a window that is resized) Python prints what is no error.
         self._woken, self._waker = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         self._names = Names(access, self._wake)
-        self._is_screen = follow_screen.is_terminal()
-        self._out = follow_screen.Screen() if self._is_screen else follow_screen.Lines()
+        self._is_screen = screen.is_terminal()
+        self._out = screen.Screen() if self._is_screen else screen.Lines()
         self._changes = collections.deque(maxlen=LONGEST)
         self._unsaid = []  # changes, where there is no screen
         self._is_said = False  # the table, where there is no screen
@@ -168,7 +169,7 @@ class Follow(object):
     def run(self):
         """Until it is enough.
 
-        :raises Ended, follow_screen.Gone, Unreachable, click.ClickException:
+        :raises Ended, screen.Gone, Unreachable, click.ClickException:
         """
         with self._signals(), self._out:
             try:
@@ -267,8 +268,8 @@ class Follow(object):
 
     def _show(self):
         if self._is_screen:
-            self._out.draw(follow_layout.lay_out(
-                self._followed.outcomes(), self._out.size(), report.is_terminal(),
+            self._out.draw(layout.lay_out(
+                self._followed.outcomes(), self._out.size(), is_terminal(),
                 self._names.known, self._notes(), self._since, list(self._changes)))
         elif self._is_said:
             self._out.say(self._unsaid)
@@ -277,8 +278,8 @@ class Follow(object):
             if self._names.problem:
                 warn("no VM names: " + self._names.problem)
             outcomes = self._followed.outcomes()
-            self._out.say(report.table(outcomes, report.width(), False, self._names.known)
-                          if outcomes else [follow_layout.NOTHING])
+            self._out.say(report.table(outcomes, width(), False, self._names.known)
+                          if outcomes else [layout.NOTHING])
             self._out.say([report.watcher(self._pid)])
             self._is_said = True
             self._show()
@@ -286,8 +287,8 @@ class Follow(object):
     def _notes(self):
         """What is to be seen whatever there is no room for: list of lines."""
         def style(text, colour):
-            text = report.clean(text)
-            return click.style(text, fg=colour) if report.is_terminal() else text
+            text = clean(text)
+            return click.style(text, fg=colour) if is_terminal() else text
 
         notes = []
         if self._lost:

@@ -1,7 +1,7 @@
 """The VIFs of a replica as they stand, and what has changed in them since the last look."""
 from ..core.decide import decide_vif
 from ..ovsdb.oneshot import Outcome
-from . import changes as follow_changes
+from . import changes
 
 
 class Followed(object):
@@ -54,5 +54,5 @@ class Followed(object):
                 if before is None:
                     came.append(after)
             if not first:
-                lines += follow_changes.lines(before, after)
+                lines += changes.lines(before, after)
         return lines, came

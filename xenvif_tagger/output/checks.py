@@ -5,7 +5,7 @@ from collections import namedtuple
 
 import click
 
-from .report import clean
+from .text import clean
 
 OK = "OK"
 WARN = "WARN"  # works, with something that a person should know

@@ -1,15 +1,11 @@
 """What the commands print: tables and lines for people, JSON for scripts (DESIGN 6)."""
 import json
-import os
-import shutil
-import sys
-import textwrap
-import unicodedata
 
 import click
 
 from ..core.decide import CONFLICT, DRIFT, HELD, IN_SYNC, MIRRORED, ORPHAN, REFUSED, SINGLE
 from ..core.port import after
+from .text import clean, fit, indented, size
 
 _COLOURS = {IN_SYNC: "green", MIRRORED: "green", DRIFT: "yellow", ORPHAN: "yellow",
             HELD: "yellow", CONFLICT: "red", REFUSED: "red"}
@@ -62,33 +58,6 @@ def vlan(unit):
         words.append(mode if "trunks" not in unit else "%s:%s" % (
             mode, ",".join(str(vlan) for vlan in unit["trunks"])))
     return " ".join(words)
-
-
-def clean(text):
-    """The text without what would steer a terminal: names and values may be anybody's."""
-    return "".join(c if c.isprintable() else "?" for c in text)
-
-
-def size(text):
-    """The columns that a text takes on a terminal."""
-    return sum(0 if unicodedata.combining(c) else 1 + (unicodedata.east_asian_width(c) in "WF")
-               for c in text)
-
-
-def cut(text, columns):
-    """As much of the beginning of a text as fits into so many columns."""
-    for at, char in enumerate(text):
-        columns -= size(char)
-        if columns < 0:
-            return text[:at]
-    return text
-
-
-def _fit(text, columns):
-    """The text in just so many columns: filled up with spaces, or cut and marked with ``..``."""
-    if size(text) > columns:
-        text = cut(text, columns - 2) + ".."
-    return text + " " * (columns - size(text))
 
 
 def _owner(outcome, vms):
@@ -151,7 +120,7 @@ def grid(rows, width, cut, colour):
         last = row[-1]
         if colour and lines:
             last = click.style(last, fg=_COLOURS.get(last))
-        line = "  ".join([_fit(cell, columns) for cell, columns in zip(row[:-1], sizes)] + [last])
+        line = "  ".join([fit(cell, columns) for cell, columns in zip(row[:-1], sizes)] + [last])
         lines.append(line if lines or not colour else click.style(line, bold=True))
     return lines
 
@@ -191,25 +160,9 @@ def watcher(pid):
     return "watcher: " + ("running, pid %d" % pid if pid else "not running")
 
 
-def width():
-    """Columns of the terminal, or COLUMNS; 80 where there is neither."""
-    return shutil.get_terminal_size((80, 24)).columns
-
-
-def is_terminal():
-    """Whether a person looks on, who wants colours (see no-color.org)."""
-    return sys.stdout.isatty() and not os.environ.get("NO_COLOR")
-
-
 def reason_lines(outcome, width):
     """The reason, indented and wrapped."""
     return indented(outcome.problem or outcome.decision.reason, width)
-
-
-def indented(text, width):
-    """The text in lines below what it is about."""
-    return textwrap.wrap(clean(text), max(width, 40), initial_indent="    ",
-                         subsequent_indent="    ")
 
 
 def is_news(outcome):

@@ -1,9 +1,9 @@
 """The one-shot driver: read the ports, ask the core, write, look again where a race was lost."""
-import os
 import time
 
 from ..core.decide import DRIFT, IN_SYNC, MIRRORED, decide_vif
 from ..core.settings import Settings
+from ..host.paths import boot_id
 from .vswitch import Unwritten, Vswitch
 
 # VIFs in one transaction: some 10 operations each.
@@ -35,22 +35,6 @@ class Outcome(object):
     def vif(self):
         """(domid, devid)."""
         return self.domid, self.devid
-
-
-def boot_id():
-    """This boot of the host (str). Source: random(4), /proc/sys/kernel/random/boot_id."""
-    with open("/proc/sys/kernel/random/boot_id") as stream:
-        return stream.read().strip()
-
-
-def run_dir():
-    """Open vSwitch's directory for sockets: absolute path (str). Source: ovs-vswitchd(8)."""
-    return os.path.abspath(os.environ.get("OVS_RUNDIR") or "/var/run/openvswitch")
-
-
-def default_remote():
-    """The remote of ovsdb-server on this host (str)."""
-    return "unix:%s/db.sock" % run_dir()
 
 
 def settings_of(values):

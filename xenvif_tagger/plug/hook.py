@@ -11,8 +11,9 @@ import time
 
 from ..core import birth, names
 from ..host import config
+from ..host.paths import default_remote
 from ..ovsdb.client import Client
-from ..ovsdb.oneshot import OneShot, default_remote
+from ..ovsdb.oneshot import OneShot
 from ..ovsdb.vswitch import Unwritten
 
 

@@ -10,13 +10,13 @@ lines from its standard output:
 Then it waits until the command has been run, and its standard input is closed; it ends when it has
 looked once more.
 
-Standard library only, as plug.py.
+Standard library only, as hook.py.
 """
 import os
 import sys
 import time
 
-from . import hook as plug
+from . import hook
 
 LIMIT = 0.9  # seconds that the script waits in all
 BUDGET = 0.75  # those of them that are the database's, the start of Python included
@@ -32,11 +32,11 @@ def main(device, started, args):
     """
     spent = _spent(started)
     begun = time.monotonic()
-    values = plug.read_config()
+    values = hook.read_config()
     values["plug", "timeout"] = round(
         max(min(values["plug", "timeout"], BUDGET) - spent, 0.05), 2)
     adds = "add-port" in args
-    job = plug.Plug(device, "filter" if adds else "clear", values)
+    job = hook.Plug(device, "filter" if adds else "clear", values)
     if adds:
         extra = (job.attempt("before add-port", job.additions, args) or [[]])[0]
     else:

@@ -1,6 +1,6 @@
 """Runs the stock setup-vif-rules in this process, with our part in it (DESIGN 2.1).
 
-Standard library only, as plug.py.
+Standard library only, as hook.py.
 """
 import builtins
 import os
@@ -8,10 +8,8 @@ import signal
 import sys
 import types
 
+from ..host.paths import PACKAGE, STOCK, USUAL
 from .hook import COMPLETE, Plug, log, read_config  # noqa: F401  see there
-
-STOCK = "setup-vif-rules"
-USUAL = ("/usr/libexec/xenopsd", "/opt/xensource/libexec")  # Fedora's and CentOS's; older
 
 
 class NotInProcess(Exception):
@@ -90,7 +88,6 @@ def _print_traceback(error):
     import traceback
 
     told = traceback.TracebackException(type(error), error, error.__traceback__)
-    ours = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
     chain, seen = [told], []
     while chain:
         each = chain.pop()
@@ -98,7 +95,7 @@ def _print_traceback(error):
             continue
         seen.append(each)
         each.stack[:] = [frame for frame in each.stack
-                         if not os.path.abspath(frame.filename).startswith(ours)]
+                         if not os.path.abspath(frame.filename).startswith(PACKAGE + os.sep)]
         chain += [each.__cause__, each.__context__]
     if sys.stderr is not None:
         sys.stderr.write("".join(told.format()))

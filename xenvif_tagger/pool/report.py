@@ -3,10 +3,10 @@ import collections
 import json
 import textwrap
 
-from ..output import checks as doctor_check
-from ..output import report
+from ..output import checks, report
 from ..output.checks import FAIL, OK, SKIP, WARN
-from . import hosts as pool
+from ..output.text import clean, indented
+from . import hosts
 
 _STATES = (OK, WARN, FAIL, SKIP)
 
@@ -40,20 +40,20 @@ def lines(answers, function, width, colour, details):
 
 def _pairs(answers, width, colour, _details):
     # A group for each host: in a column of 80, hosts with long names would all be cut alike.
-    seen = [(answer, pool.pairs(answer.output)) for answer in answers]
+    seen = [(answer, hosts.pairs(answer.output)) for answer in answers]
     rows = iter(report.grid([report.HEADER] + [row for _, pairs in seen for row, _, _ in pairs],
                             width - 2, report.CUT, colour))
     lines = ["  " + next(rows)]
     for answer, pairs in seen:
         lines += _wrapped("%s: %s; watcher: %s" % (
             answer.host.label, _sum("VIF", [row[-1] for row, _, _ in pairs]),
-            "running" if pool.is_watched(answer.output) else "not running"), width)
+            "running" if hosts.is_watched(answer.output) else "not running"), width)
         for row, reason, _ in pairs:
             lines.append("  " + next(rows))
             if row[-1] not in report.PLAIN:
-                lines += ["  " + line for line in report.indented(reason, width - 2)]
+                lines += ["  " + line for line in indented(reason, width - 2)]
     lines.append(_sum("VIF", [row[-1] for _, pairs in seen for row, _, _ in pairs]))
-    without = sum(not pool.is_watched(answer.output) for answer in answers)
+    without = sum(not hosts.is_watched(answer.output) for answer in answers)
     lines.append("watcher: %s" % (
         "not running on %d of these hosts" % without if without else "running"))
     return lines
@@ -62,13 +62,13 @@ def _pairs(answers, width, colour, _details):
 def _doctor(answers, width, colour, details):
     rows, below, states = [("HOST",) + _STATES], [[]], []
     for answer in answers:
-        checks = pool.checks(answer.output)
-        count = collections.Counter(check.state for check in checks)
+        found = hosts.checks(answer.output)
+        count = collections.Counter(check.state for check in found)
         rows.append([answer.host.label] + ["%*d" % (len(state), count[state]) for state in _STATES])
-        told = [check for check in checks if check.state not in (OK, () if details else SKIP)]
+        told = [check for check in found if check.state not in (OK, () if details else SKIP)]
         # (Without its header.)
-        below.append(["  " + line for line in doctor_check.table(told, width - 2, colour)[1:]])
-        states += [check.state for check in checks]
+        below.append(["  " + line for line in checks.table(told, width - 2, colour)[1:]])
+        states += [check.state for check in found]
     lines = report.grid(rows, width, {0: None}, False)
     return [each for line, more in zip(lines, below) for each in [line] + more] + [
         _sum("check", states)]
@@ -76,7 +76,7 @@ def _doctor(answers, width, colour, details):
 
 def _version(answers, width, _colour, _details):
     rows = [("HOST", "VERSION")] + [
-        (answer.host.label, pool.version(answer.output)) for answer in answers]
+        (answer.host.label, hosts.version(answer.output)) for answer in answers]
     count = _versions(answers)
     return report.grid(rows, width, {0: None}, False) + _wrapped(
         "the versions differ: %s: run dom0-install.sh of the newest on the others" % ", ".join(
@@ -86,16 +86,16 @@ def _version(answers, width, _colour, _details):
 
 def _versions(answers):
     return collections.Counter(
-        pool.version(answer.output) for answer in answers if answer.problem is None)
+        hosts.version(answer.output) for answer in answers if answer.problem is None)
 
 
 def _wrapped(text, width):
-    return textwrap.wrap(report.clean(text), max(width, 40), subsequent_indent="  ")
+    return textwrap.wrap(clean(text), max(width, 40), subsequent_indent="  ")
 
 
 def _sum(what, states):
     """``3 VIFs: 1 drift, 2 in-sync``."""
     count = collections.Counter(states)
-    return report.clean("%d %s%s: %s" % (
+    return clean("%d %s%s: %s" % (
         len(states), what, "" if len(states) == 1 else "s", ", ".join(
             "%d %s" % (count[state], state) for state in sorted(count)) or "none"))

@@ -7,6 +7,7 @@ import time
 
 import ovs.poller
 
+from ..host.paths import NAME
 from ..host.pidfile import Pidfile
 from ..ovsdb import oneshot
 from ..replica import compact, ovsjson
@@ -15,7 +16,6 @@ from . import control, journal, systemd
 from .stats import Stats
 from .watcher import LOCK, Watcher
 
-NAME = "xenvif-tagger"
 PATIENCE = 1  # seconds until it is worth a line that there is no database
 
 

@@ -6,7 +6,7 @@ import time
 import ovs.util
 import ovs.vlog
 
-from ..output import report
+from ..output.text import clean
 
 LINES = 20  # in a second, at most
 
@@ -50,7 +50,7 @@ class Journal(object):
         self.flush()
         if self._lines < LINES:
             self._lines += 1
-            how(report.clean(line))
+            how(clean(line))
         else:
             self._left_out += 1
 

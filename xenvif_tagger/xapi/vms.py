@@ -7,7 +7,7 @@ import os
 import signal
 import threading
 
-from ..cli.options import BadUsage, Unavailable, warn
+from ..output.console import BadUsage, Unavailable, warn
 
 # Seconds: who wants a table waits no longer for the names in it.
 NAMES_WITHIN = 2
@@ -42,20 +42,20 @@ class Access(object):
 
     def is_local(self):
         """Whether it is asked over a unix socket: without user and password."""
-        from . import transport as xapi_http
-        return self._remote is None or xapi_http.is_local(self._remote)
+        from .transport import is_local
+        return self._remote is None or is_local(self._remote)
 
     def open(self, within):
-        """An xapi.Xapi that may be waited for for so many seconds, unless --timeout says another.
+        """A session.Xapi that may be waited for for so many seconds, unless --timeout says another.
 
         :raises BadUsage: it can't be used like this
         """
-        from . import session as xapi
-        remote = xapi.LOCAL if self._remote is None else self._remote
+        from .session import LOCAL, BadRemote, Xapi
+        remote = LOCAL if self._remote is None else self._remote
         try:
-            session = xapi.Xapi(remote, self._user, timeout=self._timeout or within,
-                                verify=self._verify)
-        except xapi.BadRemote as error:
+            session = Xapi(remote, self._user, timeout=self._timeout or within,
+                           verify=self._verify)
+        except BadRemote as error:
             raise BadUsage(str(error))
         if not self.is_local():
             session.password = self._password()
@@ -114,15 +114,15 @@ def _orderly_end():
 
 
 def guarded(access, within, ask):
-    """What ask(xapi.Xapi) gives; (result, None) or (None, what is wrong in one line)."""
+    """What ask(session.Xapi) gives; (result, None) or (None, what is wrong in one line)."""
     try:
-        from . import session as xapi
+        from .session import XapiError
     except ImportError as error:
         return None, "XAPI is asked by its own Python library (%s): pip install XenAPI" % error
     try:
         with _orderly_end(), access.open(within) as session:
             return ask(session), None
-    except xapi.XapiError as error:
+    except XapiError as error:
         return None, str(error)
 
 

@@ -1,0 +1,32 @@
+"""Where things are on this host: our own, the stock script, and Open vSwitch's."""
+import os
+
+NAME = "xenvif-tagger"  # of the command, the service, the pidfile, and in every line of a log
+
+BASE = "/opt/xenvif-tagger"
+INSTALL = BASE + "/dom0-install.sh"
+STOCK = "setup-vif-rules"
+HOOK = BASE + "/hotplug/" + STOCK
+PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))  # the code that runs
+USUAL = ("/usr/libexec/xenopsd", "/opt/xensource/libexec")  # Fedora's and CentOS's; older
+
+
+def boot_id():
+    """This boot of the host (str). Source: random(4), /proc/sys/kernel/random/boot_id."""
+    with open("/proc/sys/kernel/random/boot_id") as stream:
+        return stream.read().strip()
+
+
+def run_dir():
+    """Open vSwitch's directory for sockets: absolute path (str). Source: ovs-vswitchd(8)."""
+    return os.path.abspath(os.environ.get("OVS_RUNDIR") or "/var/run/openvswitch")
+
+
+def default_remote():
+    """The remote of ovsdb-server on this host (str)."""
+    return "unix:%s/db.sock" % run_dir()
+
+
+def pidfile_path():
+    """Where this host's watcher has its pidfile."""
+    return os.path.join(run_dir(), NAME + ".pid")
