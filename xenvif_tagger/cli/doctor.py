@@ -20,9 +20,9 @@ def doctor(context, json):
     Exit status: 1 if any check has failed.
     """
     # Here, since the other commands need none of it.
+    from ..doctor.database import Database
     from ..doctor.examine import Patient, examine, is_well
     from ..doctor.host import Host
-    from ..doctor.ovs import Database
     from ..output import checks
 
     given = context.find_root().params

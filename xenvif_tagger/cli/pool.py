@@ -67,6 +67,7 @@ def collect(options, session, function, wanted, within, named):
     :param bool named: whether to look up the VMs' names
     """
     from ..pool import hosts
+    from ..pool.answers import OF_PAIRS, name_vms
     from ..xapi.session import XapiError
     try:
         asked = hosts.hosts(session, wanted)
@@ -80,9 +81,9 @@ def collect(options, session, function, wanted, within, named):
     else:
         answers = list(coming)
     answers.sort(key=lambda answer: asked.index(answer.host))
-    if named and function in hosts.OF_PAIRS:
+    if named and function in OF_PAIRS:
         try:
-            hosts.name_vms([each for each in answers if each.problem is None], session.names)
+            name_vms([each for each in answers if each.problem is None], session.names)
         except XapiError as error:
             warn("no VM names: %s" % error)
     return answers

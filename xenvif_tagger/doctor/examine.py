@@ -1,17 +1,18 @@
 """`doctor`: is this dom0 set up right, and if not, which command mends it (DESIGN 6).
 
-Each check is a small function: of files and processes in hook.py and stock.py, of database,
-watcher and XAPI in ovs.py, watcher.py and xapi.py, or in libraries.py. None needs root, a dom0, or
-that another one was right: what can't be known is SKIP, with the reason. Nothing is written.
+Each check is a small function: of files and processes in hook.py and stock.py, of the
+database in database.py and ports.py, of watcher, XAPI and Python in watcher.py, xapi.py and
+libraries.py. None needs root, a dom0, or that another one was right: what can't be known is SKIP,
+with the reason. Nothing is written.
 """
 from ..output.checks import FAIL, WARN, Check
 from ..output.console import BadUsage
-from . import hook, libraries, ovs, stock, watcher, xapi
+from . import database, hook, libraries, ports, stock, watcher, xapi
 
 # In the order in which they are told: from what all else stands on to what follows from it.
 CHECKS = (
     ("config", hook.config_file),
-    ("ovsdb", ovs.reachable),
+    ("ovsdb", database.reachable),
     ("network", hook.network),
     ("xenopsd", hook.xenopsd),
     ("hook-setting", hook.hook_setting),
@@ -24,16 +25,16 @@ CHECKS = (
     ("watcher-lock", watcher.lock),
     ("watcher-error", watcher.last_error),
     ("last-mirrored", watcher.last_mirrored),
-    ("ovs-xapi-sync", ovs.xapi_sync),
-    ("iface-id", ovs.iface_id),
-    ("drift", ovs.drift),
-    ("conflict", ovs.conflict),
-    ("refused", ovs.refused),
-    ("held", ovs.held),
-    ("dead-vlan", ovs.dead_vlan),
-    ("bridges", ovs.bridges),
-    ("orphans", ovs.orphans),
-    ("unmarked", ovs.unmarked),
+    ("ovs-xapi-sync", ports.xapi_sync),
+    ("iface-id", ports.iface_id),
+    ("drift", ports.drift),
+    ("conflict", ports.conflict),
+    ("refused", ports.refused),
+    ("held", ports.held),
+    ("dead-vlan", ports.dead_vlan),
+    ("bridges", ports.bridges),
+    ("orphans", ports.orphans),
+    ("unmarked", ports.unmarked),
     ("xapi-vifs", xapi.xapi_vifs),
     ("python", libraries.python),
     ("python-ovs", libraries.python_ovs),
@@ -43,7 +44,7 @@ CHECKS = (
 
 
 class Patient(object):
-    """What is looked at: host (host.Host), database (ovs.Database), xapi (vms.Access)
+    """What is looked at: host (host.Host), database (database.Database), xapi (vms.Access)
     and watch (watcher.Watch)."""
 
     def __init__(self, host, database, xapi):

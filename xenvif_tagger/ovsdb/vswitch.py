@@ -6,8 +6,7 @@ import functools
 
 from ..core import names
 from .client import OperationError, Unreachable
-from .rows import COLUMNS, guards, operations, port_of
-from .values import from_set, from_uuid, to_map
+from .rows import COLUMNS, from_set, from_uuid, guards, operations, port_of, to_map
 
 
 class Unwritten(Exception):

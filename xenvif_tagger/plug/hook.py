@@ -4,7 +4,6 @@ Nothing that goes wrong here may touch the plug: whatever it is, the stock comma
 was, and one line in the syslog says why. Standard library only, and few of its modules: each plug
 pays for every import.
 """
-import json
 import os
 import signal
 import time
@@ -15,6 +14,7 @@ from ..host.paths import default_remote
 from ..ovsdb.client import Client
 from ..ovsdb.oneshot import OneShot
 from ..ovsdb.vswitch import Unwritten
+from .vsctl import ids_in, unit_in, words
 
 
 def log(message):
@@ -192,49 +192,6 @@ def _exit_code(result):
         return result[0]
     except (TypeError, LookupError):
         return None
-
-
-def ids_in(args):
-    """The Interface external_ids that a command line of the stock script sets.
-
-    It writes each as ``external-ids:"key"="value"`` (make_vswitch_external_ids in setup-vif-rules).
-    """
-    found = {}
-    for word in args:
-        if word.startswith('external-ids:"') and word.endswith('"'):
-            key, equals, value = word[len('external-ids:"'):-1].partition('"="')
-            if equals:
-                found[key] = value
-    return found
-
-
-def unit_in(args):
-    """The VLAN unit in the words that follow ``add-port BRIDGE DEVICE``: what a person named.
-
-    Xen's vif-openvswitch has ``tag=5`` and ``trunk=6,7`` there from a bridge= string with VLANs.
-    """
-    unit = {}
-    for word in args[:args.index("--") if "--" in args else None]:
-        column, _, value = word.partition("=")
-        if column == "tag":
-            unit["tag"] = int(value)
-        elif column in ("trunk", "trunks"):
-            unit["trunks"] = sorted({int(vlan) for vlan in value.split(",")})
-    return unit
-
-
-def words(table, name, unit, ids):
-    """The part of an ovs-vsctl command line that sets a row's columns and external_ids.
-
-    Strings are written as JSON strings: ovs-vsctl takes those to the letter (ovs-vsctl(8),
-    Database Values).
-    """
-    values = []
-    for column, value in sorted(unit.items()):
-        values.append("%s=%s" % (column, json.dumps(value)))
-    for key, value in sorted(ids.items()):
-        values.append("external_ids:%s=%s" % (json.dumps(key), json.dumps(value)))
-    return ["--", "set", table, name] + values if values else []
 
 
 COMPLETE = True  # a file that was cut short does not get here, and can't be imported by stock.py

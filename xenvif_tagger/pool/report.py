@@ -6,7 +6,7 @@ import textwrap
 from ..output import checks, report
 from ..output.checks import FAIL, OK, SKIP, WARN
 from ..output.text import clean, indented
-from . import hosts
+from .answers import checks_of, is_watched, pairs_of, version_of
 
 _STATES = (OK, WARN, FAIL, SKIP)
 
@@ -40,20 +40,20 @@ def lines(answers, function, width, colour, details):
 
 def _pairs(answers, width, colour, _details):
     # A group for each host: in a column of 80, hosts with long names would all be cut alike.
-    seen = [(answer, hosts.pairs(answer.output)) for answer in answers]
+    seen = [(answer, pairs_of(answer.output)) for answer in answers]
     rows = iter(report.grid([report.HEADER] + [row for _, pairs in seen for row, _, _ in pairs],
                             width - 2, report.CUT, colour))
     lines = ["  " + next(rows)]
     for answer, pairs in seen:
         lines += _wrapped("%s: %s; watcher: %s" % (
             answer.host.label, _sum("VIF", [row[-1] for row, _, _ in pairs]),
-            "running" if hosts.is_watched(answer.output) else "not running"), width)
+            "running" if is_watched(answer.output) else "not running"), width)
         for row, reason, _ in pairs:
             lines.append("  " + next(rows))
             if row[-1] not in report.PLAIN:
                 lines += ["  " + line for line in indented(reason, width - 2)]
     lines.append(_sum("VIF", [row[-1] for _, pairs in seen for row, _, _ in pairs]))
-    without = sum(not hosts.is_watched(answer.output) for answer in answers)
+    without = sum(not is_watched(answer.output) for answer in answers)
     lines.append("watcher: %s" % (
         "not running on %d of these hosts" % without if without else "running"))
     return lines
@@ -62,7 +62,7 @@ def _pairs(answers, width, colour, _details):
 def _doctor(answers, width, colour, details):
     rows, below, states = [("HOST",) + _STATES], [[]], []
     for answer in answers:
-        found = hosts.checks(answer.output)
+        found = checks_of(answer.output)
         count = collections.Counter(check.state for check in found)
         rows.append([answer.host.label] + ["%*d" % (len(state), count[state]) for state in _STATES])
         told = [check for check in found if check.state not in (OK, () if details else SKIP)]
@@ -76,7 +76,7 @@ def _doctor(answers, width, colour, details):
 
 def _version(answers, width, _colour, _details):
     rows = [("HOST", "VERSION")] + [
-        (answer.host.label, hosts.version(answer.output)) for answer in answers]
+        (answer.host.label, version_of(answer.output)) for answer in answers]
     count = _versions(answers)
     return report.grid(rows, width, {0: None}, False) + _wrapped(
         "the versions differ: %s: run dom0-install.sh of the newest on the others" % ", ".join(
@@ -86,7 +86,7 @@ def _version(answers, width, _colour, _details):
 
 def _versions(answers):
     return collections.Counter(
-        hosts.version(answer.output) for answer in answers if answer.problem is None)
+        version_of(answer.output) for answer in answers if answer.problem is None)
 
 
 def _wrapped(text, width):
