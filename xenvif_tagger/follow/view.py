@@ -3,12 +3,7 @@
 The rows come by the watcher's replica: of 10,000 ports only those that change are looked at again.
 """
 import collections
-import contextlib
-import fcntl
 import gc
-import os
-import select
-import signal
 import time
 
 import click
@@ -16,6 +11,7 @@ import ovs.poller
 
 from ..host import pidfile
 from ..host.paths import pidfile_path
+from ..host.signals import Ended, end_by
 from ..output import report
 from ..output.console import BadUsage, unknown, warn
 from ..output.text import clean, is_terminal, width
@@ -23,6 +19,7 @@ from ..ovsdb.client import Unreachable
 from ..replica import compact, ovsjson, remote
 from ..replica.replica import Replica
 from . import layout, screen
+from .signals import Signals
 from .vifs import Followed
 from .vm_names import Names
 
@@ -31,11 +28,6 @@ from .vm_names import Names
 SETTLE = 0.05
 EVERY = 0.25
 LONGEST = 500  # changes that are kept: more than any terminal has lines
-ENDS = signal.SIGINT, signal.SIGTERM, signal.SIGHUP
-
-
-class Ended(BaseException):
-    """A signal has come that ends us; its number."""
 
 
 def follow(options, domid):
@@ -62,8 +54,7 @@ def follow(options, domid):
         view.run()
     except Ended as ended:
         view.close()
-        # As whoever waits for us is to see it: a shell's loop ends by Ctrl-C, too.
-        os.kill(os.getpid(), ended.args[0])
+        end_by(ended)
     except screen.Gone:
         raise BrokenPipeError
     finally:
@@ -83,12 +74,10 @@ class Follow(object):
         self._replica = replica
         self._followed = followed
         self._timeout = timeout
-        # A pipe: a pair of sockets takes some 280 signals, and for each one more while the terminal
-        # takes nothing (Ctrl-S, and a window that is resized) Python prints what is no error.
-        self._woken, self._waker = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
-        self._names = Names(access, self._wake)
         self._is_screen = screen.is_terminal()
         self._out = screen.Screen() if self._is_screen else screen.Lines()
+        self._signals = Signals(self._out if self._is_screen else None)
+        self._names = Names(access, self._signals.wake)
         self._changes = collections.deque(maxlen=LONGEST)
         self._unsaid = []  # changes, where there is no screen
         self._is_said = False  # the table, where there is no screen
@@ -98,71 +87,6 @@ class Follow(object):
         self._pid = pidfile.running(pidfile_path())  # the watcher's
         self._due = None  # when to show what has changed: seconds of time.monotonic()
         self._shown = -EVERY
-        self._suspended = self._noticed = False
-        # nohup has one ignored, and a shell's & another.
-        self._ends = [number for number in ENDS if signal.getsignal(number) != signal.SIG_IGN]
-
-    def _wake(self):
-        with contextlib.suppress(BlockingIOError):  # full: then it wakes without us
-            os.write(self._waker, b"x")
-
-    # -- signals
-
-    @contextlib.contextmanager
-    def _signals(self):
-        """Signals, and the watcher's coming and going, wake the loop."""
-        signal.set_wakeup_fd(self._waker)
-        for number in self._ends:
-            signal.signal(number, self._end)
-        signal.signal(signal.SIGIO, self._notice)
-        if self._is_screen:
-            signal.signal(signal.SIGWINCH, lambda *_: self._out.forget())
-            signal.signal(signal.SIGTSTP, self._suspend)
-        directory = self._watch_pidfile()
-        try:
-            yield
-        finally:
-            if directory is not None:
-                os.close(directory)
-            signal.set_wakeup_fd(-1)
-            self._let_end(signal.SIG_DFL)
-
-    def _end(self, number, _):
-        self._let_end(signal.SIG_IGN)
-        raise Ended(number)
-
-    def _let_end(self, how):
-        for number in self._ends:
-            signal.signal(number, how)
-
-    def _watch_pidfile(self):
-        """Let SIGIO come when a file in its directory does or goes (fcntl(2), F_NOTIFY); the
-        directory's descriptor, None where that can't be."""
-        try:
-            directory = os.open(os.path.dirname(pidfile_path()), os.O_RDONLY | os.O_DIRECTORY)
-        except OSError:
-            return None
-        try:
-            fcntl.fcntl(directory, fcntl.F_NOTIFY, fcntl.DN_CREATE | fcntl.DN_MODIFY
-                        | fcntl.DN_DELETE | fcntl.DN_MULTISHOT)
-        except OSError:  # a kernel or a file system without it
-            pass
-        return directory
-
-    def _notice(self, *_):
-        self._noticed = True
-
-    def _suspend(self, *_):
-        self._suspended = True
-
-    def _stop(self):
-        """Ctrl-Z: stop, with the terminal as it was, until we are called back."""
-        self._suspended = False
-        self._out.__exit__()
-        signal.signal(signal.SIGTSTP, signal.SIG_DFL)
-        os.kill(os.getpid(), signal.SIGTSTP)
-        signal.signal(signal.SIGTSTP, self._suspend)
-        self._out.__enter__()
 
     # -- the loop
 
@@ -171,13 +95,13 @@ class Follow(object):
 
         :raises Ended, screen.Gone, Unreachable, click.ClickException:
         """
-        with self._signals(), self._out:
+        with self._signals.caught(), self._out:
             try:
                 while not self._out.ends():
                     self._turn()
                     self._block()
             finally:
-                self._let_end(signal.SIG_IGN)  # until the terminal is as it was
+                self._signals.ignore_ends()  # until the terminal is as it was
 
     def close(self):
         """Give back what there is; a second time does nothing."""
@@ -185,8 +109,7 @@ class Follow(object):
         self._names.close()
 
     def _turn(self):
-        if self._suspended:
-            self._stop()
+        self._signals.stop_if_suspended()
         self._replica.run()
         if self._names.run() or self._is_news():
             self._due = self._due or max(time.monotonic() + SETTLE, self._shown + EVERY)
@@ -200,12 +123,12 @@ class Follow(object):
     def _is_news(self):
         current = self._replica.is_current
         return (current != self._was_current or current and bool(self._replica.changed)
-                or self._noticed or self._out.is_stale)
+                or self._signals.is_noticed or self._out.is_stale)
 
     def _block(self):
         """Wait for whatever comes first."""
         poller = ovs.poller.Poller()
-        poller.fd_wait(self._woken, select.POLLIN)
+        self._signals.wait(poller)
         self._replica.wait(poller)
         self._out.wait(poller)
         begun = time.monotonic()
@@ -215,8 +138,7 @@ class Follow(object):
         if alarms:
             poller.timer_wait(max(0, int((min(alarms) - begun) * 1000) + 1))
         poller.block()
-        with contextlib.suppress(BlockingIOError):
-            os.read(self._woken, 1 << 16)
+        self._signals.drain()
         if not self._followed.is_synced:
             self._check(begun)
 
@@ -250,8 +172,8 @@ class Follow(object):
             self._names.run()
             if first:
                 self._tidy()
-        if self._noticed:
-            self._noticed = False
+        if self._signals.is_noticed:
+            self._signals.is_noticed = False
             before, self._pid = self._pid, pidfile.running(pidfile_path())
             if self._pid != before:
                 lines.append(report.watcher(self._pid))

@@ -7,6 +7,7 @@ import os
 import signal
 import threading
 
+from ..host import signals
 from ..output.console import BadUsage, Unavailable, warn
 
 # Seconds: who wants a table waits no longer for the names in it.
@@ -78,10 +79,6 @@ class Access(object):
         return lines[0]
 
 
-class _Ended(BaseException):
-    """A signal has come that ends us; its number."""
-
-
 @contextlib.contextmanager
 def _orderly_end():
     """SIGTERM and SIGHUP end us when the session is logged out, as Ctrl-C does: timeout(1) sends
@@ -96,21 +93,13 @@ def _orderly_end():
     numbers = [number for number in (signal.SIGTERM, signal.SIGHUP)
                if signal.getsignal(number) == signal.SIG_DFL]
 
-    def end(number, _):
-        for each in numbers:
-            signal.signal(each, signal.SIG_IGN)  # the good-bye takes a second at most
-        raise _Ended(number)
-
-    for number in numbers:
-        signal.signal(number, end)
+    signals.catch(numbers)  # the good-bye takes a second at most
     try:
         yield
-    except _Ended as ended:
-        signal.signal(ended.args[0], signal.SIG_DFL)
-        os.kill(os.getpid(), ended.args[0])
+    except signals.Ended as ended:
+        signals.end_by(ended)
     finally:
-        for number in numbers:
-            signal.signal(number, signal.SIG_DFL)
+        signals.handle(numbers, signal.SIG_DFL)
 
 
 def guarded(access, within, ask):
