@@ -54,6 +54,9 @@ def test_a_value(section, line, value, end):
     ("[hold]\norphan_grace = nan\n", 2, "number of seconds"),
     ("[hold]\norphan_grace = inf\n", 2, "number of seconds"),
     ("[plug]\ntimeout = 86401\n", 2, "at most 86400"),
+    ("[ovsdb]\nremote = /run/db.sock\n", 2, "unix:PATH"),
+    ("[ovsdb]\nremote = tcp:127.0.0.1:99999\n", 2, "tcp:HOST:PORT"),
+    ("[ovsdb]\nremote = unix:/run/db.sock,tcp:::1:6640\n", 2, "tcp:HOST:PORT"),
     ("[plug]\nstock_script = setup-vif-rules\n", 2, "must be an absolute path")])
 def test_what_is_wrong_is_said_with_its_line_and_has_its_default(text, number, said):
     values, problems = config.parse(text)

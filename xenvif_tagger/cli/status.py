@@ -63,7 +63,6 @@ def show(options, domid, json):
     if json:
         emit(report.as_json(outcomes, {"watcher": pid and {"pid": pid}}, named))
     else:
-        options.say(report.table(outcomes, width(), is_terminal(), named)
-                    if outcomes else ["no VIF has a port here"])
+        options.say(report.table(outcomes, width(), is_terminal(), named))
         options.say([report.watcher(pid)])
     return outcomes

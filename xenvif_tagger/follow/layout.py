@@ -7,7 +7,6 @@ from ..output import report, text
 _STYLE = re.compile(r"(\x1b\[[0-9;]*m)")  # what click.style makes
 # Of the lines, the part that is kept for the last changes where the table wants all.
 SHARE = 4
-NOTHING = "no VIF has a port here"
 
 
 def lay_out(outcomes, size, colour, vms, notes, since, changes):
@@ -37,7 +36,7 @@ def _table(outcomes, width, height, colour, vms):
     """The table in at most so many lines. If there are more VIFs, those that are not as they should
     be come first, and the last line says how many do not fit."""
     if not outcomes:
-        return [NOTHING]
+        return [report.NOTHING]
     crowded = len(outcomes) >= height
     room = height - 2 if crowded else height - 1  # for all but the header and the last line
     first = outcomes

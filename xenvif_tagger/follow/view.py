@@ -199,9 +199,8 @@ class Follow(object):
         elif not self._names.is_asking:  # that takes two seconds at most, as with status
             if self._names.problem:
                 warn("no VM names: " + self._names.problem)
-            outcomes = self._followed.outcomes()
-            self._out.say(report.table(outcomes, width(), False, self._names.known)
-                          if outcomes else [layout.NOTHING])
+            self._out.say(report.table(
+                self._followed.outcomes(), width(), False, self._names.known))
             self._out.say([report.watcher(self._pid)])
             self._is_said = True
             self._show()

@@ -6,6 +6,8 @@ on lines that begin with ``#`` or ``;``: nothing else.
 """
 import os
 
+from .paths import parse_remote
+
 DEFAULT_PATH = "/etc/xenvif-tagger.conf"
 
 
@@ -46,9 +48,11 @@ def _path(text):
     return text
 
 
-def _remote(text):
-    kind, _, where = text.partition(":")
-    if kind not in ("unix", "tcp", "ssl") or not where:
+def _remotes(text):
+    try:
+        for remote in text.split(","):  # the watcher takes several
+            parse_remote(remote)
+    except ValueError:
         raise BadValue("must be unix:PATH, tcp:HOST:PORT or ssl:HOST:PORT")
     return text
 
@@ -62,7 +66,7 @@ KEYS = {
     ("hold", "orphan_grace"): (_seconds, 30.0),
     ("plug", "stock_script"): (_path, None),
     ("plug", "timeout"): (_seconds, 1.0),
-    ("ovsdb", "remote"): (_remote, None),
+    ("ovsdb", "remote"): (_remotes, None),
     ("ovsdb", "timeout"): (_seconds, 5.0),
 }
 

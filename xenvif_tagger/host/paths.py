@@ -30,3 +30,27 @@ def default_remote():
 def pidfile_path():
     """Where this host's watcher has its pidfile."""
     return os.path.join(run_dir(), NAME + ".pid")
+
+
+def parse_remote(remote):
+    """The parts of one remote of a database, written as for ovs-vsctl(8), --db.
+
+    :param str remote: ``unix:PATH``, ``tcp:HOST[:PORT]``, ``ssl:HOST[:PORT]``; HOST may be [IPV6]
+    :returns: ``(kind, where, port)``: "unix", "tcp" or "ssl"; the path, or the host without its
+        brackets, str; the port, int, None where there is none
+    :raises ValueError: it is no remote
+    """
+    kind, _, where = remote.partition(":")
+    port = None
+    if kind in ("tcp", "ssl"):
+        if ":" in where and not where.endswith("]"):
+            where, _, text = where.rpartition(":")
+            port = int(text) if text.isdecimal() else -1
+        if where.startswith("[") and where.endswith("]"):
+            where = where[1:-1]
+        elif ":" in where:  # an IPv6 address without brackets: where does it end?
+            where = ""
+    if kind not in ("unix", "tcp", "ssl") or not where or (
+            port is not None and not 0 < port < 65536):
+        raise ValueError("not a database remote: %r" % remote)
+    return kind, where, port

@@ -11,6 +11,7 @@ _COLOURS = {IN_SYNC: "green", MIRRORED: "green", DRIFT: "yellow", ORPHAN: "yello
             HELD: "yellow", CONFLICT: "red", REFUSED: "red"}
 # These are as they should be: the table names the reason of the others only.
 PLAIN = (IN_SYNC, SINGLE)
+NOTHING = "no VIF has a port here"  # in the place of the table
 HEADER = ("VM", "BRIDGE", "VIF", "TAG", "TAP", "TAG", "STATE")
 # The table's columns that may be cut, and how wide they are at most: VM, BRIDGE and both TAGs. A
 # list of trunks as wide as it will go drives the other columns apart: JSON has all of it.
@@ -46,10 +47,8 @@ def as_json(outcomes, more=None, vms=None):
 
 
 def vlan(unit):
-    """A VLAN unit (dict; None: no port) in a few letters: ``5``, ``trunk:5,6``; ``trunk``, of every
-    VLAN, for an empty one."""
-    if unit is None:
-        return "-"
+    """A VLAN unit in a few letters: ``5``, ``trunk:5,6``; ``trunk``, of every VLAN, for an empty
+    one."""
     if not unit:
         return "trunk"
     words = [str(unit["tag"])] if "tag" in unit else []
@@ -125,6 +124,17 @@ def grid(rows, width, cut, colour):
     return lines
 
 
+def row(vm, bridge, ports, state):
+    """The cells of a VIF in the table.
+
+    :param ports: of its vif and its tap: (name, VLAN unit), or None where there is none
+    """
+    cells = [vm, bridge]
+    for port in ports:
+        cells += [port[0], vlan(port[1])] if port else ["-", "-"]
+    return cells + [state]
+
+
 def blocks(outcomes, width, colour, vms=None):
     """The table in pieces: its header, and for each VIF its row, and below it the reason where
     something is not as it should be.
@@ -138,10 +148,8 @@ def blocks(outcomes, width, colour, vms=None):
     rows = [HEADER]
     for outcome in outcomes:
         decision = outcome.decision
-        rows.append((
-            vm_of(outcome, vms or {}), decision.ports()[0].bridge,
-            decision.vif.name if decision.vif else "-", vlan(decision.vif and decision.vif.unit),
-            decision.tap.name if decision.tap else "-", vlan(decision.tap and decision.tap.unit),
+        rows.append(row(vm_of(outcome, vms or {}), decision.ports()[0].bridge, [
+            port and (port.name, port.unit) for port in (decision.vif, decision.tap)],
             decision.state))
     found = [[line] for line in grid(rows, width, CUT, colour)]
     for block, outcome in zip(found[1:], outcomes):
@@ -151,7 +159,9 @@ def blocks(outcomes, width, colour, vms=None):
 
 
 def table(outcomes, width, colour, vms=None):
-    """The lines of ``blocks``, which see."""
+    """The lines of ``blocks``, which see; one that says so where there is no VIF."""
+    if not outcomes:
+        return [NOTHING]
     return [line for block in blocks(outcomes, width, colour, vms) for line in block]
 
 

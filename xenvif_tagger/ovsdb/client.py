@@ -8,10 +8,11 @@ import _socket as socket
 import json
 import time
 
+from ..host.paths import parse_remote
 from .jsonstream import Framer, NotJson
 
 DATABASE = "Open_vSwitch"
-DEFAULT_PORT = "6640"  # RFC 7047, section 6
+DEFAULT_PORT = 6640  # RFC 7047, section 6
 MONITOR = "xenvif-tagger"  # the name of our monitor in the server's notifications (4.1.5, 4.1.6)
 RECEIVE_SIZE = 1 << 16
 LONGEST_WAIT = 3600  # poll(2) takes milliseconds in an int: longer waits are made of several
@@ -51,27 +52,34 @@ class OperationError(OvsdbError):
         self.details = details
 
 
+def failure(results, count):
+    """What failed of a transaction of so many operations, by its results (RFC 7047, 4.1.3).
+
+    :returns: ``(index, error, details)``, index None if it was the commit; None if nothing failed
+    """
+    for index, result in enumerate(results):
+        # After the one that failed come nulls; an error of the commit is one result more.
+        if isinstance(result, dict) and "error" in result:
+            return (index if index < count else None, str(result["error"]),
+                    str(result.get("details", "")))
+    return None
+
+
 def _addresses(remote):
     """What to connect to: list of (family, address). BadRemote; OSError from the resolver."""
-    kind, _, where = remote.partition(":")
-    if kind == "unix" and where:
-        return [(socket.AF_UNIX, where)]
-    if kind == "ssl":
+    if remote.startswith("ssl:"):
         raise BadRemote("%s: one-shot commands and the plug hook speak unix: and tcp: only: "
                         "give them ovsdb-server's unix socket" % remote)
-    if where.endswith("]") or ":" not in where:
-        where += ":" + DEFAULT_PORT
-    host, _, port = where.rpartition(":")
-    if host.startswith("[") and host.endswith("]"):
-        host = host[1:-1]
-    elif ":" in host:  # an IPv6 address without brackets: where does it end?
-        host = ""
-    if kind != "tcp" or not host or not port.isdecimal() or int(port) > 65535:
+    try:
+        kind, host, port = parse_remote(remote)
+    except ValueError:
         raise BadRemote("%s: not a database remote: write unix:PATH, tcp:HOST[:PORT] or "
                         "tcp:[IPV6][:PORT]" % (remote or "''"))
+    if kind == "unix":
+        return [(socket.AF_UNIX, host)]
     # As bytes: for str Python imports its IDNA tables, some milliseconds.
     host = host.encode("utf-8", "surrogateescape")
-    found = socket.getaddrinfo(host, int(port), 0, socket.SOCK_STREAM)
+    found = socket.getaddrinfo(host, port or DEFAULT_PORT, 0, socket.SOCK_STREAM)
     return [(family, address) for family, _, _, _, address in found]
 
 
@@ -176,21 +184,16 @@ class Client:
         results = self.call("transact", [DATABASE] + operations)
         if not isinstance(results, list):
             raise self._garbage(results)
-        # RFC 7047, 4.1.3: after the one that failed come nulls; an error of the commit is one
-        # element more than there are operations.
-        for index, result in enumerate(results):
-            if not isinstance(result, dict):
-                raise self._garbage(results)
-            if "error" in result:
-                error, details = str(result["error"]), str(result.get("details", ""))
-                what = "the commit"
-                if index < len(operations):
-                    op = operations[index]
-                    what = "operation %d (%s %s)" % (index, op.get("op"), op.get("table", ""))
-                message = "%s: %s failed: %s: %s" % (self.remote, what, error, details)
-                index = index if index < len(operations) else None
-                raise OperationError(_one_line(message), index, error, details)
-        if len(results) != len(operations):
+        failed = failure(results, len(operations))
+        if failed:
+            index, error, details = failed
+            what = "the commit"
+            if index is not None:
+                op = operations[index]
+                what = "operation %d (%s %s)" % (index, op.get("op"), op.get("table", ""))
+            message = "%s: %s failed: %s: %s" % (self.remote, what, error, details)
+            raise OperationError(_one_line(message), index, error, details)
+        if len(results) != len(operations) or not all(isinstance(each, dict) for each in results):
             raise self._garbage(results)
         return results
 

@@ -23,6 +23,44 @@ def port_of(row, interface, bridge):
                 {column: interface[column] for column in POLICING if column in interface})
 
 
+def own_interface(port, find):
+    """The Interface row of a VIF's Port row: its only one, and of the same name. None for a bond,
+    which is no VIF's port, and where one of the two rows came or went between two looks.
+
+    :param find: function that gives the Interface row of a UUID (str), or None
+    """
+    uuids = from_set(port["interfaces"])
+    interface = find(from_uuid(uuids[0])) if len(uuids) == 1 else None
+    return interface if interface and interface["name"] == port["name"] else None
+
+
+def vlan_bridges(fakes, find):
+    """The names of the VLAN ("fake") bridges, by which ``bridge_name`` finds a port's.
+
+    :param fakes: the Port rows with fake_bridge
+    :param find: function that gives the Bridge row that has the Port of a UUID (str), or None
+    :returns: dict (UUID of a Bridge, tag) -> name
+    """
+    found = {}
+    for row in fakes:
+        bridge = find(from_uuid(row["_uuid"]))
+        for tag in from_set(row["tag"]) if bridge else ():
+            found[from_uuid(bridge["_uuid"]), tag] = row["name"]
+    return found
+
+
+def bridge_name(port, bridge, on_vlan):
+    """The bridge that a Port row is on, as ovs-vsctl has it: a VLAN bridge, if the port has the
+    tag of one on its Bridge (openvswitch/ovs utilities/ovs-vsctl.c, vsctl_context_populate_cache).
+
+    :param on_vlan: what ``vlan_bridges`` gives
+    """
+    name = bridge["name"]
+    for tag in from_set(port["tag"]) if on_vlan else ():
+        name = on_vlan.get((from_uuid(bridge["_uuid"]), tag), name)
+    return name
+
+
 def _atom(value):
     """The one value of an optional column, or None."""
     found = from_set(value) if value is not None else ()
@@ -150,6 +188,6 @@ def uuid(text):
 
 def from_uuid(value):
     """The UUID as str. Raises ValueError if the value is none."""
-    if not isinstance(value, list) or value[:1] != ["uuid"]:
+    if not isinstance(value, (list, tuple)) or value[:1] not in (["uuid"], ("uuid",)):
         raise ValueError("not an OVSDB UUID: %r" % (value,))
     return value[1]

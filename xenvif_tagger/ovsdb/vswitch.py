@@ -6,7 +6,18 @@ import functools
 
 from ..core import names
 from .client import OperationError, Unreachable
-from .rows import COLUMNS, from_set, from_uuid, guards, operations, port_of, to_map
+from .rows import (
+    COLUMNS,
+    bridge_name,
+    from_set,
+    from_uuid,
+    guards,
+    operations,
+    own_interface,
+    port_of,
+    to_map,
+    vlan_bridges,
+)
 
 
 class Unwritten(Exception):
@@ -150,26 +161,15 @@ class Vswitch(object):
 
     def _join(self, ports, interfaces, fakes, bridges):
         """Ports from rows as the server sent them; bridges: dict Port UUID -> Bridge row."""
-        # ovs-vsctl counts a port as on a VLAN ("fake") bridge when it has that one's tag
-        # (openvswitch/ovs utilities/ovs-vsctl.c, vsctl_context_populate_cache).
-        on_vlan = {}
-        for row in fakes:
-            bridge = bridges.get(from_uuid(row["_uuid"]))
-            for tag in from_set(row["tag"]):
-                if bridge:
-                    on_vlan[from_uuid(bridge["_uuid"]), tag] = row["name"]
+        on_vlan = vlan_bridges(fakes, bridges.get)
         by_uuid = {from_uuid(row["_uuid"]): row for row in interfaces}
         vifs = {}
         for row in ports:
-            own = from_set(row["interfaces"])
-            interface = by_uuid.get(from_uuid(own[0])) if len(own) == 1 else None
+            interface = own_interface(row, by_uuid.get)
             bridge = bridges.get(from_uuid(row["_uuid"]))
-            if interface is None or interface["name"] != row["name"] or bridge is None:
-                continue  # a bond, or a row that came or went between two looks: no VIF's port
-            name = bridge["name"]
-            for tag in from_set(row["tag"]):
-                name = on_vlan.get((from_uuid(bridge["_uuid"]), tag), name)
-            port = port_of(row, interface, name)
+            if interface is None or bridge is None:
+                continue
+            port = port_of(row, interface, bridge_name(row, bridge, on_vlan))
             self.has_cvlans = "cvlans" in row
             self._rows[port.name] = (row, interface, bridge)
             vifs.setdefault(names.parse(port.name)[:2], []).append(port)

@@ -13,12 +13,11 @@ _SHORT = 40  # characters: of a value that is of no use
 def cells(pair):
     """A pair (dict) of a status or check as a row of its table: as report.table has it."""
     ports = [pair["vif"], pair["tap"]]
-    row = [report.vm_cell(pair["vm"] and pair["vm"]["name"], [
-        port["external_ids"] for port in ports if port], pair["domid"]), pair["bridge"]]
-    for port in ports:
-        unit = port and {column: port[column] for column in UNIT if port[column] not in (None, [])}
-        row += [port["port"] if port else "-", report.vlan(unit)]
-    return row + [pair["state"]]
+    vm = report.vm_cell(pair["vm"] and pair["vm"]["name"], [
+        port["external_ids"] for port in ports if port], pair["domid"])
+    return report.row(vm, pair["bridge"], [port and (port["port"], {
+        column: port[column] for column in UNIT if port[column] not in (None, [])})
+        for port in ports], pair["state"])
 
 
 def _finite(text):

@@ -4,6 +4,7 @@ import ssl
 
 import ovs.stream
 
+from ..host.paths import parse_remote
 from ..ovsdb.client import BadRemote
 
 LONGEST_PATH = 107  # bytes: unix(7), sun_path
@@ -18,10 +19,11 @@ def prepare(remote, pem=None):
     """
     pem = pem or dict.fromkeys(("private_key", "certificate", "ca_cert"))
     for each in remote.split(","):
-        kind, _, where = each.partition(":")
-        port = where.rpartition(":")[2]
-        good = {"unix": bool(where), "tcp": _is_port(port), "ssl": _is_port(port)}
-        if not good.get(kind):
+        try:
+            kind, where, port = parse_remote(each)
+        except ValueError:
+            kind = port = None
+        if kind != "unix" and not port:
             raise BadRemote("%s: must be unix:PATH, tcp:HOST:PORT or ssl:HOST:PORT" % each)
         if kind == "unix" and len(os.fsencode(where)) > LONGEST_PATH:
             raise BadRemote("%s: a socket's path has at most %d bytes" % (each, LONGEST_PATH))
@@ -30,10 +32,6 @@ def prepare(remote, pem=None):
     ovs.stream.Stream.ssl_set_private_key_file(pem["private_key"])
     ovs.stream.Stream.ssl_set_certificate_file(pem["certificate"])
     ovs.stream.Stream.ssl_set_ca_cert_file(pem["ca_cert"])
-
-
-def _is_port(text):
-    return text.isdigit() and 0 < int(text) < 65536
 
 
 def _check_pem(remote, private_key, certificate, ca_cert):

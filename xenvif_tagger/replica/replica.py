@@ -12,7 +12,7 @@ import ovs.jsonrpc
 
 from ..core import names
 from ..ovsdb.client import DATABASE
-from ..ovsdb.rows import COLUMNS, port_of
+from ..ovsdb.rows import COLUMNS, bridge_name, own_interface, port_of, vlan_bridges
 
 NO_DATA = "00000000-0000-0000-0000-000000000000"
 KNOWN = 256  # ports read ahead: a few change again and again, and all would cost too much memory
@@ -68,6 +68,7 @@ class Replica(ovs.db.idl.Idl):
         self._members = {}  # UUID of a Bridge: set of the UUIDs of its Ports, str
         self._known = {}  # name: (port.Port, its rows as JSON), as read last
         self._fakes = {}  # UUID of a Port that is a VLAN ("fake") bridge's, str: its row
+        self._on_vlan = None  # of those, as vlan_bridges gives it; None: to be looked up
         self.has_cvlans = True
 
     # -- connection
@@ -208,6 +209,7 @@ class Replica(ovs.db.idl.Idl):
 
     def touch_all(self):
         self._known.clear()
+        self._on_vlan = None
         for vif in self.vifs():
             self.touch(vif)
 
@@ -235,34 +237,31 @@ class Replica(ovs.db.idl.Idl):
     def _read(self, name):
         """One port, and its rows; None if it is not there, or no VIF's."""
         row = self._ports.get(name)
-        bridge = self._bridges.get(str(row.uuid)) if row is not None else None
-        interface = self._interface(row) if bridge is not None else None
+        bridge = self._bridge_of(str(row.uuid)) if row is not None else None
+        if bridge is None:
+            return None
+        port = _as_json(row)
+        interface = own_interface(port, self._interface)
         if interface is None:
             return None
-        there = {"_uuid": ["uuid", str(bridge.uuid)], "name": bridge._data["name"].values}
-        rows = _as_json(row), _as_json(interface), there
-        found = port_of(rows[0], rows[1], self._fake_on(bridge, row) or there["name"]), rows
+        if self._on_vlan is None:
+            self._on_vlan = vlan_bridges(map(_as_json, self._fakes.values()), self._bridge_of)
+        found = port_of(port, interface, bridge_name(port, bridge, self._on_vlan)), (
+            port, interface, bridge)
         if len(self._known) >= KNOWN:
             self._known.clear()
         self._known[name] = found
         return found
 
-    def _interface(self, row):
-        """A Port row's one Interface row; None for a bond, which is no VIF's port."""
-        own = row._data["interfaces"].atoms()
-        found = self.tables["Interface"].rows.get(UUID(own[0][1])) if len(own) == 1 else None
-        if found is None or found._data["name"] != row._data["name"]:
-            return None
-        return found
+    def _interface(self, uuid):
+        """An Interface row, as the server would send it, or None."""
+        row = self.tables["Interface"].rows.get(UUID(uuid))
+        return row and _as_json(row)
 
-    def _fake_on(self, bridge, row):
-        """The name of the VLAN ("fake") bridge that a port is on, or None (see vswitch.py)."""
-        tag = row._data["tag"].values
-        for uuid, fake in self._fakes.items():
-            if tag != [] and tag == fake._data["tag"].values and (
-                    self._bridges.get(uuid) is bridge):
-                return fake._data["name"].values
-        return None
+    def _bridge_of(self, uuid):
+        """The Bridge row that has the Port of a UUID (str), as far as it is known, or None."""
+        row = self._bridges.get(uuid)
+        return row and {"_uuid": ["uuid", str(row.uuid)], "name": row._data["name"].values}
 
 
 def _as_json(row):

@@ -70,7 +70,7 @@ class Control(object):
         outcomes = self.daemon.watcher.outcomes()
         _answer(connection, words, lambda: report.as_json(
             outcomes, {"watcher": {"pid": os.getpid()}}), lambda: "\n".join(
-            report.table(outcomes, WIDTH, False) if outcomes else ["no VIF has a port here"]))
+            report.table(outcomes, WIDTH, False)))
 
     def _stats(self, connection, words, _):
         found = stats(self.daemon)

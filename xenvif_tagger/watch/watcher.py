@@ -7,7 +7,7 @@ import time
 
 from ..core.decide import CONFLICT, DRIFT, ORPHAN, REFUSED, decide_vif
 from ..core.port import after, is_bookkeeping
-from ..ovsdb.client import DATABASE
+from ..ovsdb.client import DATABASE, failure
 from ..ovsdb.oneshot import Outcome
 from ..ovsdb.rows import operations
 from .memory import Memory
@@ -193,12 +193,16 @@ class Watcher(object):
         if message is None:
             self.stats.retries += 1  # all is looked at again once it is back
             return
-        index, error, details = failure(message)
-        if error is None:
+        if message.type != message.T_REPLY or not isinstance(message.result, list):
+            failed = None, "refused", str(message.error)
+        else:
+            failed = failure(message.result, len(flight.owners))
+        if failed is None:
             self._done(flight)
             return
+        index, error, details = failed
         guilty = list(flight.outcomes) if len(flight.outcomes) == 1 else []
-        if index is not None and index < len(flight.owners) and flight.owners[index] is not None:
+        if index is not None and flight.owners[index] is not None:
             guilty = [flight.outcomes[flight.owners[index]]]
         others = [outcome for outcome in flight.outcomes if outcome not in guilty]
         if error == "not owner":
@@ -262,20 +266,6 @@ class Watcher(object):
         return sorted(there) == sorted(outcome.ports) and all(
             there[port.name].is_same(port, *after(port, decision.changes))
             for port in decision.ports())
-
-
-def failure(message):
-    """What is wrong by the answer to a transact (jsonrpc.Message, RFC 7047, 4.1.3).
-
-    :returns: ``(index, error, details)``: the operation that failed, None if it was the commit;
-        its error's name, None if none failed; details in words
-    """
-    if message.type != message.T_REPLY or not isinstance(message.result, list):
-        return None, "refused", str(message.error)
-    for index, result in enumerate(message.result):
-        if isinstance(result, dict) and "error" in result:
-            return index, str(result["error"]), str(result.get("details", ""))
-    return None, None, ""
 
 
 def _ports(decision):
