@@ -1,0 +1,33 @@
+"""``--check`` looks at each room of the package: one that is not compiled costs each plug."""
+import os
+import re
+
+import pytest
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+ROOT = HERE
+while not os.path.exists(os.path.join(ROOT, "setup.py")):
+    ROOT = os.path.dirname(ROOT)
+PACKAGE = os.path.join(ROOT, "xenvif_tagger")
+ROOMS = sorted(name for name in os.listdir(PACKAGE)
+               if os.path.exists(os.path.join(PACKAGE, name, "__init__.py")))
+
+
+def test_a_room_that_is_not_compiled_is_missing(up):
+    up.install()
+    assert not re.search("MISSING .*compiled", up.install("--check").out)
+    found = {}
+    for room in ROOMS:
+        cache = "/opt/xenvif-tagger/xenvif_tagger/%s/__pycache__" % room
+        up.run("mv", cache, "/opt/away")
+        found[room] = bool(re.search("MISSING .*compiled", up.install("--check").out))
+        up.run("mv", "/opt/away", cache)
+    assert len(found) > 9 and all(found.values()), found
+
+
+@pytest.mark.parametrize("room", ["", "core/"])
+def test_one_module_that_is_not_compiled_is_missing(up, room):
+    up.install()
+    cache = "/opt/xenvif-tagger/xenvif_tagger/%s__pycache__" % room
+    up.run("sh", "-c", "rm %s/__init__.*.pyc" % cache)
+    assert re.search("MISSING .*compiled", up.install("--check").out)

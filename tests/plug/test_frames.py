@@ -1,0 +1,70 @@
+"""Ctrl-C while our code runs during a plug: the stock script's traceback shows none of our frames."""
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from dom0 import Dom0
+from dom0.xapi import SETUP_VIF_RULES as STOCK
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+ROOT = HERE
+while not os.path.exists(os.path.join(ROOT, "setup.py")):
+    ROOT = os.path.dirname(ROOT)
+
+# A function of each room that a plug passes through.
+STEPS = ("host/paths.default_remote", "core/birth.born", "ovsdb/client.Client.transact",
+         "plug/hook.Plug.additions", "plug/hook.Plug.look_again")
+HOW = {"at once": "raise KeyboardInterrupt",
+       "handling": "try:\n        {}[0]\n    except KeyError:\n        raise KeyboardInterrupt",
+       "because of": "try:\n        {}[0]\n    except KeyError as error:\n"
+                     "        raise KeyboardInterrupt from error"}
+
+
+@pytest.fixture
+def dom0():
+    """A dom0 with a vif that has a tag, and with the device of its tap, not plugged."""
+    with Dom0() as dom0:
+        dom0.add_bridge("xenbr0")
+        dom0.add_vif(1, 0)
+        for device in "vif1.0", "tap1.0":
+            dom0.create_device(device)
+        assert dom0.filter("vif1.0").returncode == 0
+        dom0.ovs.vsctl("set", "port", "vif1.0", "tag=5")
+        yield dom0
+
+
+@pytest.mark.parametrize("how", sorted(HOW))
+def test_none_of_our_frames_is_shown(dom0, tmp_path, how):
+    for part in "hotplug", "xenvif_tagger":
+        shutil.copytree(os.path.join(ROOT, part), str(tmp_path / part),
+                        ignore=shutil.ignore_patterns("__pycache__"))
+    found = {}
+    for step in STEPS:
+        module, _, name = step.partition(".")
+        path = tmp_path / "xenvif_tagger" / (module + ".py")
+        text = path.read_text(encoding="utf-8")
+        path.write_text("%s\n\ndef broken(*_, **__):\n    %s\n\n\n%s = broken\n" % (
+            text, HOW[how], name), encoding="utf-8")
+        done = dom0.run(str(tmp_path / "hotplug/setup-vif-rules"), "classic", "tap1.0",
+                        dom0.vifs[1, 0].vm_uuid, 0, "filter")
+        path.write_text(text, encoding="utf-8")
+        files = re.findall(r'^  File "(.+?)", line', done.stderr, re.M)
+        ended = -signal.SIGINT if sys.version_info >= (3, 8) else 1
+        if (done.returncode not in (ended, 128 + signal.SIGINT) or STOCK not in files
+                or any(file.startswith(str(tmp_path)) for file in files)
+                or done.stderr.splitlines()[-1] != "KeyboardInterrupt"):
+            found[step] = done.returncode, done.stderr
+    assert not found
+
+
+def test_each_room_on_the_way_of_a_plug_is_tried():
+    code = "import sys; sys.path.insert(0, %r); from xenvif_tagger.plug import stock; " \
+        "print(*sys.modules)"
+    told = subprocess.check_output([sys.executable, "-I", "-c", code % ROOT]).decode().split()
+    rooms = {name.split(".")[1] for name in told if name.startswith("xenvif_tagger.")}
+    assert rooms == {step.split("/")[0] for step in STEPS}
