@@ -1,4 +1,4 @@
-"""Ctrl-C while our code runs during a plug: the stock script's traceback shows none of our frames."""
+"""Ctrl-C while our code runs in a plug: the traceback that stock prints has no frame of ours."""
 import os
 import re
 import shutil

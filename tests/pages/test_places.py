@@ -1,0 +1,59 @@
+"""What names a module of ours, or a folder, in another way than by an import that a test runs."""
+import importlib
+import os
+import re
+
+import pytest
+
+import xenvif_tagger
+from xenvif_tagger.doctor import libraries
+from xenvif_tagger.host import paths
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+ROOT = HERE
+while not os.path.exists(os.path.join(ROOT, "setup.py")):
+    ROOT = os.path.dirname(ROOT)
+
+# An import, in whatever kind of file or string; and setup.py's form.
+NAMED = re.compile(r"from (xenvif_tagger[\w.]*) import (\w+(?:, \w+)*)|"
+                   r"(xenvif_tagger[\w.]*):(\w+)")
+
+
+def named():
+    """(file, module, name in it) of all that is installed, or makes and measures that: list."""
+    found = []
+    for top in "hotplug", "dom0-install.d", "packaging", "bench", "demo", "xenvif_tagger", "":
+        for folder, folders, files in os.walk(os.path.join(ROOT, top)):
+            if not top:
+                folders[:] = []
+            for file in files:
+                path = os.path.join(folder, file)
+                if os.path.islink(path) or file.endswith((".pyc", ".db")):
+                    continue
+                with open(path, encoding="utf-8", errors="replace") as stream:
+                    for match in NAMED.finditer(stream.read()):
+                        for name in (match.group(2) or match.group(4)).split(", "):
+                            found.append((os.path.relpath(path, ROOT),
+                                          match.group(1) or match.group(3), name))
+    return found
+
+
+@pytest.mark.parametrize("file, module, name", named())
+def test_what_is_named_is_there(file, module, name):
+    module = importlib.import_module(module)
+    if not hasattr(module, name):
+        importlib.import_module("%s.%s" % (module.__name__, name))
+
+
+def test_those_who_can_not_be_seen_by_an_import_are_found():
+    """By another who looks for `from`: else all of the above may be about nothing."""
+    files = {file for file, _, _ in named()}
+    assert {"setup.py", "hotplug/setup-vif-rules", "hotplug/vif-openvswitch-tagger",
+            "hotplug/xenvif-tagger", "dom0-install.d/check.sh", "packaging/manual", "bench/host.py",
+            "xenvif_tagger/doctor/stock.py"} <= files
+
+
+def test_where_the_package_is():
+    place = os.path.dirname(os.path.abspath(xenvif_tagger.__file__))
+    assert paths.PACKAGE == place
+    assert libraries.python(None)[1].endswith(" in " + place)
