@@ -1,6 +1,6 @@
 """`doctor`: Open vSwitch's database: whether it answers, and what all its checks are made on.
 
-A check takes a doctor.Patient and returns (state, what was found, cure).
+A check takes an examine.Patient and returns (state, what was found, cure).
 """
 import os
 

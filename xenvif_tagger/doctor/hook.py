@@ -1,6 +1,6 @@
 """`doctor`: config file, network backend, xenopsd, and whether it has our hook.
 
-A check takes a doctor.Patient and returns (state, what was found, cure).
+A check takes an examine.Patient and returns (state, what was found, cure).
 """
 import os
 

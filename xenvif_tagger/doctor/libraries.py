@@ -1,6 +1,6 @@
 """`doctor`: the versions of Python and the libraries, and where they are from.
 
-A check takes a doctor.Patient and returns (state, what was found, cure).
+A check takes an examine.Patient and returns (state, what was found, cure).
 """
 import importlib
 import os

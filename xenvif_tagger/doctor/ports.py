@@ -1,6 +1,6 @@
 """`doctor`: the VIFs' ports, one by one and in pairs.
 
-A check takes a doctor.Patient and returns (state, what was found, cure).
+A check takes an examine.Patient and returns (state, what was found, cure).
 """
 import os
 import shlex

@@ -1,6 +1,6 @@
 """`doctor`: the stock script, whether we can add to its add-port, and which VIFs it plugged.
 
-A check takes a doctor.Patient and returns (state, what was found, cure).
+A check takes an examine.Patient and returns (state, what was found, cure).
 """
 import json
 import os

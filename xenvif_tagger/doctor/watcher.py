@@ -1,6 +1,6 @@
 """`doctor`: the watcher of this host, by its pidfile and its control socket.
 
-A check takes a doctor.Patient and returns (state, what was found, cure).
+A check takes an examine.Patient and returns (state, what was found, cure).
 """
 import json
 import os

@@ -47,7 +47,7 @@ def _understood(method):
 
 
 class Vswitch(object):
-    """The database behind an ovsdb.Client.
+    """The database behind an client.Client.
 
     has_cvlans (bool): its schema has Port.cvlans, as far as rows have been read.
     """

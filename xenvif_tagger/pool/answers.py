@@ -57,7 +57,7 @@ def is_watched(output):
 
 
 def checks_of(output):
-    """The checks of a doctor: list of doctor_check.Check."""
+    """The checks of a doctor: list of checks.Check."""
     found = [Check(**check) for check in output["checks"]]
     for check in found:
         _texts([check.name, check.state, check.found] + ([check.cure] if check.cure else []))
@@ -90,7 +90,7 @@ def name_vms(answers, find):
     """Put the VMs' names into the pairs of a status or check.
 
     :param answers: list of Answer, problems not among them
-    :param find: a function of the VIFs' uuids, as xapi.Xapi.names
+    :param find: a function of the VIFs' uuids, as session.Xapi.names
     """
     found = [(pair, _vif_uuid(pair)) for answer in answers for pair in answer.output["pairs"]]
     uuids = {uuid for _, uuid in found if uuid}

@@ -33,7 +33,7 @@ class UnknownHost(Exception):
 def hosts(session, wanted=()):
     """The hosts (list of Host, by name) of a pool, or those of it with some names or uuids.
 
-    :param session: an xapi.Xapi
+    :param session: a session.Xapi
     :raises UnknownHost: XAPI knows none of that name, or several
     """
     told = session.hosts()
@@ -59,7 +59,7 @@ def ask(session, asked, function, within):
 
     A thread that hangs keeps nobody: when the time is over its host has not answered.
 
-    :param session: an xapi.Xapi, logged in until this has ended
+    :param session: a session.Xapi, logged in until this has ended
     :param asked: list of Host
     :param str function: "status", "check", "doctor" or "version"
     :param float within: seconds that each host has
