@@ -93,7 +93,7 @@ def test_neither_root_nor_a_dom0(host, switch):
     shutil.rmtree(host.root)
     # First the imports: this Python may be one that only root can read.
     host.patch = ("import os, XenAPI, ovs.json, ovs.version\n"
-                  "from xenvif_tagger import cli, doctor, doctor_check, doctor_ovs\n"
+                  "import xenvif_tagger.cli.main, xenvif_tagger.doctor.examine\n"
                   "os.setgroups([]); os.setgid(65534); os.setuid(65534)")
     command = host.command(switch, "doctor", "--json")
     at = command.index("--config")  # pytest's directory is closed to others: the default one
@@ -340,8 +340,8 @@ def test_library_missing(host, switch, library, name, state):
 
 
 def test_python_is_too_old(host, switch):
-    host.patch = ("import types\nfrom xenvif_tagger import doctor_python\n"
-                  "doctor_python.sys = types.SimpleNamespace(version_info=(3, 5, 10), "
+    host.patch = ("import types\nfrom xenvif_tagger.doctor import libraries\n"
+                  "libraries.sys = types.SimpleNamespace(version_info=(3, 5, 10), "
                   "executable=sys.executable, modules=sys.modules)")
     # With that it does not even know how a version is found out.
     checks = host.doctor(switch)
@@ -371,7 +371,7 @@ def test_xenapi_of_dom0(host, switch, rpm, version):
 
 def test_a_check_that_fails_itself(host, switch):
     """A defect of ours costs that check only."""
-    host.patch = ("from xenvif_tagger.doctor_host import Host\n"
+    host.patch = ("from xenvif_tagger.doctor.host import Host\n"
                   "def stock(self): raise RuntimeError('a defect')\nHost.stock = stock")
     checks = host.doctor(switch)
     assert (checks["stock-script"]["state"], checks["hook-file"]["state"]) == ("WARN", "OK")

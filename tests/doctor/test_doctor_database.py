@@ -84,7 +84,7 @@ def test_held(host, switch):
         reach(watcher, switch.dir)
         found = host.doctor(switch)["held"]
         assert found["state"] == "OK" and "vif1.0" in found["found"], found
-        host.patch = "from xenvif_tagger import doctor_ovs; doctor_ovs.LONG_HELD = 0"
+        host.patch = "from xenvif_tagger.doctor import ports; ports.LONG_HELD = 0"
         found = host.is_ill(switch, "held", "WARN", "vif1.0 held for", "tap1.0 held for")
         assert found["cure"].startswith("ovs-vsctl set Port vif1.0 tag=VLAN")
 

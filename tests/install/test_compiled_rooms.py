@@ -4,10 +4,8 @@ import re
 
 import pytest
 
-HERE = os.path.dirname(os.path.abspath(__file__))
-ROOT = HERE
-while not os.path.exists(os.path.join(ROOT, "setup.py")):
-    ROOT = os.path.dirname(ROOT)
+from support.constants import ROOT
+
 PACKAGE = os.path.join(ROOT, "xenvif_tagger")
 ROOMS = sorted(name for name in os.listdir(PACKAGE)
                if os.path.exists(os.path.join(PACKAGE, name, "__init__.py")))

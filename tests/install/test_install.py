@@ -72,9 +72,10 @@ def test_files_are_roots_however_they_were_unpacked(host):
 def test_compiles_the_package_for_this_python(up):
     up.install()
     names = [path for path in up.changes() if path.endswith(".pyc")]
-    for name in ("decide", "config", "mark", "ovsdb"):
-        assert any(re.search(r"/xenvif_tagger/__pycache__/%s\.cpython-%d%d\.pyc$" % (
-            name, sys.version_info[0], sys.version_info[1]), path) for path in names)
+    for name in ("core/%s/decide", "host/%s/config", "core/%s/mark", "ovsdb/%s/client"):
+        end = "/xenvif_tagger/%s.cpython-%d%d.pyc" % (
+            name % "__pycache__", sys.version_info[0], sys.version_info[1])
+        assert any(path.endswith(end) for path in names), end
 
 
 def test_does_nothing_the_second_time(up):
@@ -155,9 +156,9 @@ def test_dom0s_own_libraries_win(up):
     up.install()
     result = up.run("/usr/bin/python3", "-I", "-c", """
 import runpy, sys, types
-cli = types.ModuleType("xenvif_tagger.cli")
+cli = types.ModuleType("xenvif_tagger.cli.main")
 cli.main = lambda: print("\\n".join(sys.path))
-sys.modules["xenvif_tagger.cli"] = cli
+sys.modules["xenvif_tagger.cli.main"] = cli
 runpy.run_path("/usr/bin/xenvif-tagger", run_name="__main__")
 """)
     paths = result.out.splitlines()

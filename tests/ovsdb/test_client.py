@@ -7,7 +7,7 @@ import pytest
 from support.client import PORT_NAMES, SHORT, names, ovs_port_for_tcp, problem_of, where_name
 from support.constants import LONG
 from xenvif_tagger.ovsdb.client import Client, OperationError, ServerError, Unreachable
-from xenvif_tagger.ovsdb.values import from_map, from_set, from_uuid, to_map, to_set, uuid
+from xenvif_tagger.ovsdb.rows import from_map, from_set, from_uuid, to_map, to_set, uuid
 
 
 def test_results_are_one_per_operation(ovs):

@@ -50,7 +50,7 @@ def test_a_host_name_that_does_not_exist():
     "remote",
     [
         "", "unix", "unix:", "tcp", "tcp:", "tcp::6640", "tcp:host:", "tcp:host:x", "tcp:host:-1",
-        "tcp:host:65536", "tcp:host:²", "tcp:::1", "tcp:::1:6640", "tcp:[::1", "tcp:[]",
+        "tcp:host:65536", "tcp:host:²", "tcp:::1", "tcp:::1:6640", "tcp:[::1", "tcp:[]", "tcp:h:0",
         "ptcp:6640", "/run/db.sock", "punix:/run/db.sock", "db:a,b,c",
     ],
 )

@@ -1,7 +1,7 @@
 """Values as OVSDB notates them."""
 import pytest
 
-from xenvif_tagger.ovsdb.values import from_map, from_set, from_uuid, to_map, to_set, uuid
+from xenvif_tagger.ovsdb.rows import from_map, from_set, from_uuid, to_map, to_set, uuid
 
 
 def test_sets():

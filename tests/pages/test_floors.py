@@ -4,10 +4,8 @@ import os
 
 import pytest
 
-HERE = os.path.dirname(os.path.abspath(__file__))
-ROOT = HERE
-while not os.path.exists(os.path.join(ROOT, "setup.py")):
-    ROOT = os.path.dirname(ROOT)
+from support.constants import ROOT
+
 PACKAGE = "xenvif_tagger"
 
 # From the top. A room imports from lower floors, and within itself.

@@ -6,13 +6,9 @@ import re
 import pytest
 
 import xenvif_tagger
+from support.constants import ROOT
 from xenvif_tagger.doctor import libraries
 from xenvif_tagger.host import paths
-
-HERE = os.path.dirname(os.path.abspath(__file__))
-ROOT = HERE
-while not os.path.exists(os.path.join(ROOT, "setup.py")):
-    ROOT = os.path.dirname(ROOT)
 
 # An import, in whatever kind of file or string; and setup.py's form.
 NAMED = re.compile(r"from (xenvif_tagger[\w.]*) import (\w+(?:, \w+)*)|"

@@ -10,11 +10,7 @@ import pytest
 
 from dom0 import Dom0
 from dom0.xapi import SETUP_VIF_RULES as STOCK
-
-HERE = os.path.dirname(os.path.abspath(__file__))
-ROOT = HERE
-while not os.path.exists(os.path.join(ROOT, "setup.py")):
-    ROOT = os.path.dirname(ROOT)
+from support.constants import ROOT
 
 # A function of each room that a plug passes through.
 STEPS = ("host/paths.default_remote", "core/birth.born", "ovsdb/client.Client.transact",

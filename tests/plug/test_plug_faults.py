@@ -461,14 +461,15 @@ def test_ids_that_are_too_large_for_a_command_line(dom0, kind, table):
 
 # ---- our own code -----------------------------------------------------------------------------
 
+
 def modules():
     """Those of the package that a plug imports: their paths in it, without .py."""
     code = "import sys; sys.path.insert(0, %r); import xenvif_tagger.plug.stock; print(' '.join(" \
-        "each for each in sys.modules if each.startswith('xenvif_tagger.')))" % CHECKOUT
+        "each for each in sys.modules if each.startswith('xenvif_tagger.')))" % ROOT
     told = subprocess.check_output([sys.executable, "-I", "-c", code]).decode().split()
     paths = [name.partition(".")[2].replace(".", "/") for name in told]
     return [path for path in paths
-            if os.path.isfile(os.path.join(CHECKOUT, "xenvif_tagger", path + ".py"))]
+            if os.path.isfile(os.path.join(ROOT, "xenvif_tagger", path + ".py"))]
 
 
 DAMAGES = {

@@ -12,6 +12,7 @@ from support.pool import CALL, SOON, assert_lines, told
 from support.xapi_server import failure
 from xenvif_tagger.pool import hosts as pool_module
 from xenvif_tagger.pool import report as pool_report
+from xenvif_tagger.pool.answers import name_vms
 
 SILENT = {
     "down": ({"live": False}, None, "two: down"),
@@ -133,7 +134,7 @@ def test_what_one_host_answers_costs_no_other_its_answer(function):
         answer = pool_module._ask(session, host, function, 1)
         assert answer.problem is None or "can't be understood" in answer.problem
         if answer.problem is None and function == "check":
-            pool_module.name_vms([answer], lambda uuids: {})
+            name_vms([answer], lambda uuids: {})
         pool_report.lines([answer], function, 80, False, True)
         json.loads(pool_report.as_json([answer], function), parse_constant=pytest.fail)
 

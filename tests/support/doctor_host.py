@@ -24,9 +24,10 @@ import functools, sys
 root, patch = sys.argv[1:3]
 del sys.argv[1:3]
 exec(patch)
-from xenvif_tagger.cli import main as cli; from xenvif_tagger.doctor import host as doctor_host
-doctor_host.Host = functools.partial(doctor_host.Host, root=root)
-cli.main()
+from xenvif_tagger.cli.main import main
+from xenvif_tagger.doctor import host
+host.Host = functools.partial(host.Host, root=root)
+main()
 """
 # On a right host: what is not OK.
 USUAL = {"xapi-vifs": "SKIP"}

@@ -100,7 +100,7 @@ def test_bad_options(ovs, args, words):
 
 @pytest.mark.parametrize("remote", [
     "bogus", "bogus:x", "unix:", "tcp:", "ssl:", "tcp:127.0.0.1:99999999", "tcp:127.0.0.1:x",
-    "punix:/x", "ptcp:6640:127.0.0.1"])
+    "tcp:127.0.0.1", "tcp:::1:6640", "punix:/x", "ptcp:6640:127.0.0.1"])
 def test_a_bad_remote(ovs, remote):
     assert_refused("watch", db=remote, env={"OVS_RUNDIR": ovs.dir}, words=[remote])
 

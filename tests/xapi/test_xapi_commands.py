@@ -137,9 +137,9 @@ def test_ports_of_no_vif_that_xapi_could_know(host, xapi):
 IMPORTED = """
 import sys
 sys.argv = ["x"] + %r
-from xenvif_tagger import cli
+from xenvif_tagger.cli.main import main
 try:
-    cli.main()
+    main()
 finally:
     sys.stderr.write(" ".join(each for each in sys.modules if each.startswith(
         ("XenAPI", "xmlrpc", "ssl", "http", "xenvif_tagger.xapi.session"))))
@@ -162,7 +162,8 @@ def test_that_import_is_seen(host, xapi):
     assert "XenAPI" in run(argv=argv).err
 
 
-@pytest.mark.parametrize("module", ["plug", "plug_libxl", "watch", "daemon", "control"])
+@pytest.mark.parametrize("module", [
+    "plug.stock", "plug.libxl", "watch.watcher", "watch.daemon", "watch.control"])
 def test_neither_the_plug_path_nor_the_watcher_knows_xapi(module):
     argv = [sys.executable, "-c", "import sys, xenvif_tagger.%s\n"
             "print([each for each in sys.modules if 'xapi' in each.lower()])" % module]
@@ -174,7 +175,8 @@ def test_without_the_library(host, xapi):
     add_pair(host, 12, tap={"tag": 5})
     for args, code in (["status"], 0), (["mirror", "vm", "web"], 3):
         result = run(argv=[sys.executable, "-c", "import sys\nsys.modules['XenAPI'] = None\n"
-                           "sys.argv = ['x'] + %r\nfrom xenvif_tagger.cli import main\nmain()" % (
+                           "from xenvif_tagger.cli.main import main\n"
+                           "sys.argv = ['x'] + %r\nmain()" % (
                                ["--db", host.remote, "--xapi", xapi.remote] + args)])
         assert (result.code, result.err.count("\n")) == (code, 1), result
         assert "XenAPI" in result.err and "Traceback" not in result.err
