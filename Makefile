@@ -37,7 +37,7 @@ test:
 
 # The environment's python3 and xenvif-tagger are the first on the PATH.
 demo bench: START_demo = python3 demo/demo.py
-demo bench: START_bench = bench/run
+demo bench: START_bench = bench/run.py
 demo bench:
 	@.ci/setup system $(COMMANDS)
 	@set -eu; bin=$$(.ci/setup venv $(or $(PYTHON),newest)); \

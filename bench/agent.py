@@ -1,4 +1,4 @@
-"""The client by which bench/watch sets tags, as an agent does, and sees what becomes of them."""
+"""The client by which bench/watch.py sets tags, as an agent does, and sees what becomes of them."""
 import itertools
 import json
 import socket

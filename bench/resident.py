@@ -1,4 +1,4 @@
-"""The processes that bench/watch measures: each mirrors tags, its own way, until it is stopped."""
+"""The processes that bench/watch.py measures: each mirrors tags, its own way, until stopped."""
 import json
 import os
 import select

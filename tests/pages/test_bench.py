@@ -8,7 +8,7 @@ from support.constants import ROOT
 
 
 def test_the_benchmark_of_the_commands_runs():
-    done = subprocess.run([sys.executable, os.path.join(ROOT, "bench", "run"), "--quick"],
+    done = subprocess.run([sys.executable, os.path.join(ROOT, "bench", "run.py"), "--quick"],
                           stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     assert done.returncode == 0, done.stderr.decode()
     tables = re.findall(r"^\|---", done.stdout.decode(), re.M)
@@ -16,7 +16,7 @@ def test_the_benchmark_of_the_commands_runs():
 
 
 def test_the_benchmark_of_the_plug_runs():
-    done = subprocess.run([sys.executable, os.path.join(ROOT, "bench", "plug"), "--quick"],
+    done = subprocess.run([sys.executable, os.path.join(ROOT, "bench", "plug.py"), "--quick"],
                           stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     assert done.returncode == 0, done.stderr.decode()
     assert re.search(r"^\| a plug, processes; .*\n.*\n.*\n\| ours \| .*\*\*1\.00\*\*",
@@ -24,7 +24,7 @@ def test_the_benchmark_of_the_plug_runs():
 
 
 def test_the_benchmark_of_the_watcher_runs():
-    done = subprocess.run([sys.executable, os.path.join(ROOT, "bench", "watch"), "--quick"],
+    done = subprocess.run([sys.executable, os.path.join(ROOT, "bench", "watch.py"), "--quick"],
                           stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     assert done.returncode == 0, done.stderr.decode()
     tables = re.findall(r"^\|---", done.stdout.decode(), re.M)
@@ -32,7 +32,7 @@ def test_the_benchmark_of_the_watcher_runs():
 
 
 def test_the_benchmark_of_the_names_runs():
-    done = subprocess.run([sys.executable, os.path.join(ROOT, "bench", "names"), "--quick"],
+    done = subprocess.run([sys.executable, os.path.join(ROOT, "bench", "names.py"), "--quick"],
                           stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     assert done.returncode == 0, done.stderr.decode()
     assert re.search(r"^\| `status`, with names \| 4 \| 4 \|\n"

@@ -49,7 +49,7 @@ class Host(object):
                             os.path.join(self.dom0.path(INSTALLED), package),
                             ignore=shutil.ignore_patterns("__pycache__"))
         shutil.copy(os.path.join(HERE, "admin.sh"), self.dom0.path(ADMIN))
-        shutil.copy(os.path.join(HERE, "floor"), self.dom0.path(FLOOR))
+        shutil.copy(os.path.join(HERE, "floor.py"), self.dom0.path(FLOOR))
         self.dom0.run("/usr/bin/python3", "-m", "compileall", "-q", INSTALLED, check=True)
         self.vif = self.dom0.add_vif(1, 0, bridge="xenbr0")
         self.dom0.plug_vif(1, 0)

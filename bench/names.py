@@ -18,9 +18,9 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 ROOT = os.path.dirname(HERE)
 sys.path[:0] = [HERE, ROOT, os.path.join(ROOT, "tests")]
 
-from host import Host, install, python, vif_uuid  # noqa: E402
 from table import digits, measure  # noqa: E402
 
+from host import Host, install, python, vif_uuid  # noqa: E402
 from support.xapi_server import XapiServer  # noqa: E402
 
 SIZES, ROUNDS, SAMPLE = (10, 1000, 10000), 9, 200

@@ -22,10 +22,10 @@ ROOT = os.path.dirname(HERE)
 sys.path[:0] = [HERE, ROOT, os.path.join(ROOT, "tests")]
 
 from agent import Agent  # noqa: E402
-from host import Host, install, python  # noqa: E402
 from resident import Resident  # noqa: E402
 from table import digits, measure  # noqa: E402
 
+from host import Host, install, python  # noqa: E402
 from support.private_ovs import find_schema  # noqa: E402
 
 PARTS = ("reaction", "burst", "start", "idle")

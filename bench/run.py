@@ -17,8 +17,9 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 ROOT = os.path.dirname(HERE)
 sys.path[:0] = [HERE, ROOT, os.path.join(ROOT, "tests")]
 
-from host import FIRST, Host, install, python, shot  # noqa: E402
 from table import measure  # noqa: E402
+
+from host import FIRST, Host, install, python, shot  # noqa: E402
 
 SIZES, ROUNDS, ALL_ROUNDS = (10, 1000, 10000), 15, 3
 QUICK_SIZES, QUICK_ROUNDS, QUICK_ALL_ROUNDS = (10, 200), 2, 1

@@ -1,6 +1,6 @@
 #!/usr/bin/python3 -I
 """The least that a hook in Python can cost: the stock script run in this process, and two short
-talks with the database. It does nothing of use; bench/plug measures it beside the real one."""
+talks with the database. It does nothing of use; bench/plug.py measures it beside the real one."""
 import os
 import sys
 
