@@ -7,8 +7,8 @@ from support.constants import HELD
 from support.raw_rows import raw_rows
 from support.rows import IDENTITY, SETTINGS, VIF_UUID, World, row, tap, unit, vif
 from xenvif_tagger.core import birth, mark
+from xenvif_tagger.core.decision import Settings
 from xenvif_tagger.core.port import Port
-from xenvif_tagger.core.settings import Settings
 
 HOLD = Settings(boot=SETTINGS.boot, hold_bridges=["xenbr0"])
 
@@ -70,8 +70,7 @@ def test_on_a_hold_bridge_any_other_unit_is_lent(lent):
 
 
 def test_a_schema_without_cvlans_has_another_form():
-    how = Settings(boot=SETTINGS.boot, hold_bridges=["xenbr0"], cvlans=False)
-    assert born(None, how)[0] == unit(4095)
+    assert born(None, HOLD, cvlans=False)[0] == unit(4095)
 
 
 def test_a_fake_bridge_gives_the_tag_itself_and_holds_nothing():

@@ -12,7 +12,8 @@ from support.raw_rows import EXCLUDED, OTHER, UUIDS, raw_rows, units
 from support.rows import BOOT, VIF_UUID, World, apply, row, tap, unit, vif
 from xenvif_tagger.core import hold, identity, mark
 from xenvif_tagger.core.names import SIDES
-from xenvif_tagger.core.port import Port, is_open_trunk, is_real
+from xenvif_tagger.core.port import Port
+from xenvif_tagger.core.unit import is_open_trunk, is_real
 
 
 @st.composite

@@ -8,10 +8,10 @@ from hypothesis import strategies as st
 from support.following import SETTINGS, outcome, port
 from support.printed import columns_of
 from xenvif_tagger.core.decide import decide_vif
+from xenvif_tagger.core.decision import Outcome
 from xenvif_tagger.follow import changes as follow_changes
 from xenvif_tagger.follow import layout as follow_layout
 from xenvif_tagger.output import report
-from xenvif_tagger.ovsdb.oneshot import Outcome
 
 VIF = port("vif1.0", unit={"tag": 5})
 MARKED = port("vif1.0", unit={"tag": 5}, port_ids={"xenvif-tagger": "{}"})

@@ -14,9 +14,7 @@ FLOORS = (("__main__",), ("cli",), ("watch", "doctor", "follow", "pool"),
 # Each plug pays for what these import.
 EMPTY = ("core", "host", "ovsdb", "plug")
 # A driver reads, decides and writes by itself: who imports one, all of them.
-DRIVERS = {"ovsdb.oneshot": {"cli.options", "doctor.database", "plug.hook",
-                             # For Outcome and settings_of, which are the core's.
-                             "follow.vifs", "watch.daemon", "watch.watcher"},
+DRIVERS = {"ovsdb.oneshot": {"cli.options", "doctor.database", "plug.hook"},
            # (The probe is a dry run.)
            "plug.hook": {"plug.libxl", "plug.stock", "doctor.probe"},
            "plug.stock": {"doctor.probe"}, "plug.libxl": set(), "watch.watcher": {"watch.daemon"},

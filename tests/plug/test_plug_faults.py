@@ -542,7 +542,7 @@ def test_the_hook_by_a_link(dom0):
 STEPS = (
     "host/config.read", "host/config.parse", "host/paths.default_remote", "host/paths.boot_id",
     "core/names.parse", "core/names.names_of", "core/birth.born", "core/decide.decide_vif",
-    "core/mark.encode", "core/port.after", "ovsdb/oneshot.settings_of",
+    "core/mark.encode", "core/port.after", "core/decision.settings_of",
     "ovsdb/vswitch.Vswitch.read_beside", "ovsdb/vswitch.Vswitch.is_unchanged",
     "ovsdb/rows.unit_of", "ovsdb/client.Client.__init__", "ovsdb/client.Client.transact",
     "ovsdb/client.Client.extend_deadline", "ovsdb/jsonstream.Framer.feed",

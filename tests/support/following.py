@@ -3,9 +3,8 @@ import re
 
 from support.terminal import Terminal
 from xenvif_tagger.core.decide import decide_vif
+from xenvif_tagger.core.decision import Outcome, Settings
 from xenvif_tagger.core.port import Port
-from xenvif_tagger.core.settings import Settings
-from xenvif_tagger.ovsdb.oneshot import Outcome
 
 CHANGE = re.compile(r"\d\d:\d\d:\d\d (.*)")
 

@@ -9,9 +9,10 @@ from support.constants import HELD
 from support.model_actors import ACTORS, code_of, guest_of
 from support.ovsdb_model import TAGGER, port_of, rows_of, side_of
 from xenvif_tagger.core import identity, mark
-from xenvif_tagger.core.decide import CONFLICT, DRIFT, IN_SYNC, REFUSED, decide_vif
+from xenvif_tagger.core.decide import decide_vif
+from xenvif_tagger.core.decision import CONFLICT, DRIFT, IN_SYNC, REFUSED
 from xenvif_tagger.core.names import SIDES, TAP
-from xenvif_tagger.core.port import is_open_trunk, is_real
+from xenvif_tagger.core.unit import is_open_trunk, is_real
 
 DECIDERS = ("operator", "agent")
 OURS = (TAGGER, "hook", "dying")

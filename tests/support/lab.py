@@ -8,8 +8,9 @@ from support.constants import NEUTRON, SIDES
 from support.rows import unit
 from xenvif_tagger.core import mark
 from xenvif_tagger.core.decide import decide_vif
+from xenvif_tagger.core.decision import Decision
 from xenvif_tagger.core.names import parse
-from xenvif_tagger.core.port import UNIT
+from xenvif_tagger.core.unit import UNIT
 from xenvif_tagger.host import config
 from xenvif_tagger.ovsdb.client import Client
 from xenvif_tagger.ovsdb.oneshot import OneShot
@@ -142,18 +143,21 @@ class Lab(object):
         return shot
 
     def run(self, prefer=None):
-        """Mirror VIF 12.0; returns the decision. Fails if any other row, or column of its rows
-        than may be, is written, if what was said is not what was done, or if a second run writes
-        anything."""
+        """Mirror VIF 12.0; returns the decision, with the state that came of it.
+
+        Fails if any other row, or column of its rows than may be, is written, if what was said is
+        not what was done, or if a second run writes anything."""
         before, count = self.everything(), self.transactions()
-        decision, = [outcome.decision for outcome in self._mirror(prefer)]
+        outcome, = self._mirror(prefer)
+        decision = outcome.decision
         after = self.everything()
         assert self.transactions() - count == bool(decision.changes)
         assert written(before, after) == sorted(map(tuple, decision.changes), key=str)
         # A choice by hand that was refused decides nothing.
         self._mirror(prefer if decision.state == "refused" else None)
         assert self.everything() == after and self.transactions() - count <= 1
-        return decision
+        return Decision(decision.vif, decision.tap, outcome.state, decision.reason, decision.source,
+                        decision.target, decision.unit, decision.split, decision.changes)
 
     def _mirror(self, prefer=None):
         outcomes = self.shot().mirror([(12, 0)], prefer)

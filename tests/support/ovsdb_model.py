@@ -7,8 +7,8 @@ from collections import namedtuple
 
 from support.rows import apply
 from xenvif_tagger.core import decide, names
+from xenvif_tagger.core.decision import Settings
 from xenvif_tagger.core.port import Port
-from xenvif_tagger.core.settings import Settings
 
 # A Port row with its Interface, as Port's constructor takes it. Never changed in place.
 Row = namedtuple(

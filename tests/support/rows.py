@@ -5,8 +5,9 @@ import json
 from support.constants import NEUTRON
 from xenvif_tagger.core import mark
 from xenvif_tagger.core.decide import decide
-from xenvif_tagger.core.port import UNIT, Port
-from xenvif_tagger.core.settings import Settings
+from xenvif_tagger.core.decision import Settings
+from xenvif_tagger.core.port import Port
+from xenvif_tagger.core.unit import UNIT
 
 BOOT = "boot-now"
 VIF_UUID = "port-vif"

@@ -17,7 +17,7 @@ from support import actors
 from support.constants import HELD
 from support.watching import PATIENCE, Watching
 from xenvif_tagger.core import mark, names
-from xenvif_tagger.core.port import UNIT, is_open_trunk
+from xenvif_tagger.core.unit import UNIT, is_open_trunk
 from xenvif_tagger.host import config as config_file
 from xenvif_tagger.ovsdb.client import Client
 from xenvif_tagger.ovsdb.oneshot import OneShot

@@ -20,7 +20,7 @@ from support.proxy import messages
 from support.watching import PATIENCE, Watching
 from support.zoo import identity
 from xenvif_tagger.core import mark
-from xenvif_tagger.core.port import UNIT
+from xenvif_tagger.core.unit import UNIT
 from xenvif_tagger.host import config
 from xenvif_tagger.ovsdb.client import Client, OvsdbError
 from xenvif_tagger.ovsdb.oneshot import OneShot

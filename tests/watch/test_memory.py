@@ -2,7 +2,7 @@
 import pytest
 
 from xenvif_tagger.core import mark
-from xenvif_tagger.core.decide import DRIFT, ORPHAN, Decision
+from xenvif_tagger.core.decision import DRIFT, ORPHAN, Decision
 from xenvif_tagger.core.port import Change, Port
 from xenvif_tagger.watch.memory import Memory
 
@@ -31,9 +31,7 @@ def port(uuid="u", name="vif1.0"):
 
 
 def decision(state, *ports, changes=()):
-    made = Decision(ports[0], ports[1] if ports[1:] else None, state, "")
-    made.changes = list(changes)
-    return made
+    return Decision(ports[0], ports[1] if ports[1:] else None, state, "", changes=changes)
 
 
 CHANGE = Change("Port", "vif1.0", "tag", None, 5, 6)

@@ -15,7 +15,7 @@ from support.invariants import BOOT, GRACE, LOOK, NAMES, RESTART, STANDBY, STEP,
 from support.model_actors import HOSTS, World, begin, quiesce
 from support.ovsdb_model import Model, Pair, rows_of, settings
 from xenvif_tagger.core.names import SIDES
-from xenvif_tagger.core.port import is_open_trunk
+from xenvif_tagger.core.unit import is_open_trunk
 
 # -- the search
 

@@ -18,7 +18,7 @@ from support.private_ovs import PrivateOvs, to_map
 from support.watching import Watching
 from xenvif_tagger.core import names
 from xenvif_tagger.core.names import SIDES
-from xenvif_tagger.core.port import UNIT
+from xenvif_tagger.core.unit import UNIT
 from xenvif_tagger.ovsdb import oneshot
 from xenvif_tagger.ovsdb.client import Client, OperationError
 from xenvif_tagger.ovsdb.vswitch import Unwritten, Vswitch

@@ -4,7 +4,7 @@ import sys
 import click
 
 from ..core import names
-from ..core.decide import CONFLICT, REFUSED
+from ..core.decision import STATES
 from ..output import report
 from ..output.console import NOT_ALIKE, BadUsage, emit, fail, unknown
 from ..output.text import width
@@ -109,11 +109,11 @@ def run_mirror(options, target, find, dry_run, json, wait, named=None, cure=None
             failed[0].decision.ports()[0].name, failed[0].problem))
     if not ready:
         fail("%s: can't be mirrored within %g s: %s" % (target or "all", wait, ", ".join(
-            "%s is %s" % (outcome.decision.ports()[0].name, outcome.decision.state)
+            "%s is %s" % (outcome.decision.ports()[0].name, outcome.state)
             for outcome in outcomes) or "it has no port"), NOT_ALIKE)
-    wrong = [outcome for outcome in outcomes if outcome.decision.state in (REFUSED, CONFLICT)]
+    wrong = [outcome for outcome in outcomes if STATES[outcome.state].fails_target]
     if target and wrong:
         if options.verbosity < 0:
-            fail("%s: %s: %s" % (wrong[0].ports[0], wrong[0].decision.state,
+            fail("%s: %s: %s" % (wrong[0].ports[0], wrong[0].state,
                                  wrong[0].decision.reason), NOT_ALIKE)
         sys.exit(NOT_ALIKE)

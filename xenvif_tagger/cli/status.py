@@ -3,7 +3,7 @@ import sys
 
 import click
 
-from ..core.decide import CONFLICT, DRIFT
+from ..core.decision import STATES
 from ..host import pidfile
 from ..host.paths import pidfile_path
 from ..output import report
@@ -34,7 +34,7 @@ def status(options, domid, json, follow):
 def check(options, domid, json):
     """As status, and exit with 1 if any pair is in drift or conflict."""
     outcomes = show(options, domid, json)
-    if any(outcome.decision.state in (DRIFT, CONFLICT) for outcome in outcomes):
+    if any(STATES[outcome.state].fails_check for outcome in outcomes):
         sys.exit(NOT_ALIKE)
 
 

@@ -1,27 +1,39 @@
 """What a port is created with, and what is taken off it before it is deleted (DESIGN 4.6, 4.7)."""
 from . import hold, identity, mark, names
-from .decide import DRIFT, REFUSED, Decision, decide_vif
-from .merge import IFACE_ID
-from .port import Change, Port, after, is_real
+from .decide import decide_vif
+from .decision import DRIFT, REFUSED, Decision, Settings
+from .iface_id import IFACE_ID
+from .port import Change, Port, after
+from .unit import is_real
+
+MYPY = False
+if MYPY:
+    from typing import Any, Dict, Iterable, List, Mapping, Optional, Tuple
+
+    from .port import Ids
+    from .unit import Unit
 
 # Stands in for the UUID of a row that is not there yet: no mark can name it.
 UNBORN = ""
 
 
-def born(name, bridge, interface_ids, siblings, settings, fake=False, own=None):
+def born(name: str, bridge: str, interface_ids: "Mapping[str, str]", siblings: "Iterable[Port]",
+         settings: Settings, fake: bool = False, own: "Optional[Unit]" = None,
+         cvlans: bool = True) -> "Tuple[Unit, Ids, Decision]":
     """Decide about a port that is about to be created.
 
     :param str name, bridge: of the port
     :param dict interface_ids: the Interface external_ids that it will be created with
     :param siblings: the other ports with its VIF's number (list of port.Port)
     :param bool fake: the bridge is a VLAN ("fake") bridge, which gives its ports their tag
+    :param bool cvlans: the database's schema has Port.cvlans
     :param dict own: the VLAN unit that it will be created with, whatever is decided here
     :returns: ``(unit, ids, decision)``: the VLAN unit to create it with, dict; the external_ids
         to add, ``{"Port": {...}, "Interface": {...}}``; and the Decision, for its reason
     """
-    def unborn(unit, noted):
+    def unborn(unit: "Unit", noted: "Dict[str, Any]") -> Port:
         ids = {mark.KEY: mark.encode(noted)} if noted else None
-        return Port(name, UNBORN, bridge, unit, ids, interface_ids)
+        return Port(name, UNBORN, bridge, unit, ids, interface_ids, cvlans=cvlans)
 
     siblings = [port for port in siblings if port.name != name]
     new = unborn(own or {}, {})
@@ -31,7 +43,7 @@ def born(name, bridge, interface_ids, siblings, settings, fake=False, own=None):
         decision = decide_vif([new], settings)
     elif bridge in settings.hold_bridges and not fake and not own and not _is_lent(decision):
         # Created held, as if it had been held for ever: so its sibling is asked the same.
-        form = hold.form(settings.cvlans)
+        form = hold.form(cvlans)
         new = unborn(form, {"held": form})
         decision = decide_vif(siblings + [new], settings)
     unit, ids = after(new, [change for change in decision.changes if change.row == name])
@@ -40,13 +52,13 @@ def born(name, bridge, interface_ids, siblings, settings, fake=False, own=None):
     return {} if fake or own else unit, given, decision
 
 
-def _is_lent(decision):
+def _is_lent(decision: Decision) -> bool:
     """Whether the new port gets a unit that is neither dead nor empty."""
     return decision.state != REFUSED and bool(decision.unit) and (
         is_real(decision.unit) or "tag" not in decision.unit)
 
 
-def dying(name, ports):
+def dying(name: str, ports: "List[Port]") -> "Optional[Decision]":
     """Decide about a port that is about to be deleted.
 
     Neutron's agent takes the guest's port for deleted when one of two rows with its iface-id goes,
@@ -66,8 +78,7 @@ def dying(name, ports):
     vif, tap = port, living[0]
     if names.parse(name)[2] == names.TAP:
         vif, tap = tap, vif
-    decision = Decision(vif, tap, DRIFT, "%s goes and %s stays, with the same iface-id" % (
-        name, living[0].name))
-    decision.changes = [Change("Interface", name, "external_ids", key, ids[key], None)
-                        for key in (IFACE_ID, "attached-mac") if key in ids]
-    return decision
+    return Decision(vif, tap, DRIFT, "%s goes and %s stays, with the same iface-id" % (
+        name, living[0].name), changes=[
+            Change("Interface", name, "external_ids", key, ids[key], None)
+            for key in (IFACE_ID, "attached-mac") if key in ids])

@@ -2,10 +2,18 @@
 
 The rules of one row by itself; they hold for single ports and in refused pairs too.
 """
-from .port import DEAD, is_open_trunk, is_real
+from .unit import DEAD, is_open_trunk, is_real
+
+MYPY = False
+if MYPY:
+    from typing import Any, Dict, Optional, Union
+
+    from .decision import Draft
+    from .port import Port
+    from .unit import Unit
 
 
-def form(cvlans):
+def form(cvlans: bool) -> "Unit":
     """The VLAN unit of a held port.
 
     :param bool cvlans: whether the database has the column
@@ -23,18 +31,18 @@ def form(cvlans):
     return {"tag": DEAD}
 
 
-def is_held(row):
+def is_held(row: "Union[Port, Draft]") -> bool:
     """Whether the row (a Port, or a draft of it) is held: it says so, and has no real tag."""
     return "held" in row.mark and not is_real(row.unit)
 
 
-def hold(draft, settings):
+def hold(draft: "Draft") -> None:
     """Close the port."""
-    draft.unit = form(settings.cvlans)
+    draft.unit = form(draft.port.cvlans)
     draft.mark["held"] = dict(draft.unit)
 
 
-def release(draft):
+def release(draft: "Draft") -> None:
     """Take the hold off a port that has a real tag, with what the hold had set beside the tag.
 
     Older agents never clear vlan_mode (nor anything else) themselves.
@@ -44,7 +52,7 @@ def release(draft):
             del draft.unit[column]
 
 
-def tidy(draft, settings):
+def tidy(draft: "Draft") -> "Optional[str]":
     """Bring one row into order: release it, restore its form, or close it where it gapes.
 
     :returns: what was done in words, or None
@@ -53,8 +61,8 @@ def tidy(draft, settings):
         if is_real(draft.unit):
             release(draft)
             return "it has a real tag: the hold goes"
-        if draft.unit != form(settings.cvlans):
-            hold(draft, settings)
+        if draft.unit != form(draft.port.cvlans):
+            hold(draft)
             return "it is held, and only a real tag opens it: its form is restored"
     elif (draft.unit.get("tag") == DEAD and draft.unit.get("vlan_mode") == "trunk"
           and not draft.unit.get("trunks")):
@@ -65,7 +73,7 @@ def tidy(draft, settings):
     return None
 
 
-def mend_trunks(draft, base):
+def mend_trunks(draft: "Draft", base: "Optional[Dict[str, Any]]") -> "Optional[str]":
     """Give back trunks whose loss alone would open the port.
 
     The end of newer xapi's vif-real clears them after the plug (xapi-project/xen-api 26.17,

@@ -1,16 +1,22 @@
-"""Whether two rows are one VIF's, and which of them may lend to the other (DESIGN 4.3)."""
+"""Whether two rows are one VIF's, and which of them may lend to the other (docs/design.md 4.3)."""
+
+MYPY = False
+if MYPY:
+    from typing import Dict, Mapping, Optional
+
+    from .port import Port
 
 # What proves a VIF, and what must not contradict.
 PROOF = ("xs-vif-uuid", "xen-vm-uuid", "attached-mac")
 KEYS = PROOF + ("xs-vm-uuid", "xs-network-uuid")
 
 
-def keys_of(ids):
+def keys_of(ids: "Mapping[str, str]") -> "Dict[str, str]":
     """The identity keys in an Interface's external_ids (dict)."""
     return {key: ids[key] for key in KEYS if key in ids}
 
 
-def stamp_of(ids):
+def stamp_of(ids: "Mapping[str, str]") -> "Dict[str, str]":
     """The identity that a row is stamped with (mark ``vif``), {} where its ids prove nothing.
 
     ovs-xapi-sync rewrites the keys of whatever tap has the number (openvswitch/ovs branch-2.5,
@@ -21,7 +27,7 @@ def stamp_of(ids):
     return {key: ids[key] for key in PROOF[1:] if key in ids}
 
 
-def contradiction(one, other):
+def contradiction(one: "Mapping[str, str]", other: "Mapping[str, str]") -> "Optional[str]":
     """The first identity key that both dicts have with different values, or None.
 
     A MAC is the same in either case of letters.
@@ -33,7 +39,7 @@ def contradiction(one, other):
     return None
 
 
-def refusal(vif, tap):
+def refusal(vif: "Port", tap: "Port") -> "Optional[str]":
     """Why two ports must not be treated as siblings, in words; None if they may be.
 
     :param Port vif, tap: the two rows as they stand
@@ -65,11 +71,11 @@ def refusal(vif, tap):
     return None
 
 
-def _has_no_unit(port):
+def _has_no_unit(port: "Port") -> bool:
     return not port.unit or "held" in port.mark
 
 
-def may_lend(port, boot):
+def may_lend(port: "Port", boot: str) -> bool:
     """Whether the sibling may be given what stands on this row.
 
     Not what a guest has left behind: a row without its device counts only if it was seen alive

@@ -17,40 +17,28 @@ and watcher decide alike. The fields, all optional:
 """
 import json
 
+from .unit import is_unit
+
 KEY = "xenvif-tagger"
 
+MYPY = False
+if MYPY:
+    from typing import Any, Dict, Mapping, Optional
 
 
-def _is_map(value, of=str):
+def _is_map(value: "Any", of: type = str) -> bool:
     return isinstance(value, dict) and all(isinstance(item, of) for item in value.values())
 
 
-def _is_vlans(value):
-    return isinstance(value, list) and all(isinstance(vlan, int) for vlan in value)
-
-
-_COLUMNS = {
-    "tag": lambda value: isinstance(value, int),
-    "vlan_mode": lambda value: isinstance(value, str),
-    "trunks": _is_vlans,
-    "cvlans": _is_vlans,
-}
-
-
-def _is_unit(value):
-    return isinstance(value, dict) and all(
-        column in _COLUMNS and _COLUMNS[column](item) for column, item in value.items())
-
-
-def _is_base(value):
+def _is_base(value: "Any") -> bool:
     return (isinstance(value, dict) and isinstance(value.get("port"), str)
-            and _is_unit(value.get("unit")) and _is_map(value.get("Port"))
+            and is_unit(value.get("unit")) and _is_map(value.get("Port"))
             and _is_map(value.get("Interface")) and _is_map(value.get("policing"), int))
 
 
-def _is_seen(value):
+def _is_seen(value: "Any") -> bool:
     return (isinstance(value, dict) and isinstance(value.get("port"), str)
-            and _is_unit(value.get("vif")) and _is_unit(value.get("tap")))
+            and is_unit(value.get("vif")) and is_unit(value.get("tap")))
 
 
 _FIELDS = {
@@ -58,12 +46,12 @@ _FIELDS = {
     "boot": lambda value: isinstance(value, str),
     "base": _is_base,
     "kept": lambda value: _is_map(value) and set(value) == {"port", "iface-id"},
-    "held": _is_unit,
+    "held": is_unit,
     "seen": _is_seen,
 }
 
 
-def parse(text):
+def parse(text: "Optional[str]") -> "Dict[str, Any]":
     """The mark in an external_ids value.
 
     :param text: the value as it stands (str), or None where the key is absent
@@ -82,6 +70,6 @@ def parse(text):
             if name in found and good(found[name])}
 
 
-def encode(fields):
+def encode(fields: "Mapping[str, Any]") -> str:
     """The external_ids value for a mark (dict of its fields): the same text for the same mark."""
     return json.dumps(fields, sort_keys=True, separators=(",", ":"))

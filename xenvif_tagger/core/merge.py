@@ -1,42 +1,40 @@
 """The external_ids of a pair, key by key (DESIGN 4.4 and 4.5, rule 6)."""
 from . import identity, mark
+from .iface_id import IFACE_ID, may_be_given
 from .names import OTHER
+
+MYPY = False
+if MYPY:
+    from typing import Any, Dict, List, Mapping, Optional
+
+    from .decision import Draft, Settings
 
 # iface-status says which of the two is the active one, the other is inactive
 # (ovs-vswitchd.conf.db(5), Interface external_ids); ovn-controller writes ovn-installed* for its
 # own port.
 _NEVER = frozenset(identity.KEYS + (mark.KEY, "iface-status"))
 _NEVER_PREFIX = "ovn-installed"
-IFACE_ID = "iface-id"
 
 
-def is_mirrored(key, settings):
+def is_mirrored(key: str, settings: "Settings") -> bool:
     """Whether an external_ids key is one that both siblings are to have."""
-    if key in _NEVER or key.startswith(_NEVER_PREFIX) or is_excluded(key, settings):
+    if key in _NEVER or key.startswith(_NEVER_PREFIX) or settings.excludes(key):
         return False
     return key != IFACE_ID or settings.iface_id == "both"
 
 
-def is_excluded(key, settings):
-    """Whether the operator's ``exclude`` names the key."""
-    for pattern in settings.exclude:
-        if key == pattern or (pattern.endswith("*") and key.startswith(pattern[:-1])):
-            return True
-    return False
-
-
-def _cells(row, settings):
+def _cells(row: "Draft", settings: "Settings") -> "Dict[str, Dict[str, Any]]":
     """The mirrored values of a row or draft: name of the place -> dict that holds them."""
-    places = dict(row.ids)
+    places = dict(row.ids)  # type: Dict[str, Dict[str, Any]]
     if settings.policing:
         places["policing"] = row.policing
     return places
 
 
-def alike(one, other, settings):
+def alike(one: "Draft", other: "Draft", settings: "Settings") -> "Dict[str, Any]":
     """What both rows have alike: the external_ids (and policing) part of a base."""
     ours, theirs = _cells(one, settings), _cells(other, settings)
-    common = {"Port": {}, "Interface": {}, "policing": {}}
+    common = {"Port": {}, "Interface": {}, "policing": {}}  # type: Dict[str, Any]
     for place in ours:
         for key, value in ours[place].items():
             if theirs[place].get(key) == value and is_mirrored(key, settings):
@@ -44,16 +42,8 @@ def alike(one, other, settings):
     return common
 
 
-def may_have_iface_id(row):
-    """Whether a row may be given an iface-id.
-
-    One that still has the agent's notes of a network would become the agent's own port by it, and
-    those notes be believed at its restart (neutron, _restore_local_vlan_map).
-    """
-    return not row.port.bound
-
-
-def _source(a, b, was, lends, winner):
+def _source(a: "Any", b: "Any", was: "Any", lends: "Mapping[str, bool]",
+            winner: "Optional[str]") -> "Optional[str]":
     """The side whose value of one key goes to the other: "vif", "tap", or None for neither.
 
     :param a, b: the vif's and the tap's value, None where it has none; they differ
@@ -73,7 +63,8 @@ def _source(a, b, was, lends, winner):
     return winner
 
 
-def merge(vif, tap, base, settings, lends, winner=None):
+def merge(vif: "Draft", tap: "Draft", base: "Optional[Dict[str, Any]]", settings: "Settings",
+          lends: "Mapping[str, bool]", winner: "Optional[str]" = None) -> "List[str]":
     """Bring the mirrored keys of two drafts together.
 
     Three-way against base; without one each side gets the keys that it lacks. Where both have
@@ -95,18 +86,18 @@ def merge(vif, tap, base, settings, lends, winner=None):
                 continue
             was = (base or {}).get(place, {}).get(key)
             source = _source(values["vif"], values["tap"], was, lends, winner)
-            if source and place != "Port" and rows[OTHER[source]].managed:
+            if source and place != "Port" and rows[OTHER[source]].port.managed:
                 # A write to its Interface makes Neutron's agent jump to that row: it takes the
                 # last one modified of an iface-id (DESIGN 2.4). What it has, stands.
                 managed = OTHER[source]
-                stands = values[source] is None and not rows[source].managed and lends[managed]
+                stands = values[source] is None and not rows[source].port.managed and lends[managed]
                 source = managed if stands else None
             if source is None:
                 split.append(key)
                 continue
             target = OTHER[source]
             if (key == IFACE_ID and place == "Interface" and values[source] is not None
-                    and not may_have_iface_id(rows[target])):
+                    and not may_be_given(rows[target])):
                 continue
             if values[source] is None:
                 del cells[target][place][key]

@@ -4,6 +4,9 @@ A guest's NIC number N in domain D is ``vif<D>.<N>`` (netback, the PV path) and 
 ``tap<D>.<N>`` (XenServer, XCP-ng) or ``vif<D>.<N>-emu`` (libxl), the NIC that QEMU emulates.
 Both of the latter are called the *tap* side here.
 """
+MYPY = False
+if MYPY:
+    from typing import Optional, Tuple
 
 VIF = "vif"
 TAP = "tap"
@@ -13,14 +16,14 @@ _EMULATED = "-emu"
 _DIGITS = frozenset("0123456789")
 
 
-def _number(text):
+def _number(text: str) -> "Optional[int]":
     """text as an int if it is written as the toolstack writes it (no sign, no leading 0)."""
     if not text or not _DIGITS.issuperset(text) or (text[0] == "0" and text != "0"):
         return None
     return int(text)
 
 
-def parse(name):
+def parse(name: str) -> "Optional[Tuple[int, int, str]]":
     """What a port's name says of its VIF.
 
     :param str name: a port's or network device's name
@@ -34,20 +37,20 @@ def parse(name):
     side = name[:3]
     if side not in SIDES:
         return None
-    domid, dot, devid = name[3:].partition(".")
+    digits, dot, rest = name[3:].partition(".")
     if not dot:
         return None
-    if side == VIF and devid.endswith(_EMULATED):
+    if side == VIF and rest.endswith(_EMULATED):
         side = TAP
-        devid = devid[:-len(_EMULATED)]
-    domid = _number(domid)
-    devid = _number(devid)
+        rest = rest[:-len(_EMULATED)]
+    domid = _number(digits)
+    devid = _number(rest)
     if domid is None or devid is None:
         return None
     return domid, devid, side
 
 
-def names_of(domid, devid):
+def names_of(domid: int, devid: int) -> "Tuple[str, str, str]":
     """Every name that a port of this VIF can have: the vif first, then the two for the tap side."""
     vif = "vif%d.%d" % (domid, devid)
     return vif, "tap%d.%d" % (domid, devid), vif + _EMULATED

@@ -6,7 +6,16 @@ units: docs/decisions.md shows that none of them is lost by that.
 from . import identity
 from .hold import is_held
 from .names import OTHER, SIDES, TAP, VIF
-from .port import describe, is_real
+from .unit import describe, is_real
+
+MYPY = False
+if MYPY:
+    from typing import List, Optional, Tuple
+
+    from .decision import Draft, Settings
+    from .unit import Unit
+
+    Choice = Tuple[str, Optional[str], str]
 
 # What can be said of a pair.
 COPY = "copy"  # one side's unit goes to the other
@@ -25,14 +34,14 @@ class Pair(object):
     valid (bool): it names the other row as it stands; lends: dict side -> it may lend.
     """
 
-    def __init__(self, vif, tap, settings):
+    def __init__(self, vif: "Draft", tap: "Draft", settings: "Settings") -> None:
         self.rows = {VIF: vif, TAP: tap}
         self.settings = settings
         self.lends = {side: identity.may_lend(self.rows[side].port, settings.boot)
                       for side in SIDES}
         bases = {side: self.rows[side].mark["base"] for side in SIDES
                  if "base" in self.rows[side].mark}
-        named = [side for side in bases if bases[side]["port"] == self.rows[OTHER[side]].uuid]
+        named = [side for side in bases if bases[side]["port"] == self.rows[OTHER[side]].port.uuid]
         # Rule 5: of two bases the one that names the other row counts; if neither or both, none.
         if len(bases) == 1 or len(named) == 1:
             self.holder = named[0] if len(named) == 1 else next(iter(bases))
@@ -43,25 +52,25 @@ class Pair(object):
         # A row that has lost what its own base says it had, whichever base counts.
         self.cleared = [side for side in bases
                         if bases[side]["unit"] and not self.rows[side].unit]
-        managed = [side for side in SIDES if self.rows[side].managed]
+        managed = [side for side in SIDES if self.rows[side].port.managed]
         self.owner = managed[0] if len(managed) == 1 else None
 
-    def unit(self, side):
+    def unit(self, side: str) -> "Unit":
         return self.rows[side].unit
 
-    def says(self, side):
+    def says(self, side: str) -> str:
         """``vif12.0 has tag 5``, for reasons."""
-        return "%s has %s" % (self.rows[side].name, describe(self.unit(side)))
+        return "%s has %s" % (self.rows[side].port.name, describe(self.unit(side)))
 
-    def changed_since_seen(self):
+    def changed_since_seen(self) -> "Optional[List[str]]":
         """The sides that have changed since the pair was reported as in conflict: list; None where
         it was not."""
         seen = self.rows[TAP].mark.get("seen")
-        if seen is None or seen["port"] != self.rows[VIF].uuid:
+        if seen is None or seen["port"] != self.rows[VIF].port.uuid:
             return None
         return [side for side in SIDES if self.unit(side) != seen[side]]
 
-    def choose(self, prefer):
+    def choose(self, prefer: "Optional[str]") -> "Choice":
         """What is to happen to the units.
 
         :param prefer: the side that a person has named as the source, or None
@@ -90,68 +99,69 @@ class Pair(object):
             return self._choose_by_base()
         return self._choose_without_base()
 
-    def is_split(self):
+    def is_split(self) -> bool:
         """Whether the agent has both for its own, each in another network: with the same tag on
         both, its restart would end in a KeyError (neutron, _restore_local_vlan_map)."""
         ports = [self.rows[side].port for side in SIDES]
         return all(port.managed for port in ports) and ports[0].network != ports[1].network
 
-    def _choose_by_hand(self, prefer):
+    def _choose_by_hand(self, prefer: str) -> "Choice":
         source, target = self.rows[prefer], self.rows[OTHER[prefer]]
         if not self.lends[prefer]:
-            return REFUSED, None, "%s is left over from another guest: no source" % source.name
+            return REFUSED, None, "%s is left over from another guest: no source" % source.port.name
         if self.owner == OTHER[prefer]:
             return REFUSED, None, "%s is the agent's own port: only the agent sets its VLAN" % (
-                target.name)
+                target.port.name)
         if not is_real(source.unit) and (is_held(source) or is_held(target)):
             return REFUSED, None, "only a real tag opens a held port: set %s's tag first" % (
-                source.name)
+                source.port.name)
         if source.unit == target.unit:
             return ALIKE, None, "both have %s" % describe(source.unit)
         return COPY, prefer, "%s, and it was named as the source" % self.says(prefer)
 
-    def _choose_held(self, held):
+    def _choose_held(self, held: "List[str]") -> "Choice":
         if len(held) == 2:
             return HOLD, None, "both are held until one of them has a real tag"
         side = OTHER[held[0]]
         if is_real(self.unit(side)) and self.lends[side] and self.owner != held[0]:
-            return COPY, side, "%s: that releases %s" % (self.says(side), self.rows[held[0]].name)
+            return COPY, side, "%s: that releases %s" % (
+                self.says(side), self.rows[held[0]].port.name)
         if not self.unit(side) and self.owner != side:
-            return HOLD, None, "%s is held, so its sibling is" % self.rows[held[0]].name
+            return HOLD, None, "%s is held, so its sibling is" % self.rows[held[0]].port.name
         return PARTED, None, "%s is held, and %s, which does not open it" % (
-            self.rows[held[0]].name, self.says(side))
+            self.rows[held[0]].port.name, self.says(side))
 
-    def _was_cleared(self, side):
+    def _was_cleared(self, side: str) -> bool:
         """Whether the side is empty because somebody cleared it, by a base that names it."""
         return self.valid and self.base["unit"] and not self.unit(side)
 
-    def _may_hold(self):
+    def _may_hold(self) -> bool:
         """Whether this is a bridge that holds, and both ports are ours to hold."""
         ports = [self.rows[side].port for side in SIDES]
         return ports[0].bridge in self.settings.hold_bridges and not any(
             port.managed for port in ports)
 
-    def _choose_lender(self, lender):
+    def _choose_lender(self, lender: str) -> "Choice":
         taker = OTHER[lender]
         if self.owner == taker:
             return REFUSED, None, "%s is left over, and the agent's own port" % (
-                self.rows[taker].name)
+                self.rows[taker].port.name)
         if self.unit(lender) or self._was_cleared(lender):
             return COPY, lender, "%s, and %s may only take" % (
-                self.says(lender), self.rows[taker].name)
+                self.says(lender), self.rows[taker].port.name)
         return REFUSED, None, "%s is left over: its %s is lent to nobody" % (
-            self.rows[taker].name, describe(self.unit(taker)))
+            self.rows[taker].port.name, describe(self.unit(taker)))
 
-    def _choose_owner(self):
+    def _choose_owner(self) -> "Choice":
         # Rule 1. An agent's port without a tag that it is known to have lost is one that is just
         # being bound (older agents write other_config first, DESIGN 2.4): to copy that would
         # open the sibling to every VLAN for a moment.
         if self.unit(self.owner) or self._was_cleared(self.owner):
             return COPY, self.owner, "%s, and it is the agent's own port" % self.says(self.owner)
         return WAIT, None, "%s is the agent's own port and has no tag yet: %s stays as it is" % (
-            self.rows[self.owner].name, self.rows[OTHER[self.owner]].name)
+            self.rows[self.owner].port.name, self.rows[OTHER[self.owner]].port.name)
 
-    def _choose_by_base(self):
+    def _choose_by_base(self) -> "Choice":
         # Rules 2 to 4 where the base names the other row. A change since the conflict was
         # reported comes first: it is the last decision, also where it goes back to the base.
         changed = self.changed_since_seen()
@@ -163,23 +173,23 @@ class Pair(object):
                 self.says(latest), describe(self.base["unit"]))
         return self._conflict("both changed from %s" % describe(self.base["unit"]))
 
-    def _choose_without_base(self):
+    def _choose_without_base(self) -> "Choice":
         empty = [side for side in SIDES if not self.unit(side) and side not in self.cleared]
         if len(empty) == 1:
             source = OTHER[empty[0]]
             return COPY, source, "%s, and %s has no VLAN" % (
-                self.says(source), self.rows[empty[0]].name)
+                self.says(source), self.rows[empty[0]].port.name)
         if self.holder and self.unit(self.holder) == self.base["unit"]:
             source = OTHER[self.holder]
             return COPY, source, "%s, and %s only followed a port that is gone" % (
-                self.says(source), self.rows[self.holder].name)
+                self.says(source), self.rows[self.holder].port.name)
         changed = self.changed_since_seen()
         if changed is not None and len(changed) == 1:
             latest = changed[0]
             return COPY, latest, "%s, changed since the conflict was reported" % self.says(latest)
         return self._conflict("no history says which is right")
 
-    def _conflict(self, why):
+    def _conflict(self, why: str) -> "Choice":
         vif = self.rows[VIF]
         return CONFLICT, None, "%s, %s: %s; choose with 'mirror port %s --from vif' (or tap)" % (
-            self.says(VIF), self.says(TAP), why, vif.name)
+            self.says(VIF), self.says(TAP), why, vif.port.name)

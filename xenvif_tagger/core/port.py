@@ -1,19 +1,17 @@
-"""A port as it stands in the database: what a decision about it is based on.
-
-A *VLAN unit* (DESIGN 4.4) is a dict of those of Port's columns ``tag`` (int), ``vlan_mode`` (str),
-``trunks`` and ``cvlans`` (sorted lists of int) that are set; ``{}`` is a port of which none is set:
-to Open vSwitch that is a trunk of every VLAN.
-"""
+"""A port as it stands in the database: what a decision about it is based on."""
 from collections import namedtuple
 
 from . import mark
 
-UNIT = ("tag", "vlan_mode", "trunks", "cvlans")
-POLICING = ("ingress_policing_rate", "ingress_policing_burst")
+MYPY = False
+if MYPY:
+    from typing import Any, Dict, Iterable, List, Mapping, Optional, Tuple
 
-# Neutron's "dead" VLAN (DEAD_VLAN_TAG in neutron's plugins/ml2/.../openvswitch/agent/common):
-# the VLAN of a port that belongs to no network.
-DEAD = 4095
+    from .unit import Unit
+
+    Ids = Dict[str, Dict[str, str]]
+
+POLICING = ("ingress_policing_rate", "ingress_policing_burst")
 
 # One cell of the database that is to change. row: the port's name (its Interface has the same);
 # key: the key in a map column, else None; old, new: the value, None for "not there".
@@ -28,78 +26,60 @@ class Port(object):
     unit (dict): its VLAN unit.
     ids (dict): ``{"Port": {...}, "Interface": {...}}``, the external_ids of the two rows.
     policing (dict): those of POLICING that are not 0.
-    network (str or None): the one that Neutron's agent has noted on it: port_bound() writes
-        net_uuid; bound (bool): it has.
-    managed (bool): it is the agent's own port (DESIGN 4.5): bound, and found by its iface-id.
+    network (str or None): the one that Neutron's agent has noted on the row: its port_bound()
+        writes net_uuid into the Port's other_config.
     gone (bool): Open vSwitch has the row but not the device any more.
     mark (dict): our own notes on the row, see mark.py.
+    cvlans (bool): the database's schema has Port.cvlans (Open vSwitch 2.5 had not).
     """
 
-    __slots__ = ("name", "uuid", "bridge", "unit", "ids", "policing", "network", "bound", "managed",
-                 "gone", "mark")
+    __slots__ = ("name", "uuid", "bridge", "unit", "ids", "policing", "network", "gone", "mark",
+                 "cvlans")
 
-    def __init__(self, name, uuid, bridge, unit=None, port_ids=None, interface_ids=None,
-                 other_config=None, ofport=None, error=None, policing=None):
-        """other_config is the Port's; ofport (int) and error (str) are the Interface's."""
+    def __init__(self, name: str, uuid: str, bridge: str, unit: "Optional[Unit]" = None,
+                 port_ids: "Optional[Mapping[str, str]]" = None,
+                 interface_ids: "Optional[Mapping[str, str]]" = None,
+                 other_config: "Optional[Mapping[str, str]]" = None,
+                 ofport: "Optional[int]" = None, error: "Optional[str]" = None,
+                 policing: "Optional[Mapping[str, int]]" = None, cvlans: bool = True) -> None:
+        """other_config is the Port's; ofport and error are the Interface's."""
         self.name = name
         self.uuid = uuid
         self.bridge = bridge
         self.unit = dict(unit or {})
-        self.ids = {"Port": dict(port_ids or {}), "Interface": dict(interface_ids or {})}
+        self.ids = {"Port": dict(port_ids or {}),
+                    "Interface": dict(interface_ids or {})}  # type: Ids
         self.policing = {key: value for key, value in (policing or {}).items() if value}
         self.network = (other_config or {}).get("net_uuid")
-        self.bound = self.network is not None
-        self.managed = self.bound and "iface-id" in self.ids["Interface"]
         # An empty ofport is a port that ovs-vswitchd has not opened yet: that one is coming.
         self.gone = ofport == -1 or bool(error)
         self.mark = mark.parse(self.ids["Port"].get(mark.KEY))
+        self.cvlans = cvlans
 
-    def is_same(self, other, unit, ids):
-        """Whether it is another Port with this unit and these ids in the place of its own."""
+    @property
+    def managed(self) -> bool:
+        """Whether it is the agent's own port (docs/design.md 4.5): the agent has bound it, and
+        finds it by its iface-id."""
+        return self.network is not None and "iface-id" in self.ids["Interface"]
+
+    def is_same(self, other: "Port", unit: "Unit", ids: "Ids") -> bool:
+        """Whether this port is the other one with this unit and these ids in place of its own."""
         return (self.uuid == other.uuid and self.unit == unit and self.ids == ids
                 and self.bridge == other.bridge and self.network == other.network
                 and self.gone == other.gone and self.policing == other.policing)
 
 
-def is_real(unit):
-    """Whether the unit puts its port into a tenant's VLAN: a tag, and not the dead one."""
-    return unit.get("tag", DEAD) != DEAD
-
-
-def is_open_trunk(unit):
-    """Whether the unit lets every VLAN through: trunk or native mode without a list of trunks.
-
-    Without a vlan_mode the tag decides: no tag, a trunk; a tag, an access port
-    (ovs-vswitchd.conf.db(5), Port, vlan_mode).
-    """
-    mode = unit.get("vlan_mode") or ("access" if "tag" in unit else "trunk")
-    return mode in ("trunk", "native-tagged", "native-untagged") and not unit.get("trunks")
-
-
-def describe(unit):
-    """The unit in words, for reasons and tables: ``tag 5, trunks 5,6``."""
-    if not unit:
-        return "no VLAN"
-    words = []
-    for column in UNIT:
-        if column in unit:
-            value = unit[column]
-            if isinstance(value, list):
-                value = ",".join(str(vlan) for vlan in value)
-            words.append("%s %s" % (column, value))
-    return ", ".join(words)
-
-
-def differences(port, draft):
+def differences(port: Port, draft: "Any") -> "List[Change]":
     """What must be written to turn a port as read into the draft of it.
 
     :param Port port: the row as it stands
-    :param draft: an object with the attributes unit, ids, policing and mark
+    :param draft: an object with the attributes unit, ids, policing and mark (decision.Draft)
     :returns: list of Change, in a fixed order
     """
-    changes = []
+    changes = []  # type: List[Change]
 
-    def compare(table, old, new, column=None, unset=None):
+    def compare(table: str, old: "Mapping[str, Any]", new: "Mapping[str, Any]",
+                column: "Optional[str]" = None, unset: "Any" = None) -> None:
         if old == new:  # nearly always: twelve of these a decision are most of its time
             return
         for key in sorted(set(old) | set(new)):
@@ -123,22 +103,27 @@ def differences(port, draft):
     return changes
 
 
-def after(port, changes):
+def after(port: Port, changes: "Iterable[Change]") -> "Tuple[Unit, Ids]":
     """The VLAN unit and the ids (see Port) that a port has when changes are made."""
     unit = dict(port.unit)
     ids = {table: dict(found) for table, found in port.ids.items()}
     for change in changes:
         if change.row != port.name or change.column in POLICING:
             continue
-        cells, key = ((unit, change.column) if change.key is None
-                      else (ids[change.table], change.key))
-        if change.new is None:
-            cells.pop(key, None)
+        if change.key is None:
+            _set(unit, change.column, change.new)
         else:
-            cells[key] = change.new
+            _set(ids[change.table], change.key, change.new)
     return unit, ids
 
 
-def is_bookkeeping(change):
+def _set(cells: "Dict[str, Any]", key: str, value: "Any") -> None:
+    if value is None:
+        cells.pop(key, None)
+    else:
+        cells[key] = value
+
+
+def is_bookkeeping(change: Change) -> bool:
     """Whether the change is only to our own mark, and nothing that anybody else looks at."""
     return change.column == "external_ids" and change.key == mark.KEY

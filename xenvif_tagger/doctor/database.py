@@ -14,7 +14,7 @@ class Database(object):
     """Open vSwitch's database, as it was when this was made.
 
     remote (str); error (OvsdbError or None): why it can't be read; shot (oneshot.OneShot);
-    outcomes: list of oneshot.Outcome, of all VIFs; version, schema (str or None); has_cvlans:
+    outcomes: list of decision.Outcome, of all VIFs; version, schema (str or None); has_cvlans:
     whether the schema has Port.cvlans.
     """
 

@@ -6,7 +6,7 @@ import os
 import shlex
 
 from ..core import identity
-from ..core.decide import CONFLICT, DRIFT, ORPHAN, REFUSED
+from ..core.decision import CONFLICT, DRIFT, ORPHAN, REFUSED
 from ..core.hold import is_held
 from ..core.names import parse
 from ..output.checks import FAIL, OK, SKIP, WARN, some

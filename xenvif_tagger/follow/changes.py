@@ -7,7 +7,7 @@ from ..output.text import clean
 def lines(before, after):
     """What has changed, in the order of the ports; nothing where only our own marks have.
 
-    :param before: oneshot.Outcome; None: the VIF had no port
+    :param before: decision.Outcome; None: the VIF had no port
     :param after: likewise
     :returns: list of str, for a terminal
     """
@@ -21,9 +21,9 @@ def lines(before, after):
                 name, new[name].bridge, report.vlan(new[name].unit)))
         else:
             found += ["%s %s" % (name, what) for what in _port(old[name], new[name])]
-    was = before.decision.state if before else None
-    if after and was != after.decision.state and (was or report.is_news(after)):
-        state = "%s -> %s" % (was, after.decision.state) if was else after.decision.state
+    was = before.state if before else None
+    if after and was != after.state and (was or report.is_news(after)):
+        state = "%s -> %s" % (was, after.state) if was else after.state
         found.append("%s state %s" % (list(new)[0], state))
     return [clean(line) for line in found]
 

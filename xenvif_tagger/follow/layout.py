@@ -12,7 +12,7 @@ SHARE = 4
 def lay_out(outcomes, size, colour, vms, notes, since, changes):
     """The lines that fill a terminal: the table, the notes, the last changes.
 
-    :param outcomes: list of oneshot.Outcome
+    :param outcomes: list of decision.Outcome
     :param size: (columns, lines)
     :param vms: as report.table takes them
     :param notes: list of str: what is to be seen whatever else there is no room for

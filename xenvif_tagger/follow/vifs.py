@@ -1,6 +1,6 @@
 """The VIFs of a replica as they stand, and what has changed in them since the last look."""
 from ..core.decide import decide_vif
-from ..ovsdb.oneshot import Outcome
+from ..core.decision import Outcome
 from . import changes
 
 
@@ -8,7 +8,7 @@ class Followed(object):
     """What ``status --follow`` knows of the VIFs.
 
     :param replica.Replica replica: the database
-    :param settings.Settings settings: what the operator has set
+    :param decision.Settings settings: what the operator has set
     :param domid: a domain (int), or None for all
     """
 
@@ -25,7 +25,7 @@ class Followed(object):
         return bool(self._connection)
 
     def outcomes(self):
-        """What is there: list of oneshot.Outcome, in the order of (domid, devid)."""
+        """What is there: list of decision.Outcome, in the order of (domid, devid)."""
         return [self._outcomes[vif] for vif in sorted(self._outcomes)]
 
     def look(self):
@@ -40,7 +40,6 @@ class Followed(object):
         if replica.connections != self._connection:
             self._connection = replica.connections
             vifs |= set(self._outcomes)  # what went while there was no connection, nobody tells
-        self._settings.cvlans = replica.has_cvlans
         lines, came = [], []
         for vif in sorted(vifs):
             if self._domid not in (None, vif[0]):

@@ -33,7 +33,7 @@ class Names(object):
         self._next = 0
 
     def want(self, outcomes):
-        """Ask for what is not known of some outcomes (list of oneshot.Outcome), soon."""
+        """Ask for what is not known of some outcomes (list of decision.Outcome), soon."""
         if not self._access.absent():
             self._wanted |= vms.vif_uuids(outcomes) - self._asked
 

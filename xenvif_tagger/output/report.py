@@ -3,14 +3,11 @@ import json
 
 import click
 
-from ..core.decide import CONFLICT, DRIFT, HELD, IN_SYNC, MIRRORED, ORPHAN, REFUSED, SINGLE
+from ..core.decision import STATES
 from ..core.port import after
+from ..core.unit import UNIT
 from .text import clean, fit, indented, size
 
-_COLOURS = {IN_SYNC: "green", MIRRORED: "green", DRIFT: "yellow", ORPHAN: "yellow",
-            HELD: "yellow", CONFLICT: "red", REFUSED: "red"}
-# These are as they should be: the table names the reason of the others only.
-PLAIN = (IN_SYNC, SINGLE)
 NOTHING = "no VIF has a port here"  # in the place of the table
 HEADER = ("VM", "BRIDGE", "VIF", "TAG", "TAP", "TAG", "STATE")
 # The table's columns that may be cut, and how wide they are at most: VM, BRIDGE and both TAGs. A
@@ -22,13 +19,13 @@ def _port_json(port, changes):
     if port is None:
         return None
     unit, ids = after(port, changes)
-    return {"port": port.name, "tag": unit.get("tag"), "vlan_mode": unit.get("vlan_mode"),
-            "trunks": unit.get("trunks", []), "cvlans": unit.get("cvlans", []),
-            "external_ids": ids["Interface"]}
+    found = {column: unit.get(column, [] if kind is list else None)
+             for column, kind in UNIT.items()}
+    return dict(found, port=port.name, external_ids=ids["Interface"])
 
 
 def as_json(outcomes, more=None, vms=None):
-    """The outcomes (list of oneshot.Outcome) as the JSON text of DESIGN 6, and more (dict).
+    """The outcomes (list of decision.Outcome) as the JSON text of DESIGN 6, and more (dict).
 
     :param vms: what XAPI knows: dict xs-vif-uuid -> (uuid, name) of the VM; None: not asked
     """
@@ -40,7 +37,7 @@ def as_json(outcomes, more=None, vms=None):
             "domid": outcome.domid, "devid": outcome.devid,
             "bridge": decision.ports()[0].bridge, "vm": _vm_json(outcome, vms or {}),
             "vif": _port_json(decision.vif, made), "tap": _port_json(decision.tap, made),
-            "state": decision.state, "reason": outcome.problem or decision.reason,
+            "state": outcome.state, "reason": outcome.problem or decision.reason,
             "source": decision.source, "target": decision.target,
             "changes": [dict(change._asdict()) for change in decision.changes]})
     return json.dumps(dict(more or {}, pairs=pairs), indent=2, sort_keys=True)
@@ -118,7 +115,8 @@ def grid(rows, width, cut, colour):
     for row in rows:
         last = row[-1]
         if colour and lines:
-            last = click.style(last, fg=_COLOURS.get(last))
+            known = STATES.get(last)
+            last = click.style(last, fg=known and known.colour)
         line = "  ".join([fit(cell, columns) for cell, columns in zip(row[:-1], sizes)] + [last])
         lines.append(line if lines or not colour else click.style(line, bold=True))
     return lines
@@ -139,7 +137,7 @@ def blocks(outcomes, width, colour, vms=None):
     """The table in pieces: its header, and for each VIF its row, and below it the reason where
     something is not as it should be.
 
-    :param outcomes: list of oneshot.Outcome
+    :param outcomes: list of decision.Outcome
     :param int width: columns to fill
     :param bool colour: whether to colour the states
     :param vms: as as_json takes them
@@ -150,7 +148,7 @@ def blocks(outcomes, width, colour, vms=None):
         decision = outcome.decision
         rows.append(row(vm_of(outcome, vms or {}), decision.ports()[0].bridge, [
             port and (port.name, port.unit) for port in (decision.vif, decision.tap)],
-            decision.state))
+            outcome.state))
     found = [[line] for line in grid(rows, width, CUT, colour)]
     for block, outcome in zip(found[1:], outcomes):
         if is_news(outcome):
@@ -178,18 +176,15 @@ def reason_lines(outcome, width):
 def is_news(outcome):
     """Whether there is something to tell: it was done, or is not as it should be."""
     decision = outcome.decision
-    return decision.state not in PLAIN or bool(decision.split) or outcome.problem is not None
-
-
-def _state(outcome):
-    return "failed" if outcome.problem and not outcome.written else outcome.decision.state
+    return (STATES[outcome.state].shows_reason or bool(decision.split)
+            or outcome.problem is not None)
 
 
 def summary(outcomes):
     """``3 VIFs: 1 mirrored, 2 in-sync``."""
     count = {}
     for outcome in outcomes:
-        count[_state(outcome)] = count.get(_state(outcome), 0) + 1
+        count[outcome.state] = count.get(outcome.state, 0) + 1
     return "%d VIF%s: %s" % (len(outcomes), "" if len(outcomes) == 1 else "s", ", ".join(
         "%d %s" % (count[state], state) for state in sorted(count)) or "none")
 
@@ -206,7 +201,7 @@ def lines(outcome, width, details):
     decision = outcome.decision
     who = " -> ".join([decision.source, decision.target]) if decision.target else " and ".join(
         port.name for port in decision.ports())
-    said = ["%s: %s" % (who, _state(outcome))] + reason_lines(outcome, width)
+    said = ["%s: %s" % (who, outcome.state)] + reason_lines(outcome, width)
     if details:
         for change in decision.changes:
             what = change.column if change.key is None else "%s:%s" % (change.column, change.key)

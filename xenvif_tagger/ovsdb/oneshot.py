@@ -1,8 +1,8 @@
 """The one-shot driver: read the ports, ask the core, write, look again where a race was lost."""
 import time
 
-from ..core.decide import DRIFT, IN_SYNC, MIRRORED, decide_vif
-from ..core.settings import Settings
+from ..core.decide import decide_vif
+from ..core.decision import IN_SYNC, MIRRORED, Outcome, settings_of
 from ..host.paths import boot_id
 from .vswitch import Unwritten, Vswitch
 
@@ -14,35 +14,6 @@ TRIES = 20
 MANY = 50
 
 
-class Outcome(object):
-    """What became of a VIF.
-
-    domid, devid (int); ports: the names of all ports that bear its number; decision
-    (decide.Decision); written (bool): its changes are made; problem (str or None): why the
-    database did not take them.
-    """
-
-    __slots__ = ("domid", "devid", "ports", "decision", "written", "problem")
-
-    def __init__(self, vif, ports, decision):
-        self.domid, self.devid = vif
-        self.ports = [port.name for port in ports]
-        self.decision = decision
-        self.written = False
-        self.problem = None
-
-    @property
-    def vif(self):
-        """(domid, devid)."""
-        return self.domid, self.devid
-
-
-def settings_of(values):
-    """The core's Settings from the values of a config file (see config.py)."""
-    return Settings(
-        iface_id=values["mirror", "iface_id"], exclude=values["mirror", "exclude"],
-        policing=values["mirror", "policing"], hold_bridges=values["hold", "bridges"],
-        boot=boot_id())
 
 
 class OneShot(object):
@@ -57,7 +28,7 @@ class OneShot(object):
         self.client = client
         self._patient = patient
         self.vswitch = Vswitch(client)
-        self.settings = settings_of(values)
+        self.settings = settings_of(values, boot_id())
 
     def look(self, vifs=None, prefer=None):
         """What would be done, nothing written.
@@ -73,7 +44,6 @@ class OneShot(object):
             found = self.vswitch.read(vifs)
         if vifs is not None:
             found = {vif: found[vif] for vif in vifs if vif in found}
-        self.settings.cvlans = self.vswitch.has_cvlans
         return [Outcome(vif, found[vif], decide_vif(found[vif], self.settings, prefer))
                 for vif in sorted(found)]
 
@@ -130,8 +100,6 @@ class OneShot(object):
                 continue
             for outcome in batch:
                 outcome.written = True
-                if outcome.decision.state == DRIFT and outcome.decision.is_substantial():
-                    outcome.decision.state = MIRRORED
         return again
 
     def wait(self, find, seconds, prefer=None, name=None):
@@ -151,18 +119,13 @@ class OneShot(object):
             outcomes = self.mirror(find(), prefer)
             # What was mirrored in an earlier round is told as such.
             outcomes = [mirrored.get(outcome.vif, outcome)
-                        if outcome.decision.state == IN_SYNC else outcome for outcome in outcomes]
+                        if outcome.state == IN_SYNC else outcome for outcome in outcomes]
             mirrored.update((outcome.vif, outcome) for outcome in outcomes
-                            if outcome.decision.state == MIRRORED)
-            ready = is_ready(outcomes) and (
+                            if outcome.state == MIRRORED)
+            pairs = [outcome for outcome in outcomes if len(outcome.decision.ports()) == 2]
+            ready = bool(pairs) and all(pair.is_alike for pair in pairs) and (
                 name is None or any(name in outcome.ports for outcome in outcomes))
             left = until - time.monotonic()
             if ready or left <= 0 or not self.client.wait_update(left):
                 return ready, outcomes
 
-
-def is_ready(outcomes):
-    """Whether a wait is over: there is a pair, and each that there is has a VLAN on both sides."""
-    pairs = [outcome.decision for outcome in outcomes if len(outcome.decision.ports()) == 2]
-    return bool(pairs) and all(
-        decision.state in (MIRRORED, IN_SYNC) and decision.unit for decision in pairs)

@@ -3,12 +3,14 @@
 What the one-shot driver and the watcher have in common: they differ in how they come by the rows
 (dicts, column -> value as in RFC 7047, 5.1, with ``_uuid``) and in how the operations are sent.
 """
-from ..core.port import POLICING, UNIT, Port
+from ..core.port import POLICING, Port
+from ..core.unit import UNIT
 
 # Every column that a decision is based on. Those that the server's schema lacks are left out:
 # cvlans came with Open vSwitch 2.8.
 COLUMNS = {
-    "Port": ("_uuid", "name", "interfaces", "fake_bridge", "external_ids", "other_config") + UNIT,
+    "Port": ("_uuid", "name", "interfaces", "fake_bridge", "external_ids",
+             "other_config") + tuple(UNIT),
     "Interface": ("_uuid", "name", "external_ids", "ofport", "error") + POLICING,
     "Bridge": ("_uuid", "name", "ports"),
 }
@@ -20,7 +22,8 @@ def port_of(row, interface, bridge):
                 from_map(row["external_ids"]), from_map(interface["external_ids"]),
                 from_map(row["other_config"]), _atom(interface.get("ofport")),
                 _atom(interface.get("error")),
-                {column: interface[column] for column in POLICING if column in interface})
+                {column: interface[column] for column in POLICING if column in interface},
+                "cvlans" in row)
 
 
 def own_interface(port, find):
@@ -68,19 +71,19 @@ def _atom(value):
 
 
 def unit_of(row):
-    """The VLAN unit (see port.py) of a Port row as the server sent it."""
+    """The VLAN unit (see core/unit.py) of a Port row as the server sent it."""
     unit = {}
-    for column in UNIT:
+    for column, kind in UNIT.items():
         values = from_set(row.get(column, ["set", []]))
         if values:
-            unit[column] = sorted(values) if column in ("trunks", "cvlans") else values[0]
+            unit[column] = sorted(values) if kind is list else values[0]
     return unit
 
 
 def operations(decision, rows):
     """The guards and writes of one decision, and a line for the database's log.
 
-    :param decide.Decision decision: what is to be written
+    :param decision.Decision decision: what is to be written
     :param rows: dict name -> (Port row, Interface row, Bridge row), those it was based on
     :returns: list of operations (RFC 7047, 5.2)
     """
@@ -95,9 +98,7 @@ def operations(decision, rows):
         row = rows[name][0 if table == "Port" else 1]
         made += _writes(table, row["_uuid"], [
             change for change in decision.changes if change[:2] == (table, name)])
-    who = "%s -> %s" % (decision.source, decision.target) if decision.target else ", ".join(
-        port.name for port in decision.ports())
-    made.append({"op": "comment", "comment": "xenvif-tagger: " + who})
+    made.append({"op": "comment", "comment": "xenvif-tagger: " + decision.who()})
     return made
 
 

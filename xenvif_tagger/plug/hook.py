@@ -126,10 +126,10 @@ class Plug(object):
         at = args.index("add-port")
         bridge = args[at + 1]
         shot = self.connect()
-        ports, fake = shot.vswitch.read_beside(bridge, self.vif)
-        shot.settings.cvlans = shot.vswitch.has_cvlans
+        ports, fake, cvlans = shot.vswitch.read_beside(bridge, self.vif)
         unit, ids, decision = birth.born(
-            self.device, bridge, ids_in(args), ports, shot.settings, fake, unit_in(args[at + 3:]))
+            self.device, bridge, ids_in(args), ports, shot.settings, fake, unit_in(args[at + 3:]),
+            cvlans)
         if len(decision.ports()) > 1 or unit:
             log("%s is plugged: %s" % (self.device, decision.reason))
         self.sibling = _settled(self.device, decision)

@@ -2,7 +2,7 @@
 import json
 import math
 
-from ..core.port import UNIT
+from ..core.unit import UNIT
 from ..output import report
 from ..output.checks import Check
 from ..xapi.vms import VIF_KEY

@@ -3,6 +3,7 @@ import collections
 import json
 import textwrap
 
+from ..core.decision import STATES
 from ..output import checks, report
 from ..output.checks import FAIL, OK, SKIP, WARN
 from ..output.text import clean, indented
@@ -50,7 +51,8 @@ def _pairs(answers, width, colour, _details):
             "running" if is_watched(answer.output) else "not running"), width)
         for row, reason, _ in pairs:
             lines.append("  " + next(rows))
-            if row[-1] not in report.PLAIN:
+            state = STATES.get(row[-1])  # another version's may be unknown here
+            if state is None or state.shows_reason:
                 lines += ["  " + line for line in indented(reason, width - 2)]
     lines.append(_sum("VIF", [row[-1] for _, pairs in seen for row, _, _ in pairs]))
     without = sum(not is_watched(answer.output) for answer in answers)

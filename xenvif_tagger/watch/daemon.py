@@ -7,9 +7,9 @@ import time
 
 import ovs.poller
 
-from ..host.paths import NAME
+from ..core.decision import settings_of
+from ..host.paths import NAME, boot_id
 from ..host.pidfile import Pidfile
-from ..ovsdb import oneshot
 from ..replica import compact, ovsjson
 from ..replica.replica import Replica
 from . import control, journal, systemd
@@ -36,7 +36,7 @@ class Daemon(object):
         self.stats = Stats()
         self.replica = Replica(remote, values["mirror", "policing"])
         self.replica.set_lock(LOCK)
-        self.watcher = Watcher(self.replica, oneshot.settings_of(values),
+        self.watcher = Watcher(self.replica, settings_of(values, boot_id()),
                                values["hold", "orphan_grace"], self.journal, self.stats)
         self.pidfile = Pidfile(os.path.join(run_dir, NAME + ".pid"))
         self.control = control.Control(self, unixctl or os.path.join(

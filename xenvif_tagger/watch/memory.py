@@ -1,5 +1,5 @@
 """What the watcher remembers of VIFs beyond what the replica has: worth nothing after a restart."""
-from ..core.decide import ORPHAN
+from ..core.decision import ORPHAN
 from ..core.hold import is_held
 
 

@@ -2,7 +2,7 @@
 import math
 import time
 
-from ..core.decide import CONFLICT, REFUSED
+from ..core.decision import CONFLICT, REFUSED
 
 # Latencies are counted in classes, each so much wider than the one before: a few hundred numbers
 # for ever, and a quantile is right to that factor.

@@ -5,10 +5,10 @@ No more is remembered of a VIF than the replica has, but for what memory.py says
 import itertools
 import time
 
-from ..core.decide import CONFLICT, DRIFT, ORPHAN, REFUSED, decide_vif
+from ..core.decide import decide_vif
+from ..core.decision import DRIFT, STATES, Outcome
 from ..core.port import after, is_bookkeeping
 from ..ovsdb.client import DATABASE, failure
-from ..ovsdb.oneshot import Outcome
 from ..ovsdb.rows import operations
 from .memory import Memory
 
@@ -39,7 +39,7 @@ class Watcher(object):
     """Keeps all VIFs of a replica alike.
 
     :param replica.Replica replica: the database
-    :param settings.Settings settings: what the operator has set
+    :param decision.Settings settings: what the operator has set
     :param float grace: seconds after which an orphan is held, on bridges that hold
     :param journal.Journal journal: takes lines for people
     :param stats.Stats stats: takes counts
@@ -70,7 +70,6 @@ class Watcher(object):
             self.stats.last_error = replica.problem or self.stats.last_error
         if not replica.is_current:
             return
-        self.settings.cvlans = replica.has_cvlans
         if replica.has_lock and not self._had_lock:
             # Whoever had it may not have done what we saw coming; and that was long ago.
             replica.changed.clear()
@@ -135,11 +134,11 @@ class Watcher(object):
         """Report a state that a person should know of, once for each change of it."""
         decision = outcome.decision
         waits = decision.state == DRIFT and not decision.is_substantial()
-        told = (decision.state, decision.reason) if waits or decision.state in (
-            CONFLICT, REFUSED, ORPHAN) else None
+        told = (decision.state, decision.reason) if (
+            waits or STATES[decision.state].logged) else None
         if self.memory.is_news(vif, told):
             self.stats.report(decision.state)
-            self.journal.say("%s: %s: %s" % (_ports(decision), decision.state, decision.reason))
+            self.journal.say("%s: %s: %s" % (decision.who(), decision.state, decision.reason))
 
     # -- writing
 
@@ -217,7 +216,7 @@ class Watcher(object):
                 self._lose(outcome)
         elif guilty:
             self._again(others)
-            self._put_off(guilty[0].vif, _ports(guilty[0].decision) + ": not written",
+            self._put_off(guilty[0].vif, guilty[0].decision.who() + ": not written",
                           "%s: %s" % (error, details))
         else:
             # The commit failed. Whose fault it is, only halving tells.
@@ -229,7 +228,7 @@ class Watcher(object):
         who changes it all the time must not hold them up."""
         if self.memory.lose(outcome.vif) % TRIES == 0:
             self.journal.warn("%s: not written yet: somebody changes it all the time" % (
-                _ports(outcome.decision)))
+                outcome.decision.who()))
 
     def _again(self, outcomes):
         for outcome in outcomes:
@@ -257,7 +256,7 @@ class Watcher(object):
                 continue
             self.stats.mirror()
             self.journal.say("%s: %s [%s] (%.1f ms)" % (
-                _ports(decision), decision.reason, _cells(decision), taken * 1000))
+                decision.who(), decision.reason, _cells(decision), taken * 1000))
 
     def _is_as_written(self, outcome):
         """Whether a VIF's ports are what they became by our writing, and nothing else."""
@@ -268,11 +267,6 @@ class Watcher(object):
             for port in decision.ports())
 
 
-def _ports(decision):
-    """Which ports a line is about."""
-    if decision.target:
-        return "%s -> %s" % (decision.source, decision.target)
-    return ", ".join(port.name for port in decision.ports())
 
 
 def _cells(decision):

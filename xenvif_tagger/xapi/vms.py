@@ -116,13 +116,13 @@ def guarded(access, within, ask):
 
 
 def vif_uuids(outcomes):
-    """The uuids by which XAPI knows the VIFs in some outcomes (list of oneshot.Outcome): set."""
+    """The uuids by which XAPI knows the VIFs in some outcomes (list of decision.Outcome): set."""
     return {port.ids["Interface"][VIF_KEY] for outcome in outcomes
             for port in outcome.decision.ports() if VIF_KEY in port.ids["Interface"]}
 
 
 def names_for(outcomes, access):
-    """The VMs of the VIFs in some outcomes (list of oneshot.Outcome), as report.py takes them.
+    """The VMs of the VIFs in some outcomes (list of decision.Outcome), as report.py takes them.
 
     Without XAPI there are none: a line on standard error says why.
     """

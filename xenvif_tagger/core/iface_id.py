@@ -1,0 +1,55 @@
+"""What the agent is told: on which of two siblings iface-id stands, and which row may be given one.
+
+Neutron's agent groups ports by their iface-id and configures one of a group (docs/design.md 2.4).
+Under the setting ``iface_id = one`` it stands on one row only: with it on both, the agent takes
+the guest's port for deleted when either row goes.
+"""
+from . import identity
+from .names import OTHER, SIDES
+
+MYPY = False
+if MYPY:
+    from typing import Dict, Mapping
+
+    from .decision import Draft, Settings
+
+IFACE_ID = "iface-id"
+
+
+def may_be_given(row: "Draft") -> bool:
+    """Whether a row may be given an iface-id.
+
+    One that still has the agent's notes of a network would become the agent's own port by it, and
+    the agent would believe those notes at its restart (neutron, _restore_local_vlan_map).
+    """
+    return row.port.network is None
+
+
+def keep(drafts: "Dict[str, Draft]", lends: "Mapping[str, bool]", settings: "Settings") -> None:
+    """Note a sibling's iface-id in the other row's mark, and give it back to a re-plugged one.
+
+    :param lends: side -> whether that row may lend now
+    """
+    kept = {side: drafts[side].mark.pop("kept", None) for side in SIDES}
+    if settings.iface_id != "one" or settings.excludes(IFACE_ID):
+        return
+    ids = {side: drafts[side].ids["Interface"] for side in SIDES}
+    for side in SIDES:
+        other = OTHER[side]
+        if (kept[side] and not kept[other] and IFACE_ID not in ids[side]
+                and IFACE_ID not in ids[other]
+                and kept[side]["port"] != drafts[other].port.uuid and lends[side]
+                and may_be_given(drafts[other])):
+            ids[other][IFACE_ID] = kept[side][IFACE_ID]
+    for side in SIDES:
+        other = OTHER[side]
+        if (IFACE_ID in ids[other] and IFACE_ID not in ids[side]
+                and (lends[other] or _will_lend(drafts[other], settings))):
+            drafts[side].mark["kept"] = {
+                "port": drafts[other].port.uuid, IFACE_ID: ids[other][IFACE_ID]}
+
+
+def _will_lend(draft: "Draft", settings: "Settings") -> bool:
+    """Whether a row may lend from the next look on, since it was given its identity in this one."""
+    return (not draft.port.gone and draft.port.mark.get("boot") in (None, "", settings.boot)
+            and bool(identity.keys_of(draft.ids["Interface"])))
