@@ -1,7 +1,7 @@
 """Which of two siblings decides about the VLAN unit (DESIGN 4.5, rules 1 to 5 and 7).
 
 With a base that names the other row ("valid") the rules come down to a three-way merge of whole
-units: docs/decisions.md shows that none of them is lost by that.
+units: docs/design.md shows that none of them is lost by that.
 """
 from . import identity
 from .hold import is_held

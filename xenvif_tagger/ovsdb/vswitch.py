@@ -23,7 +23,7 @@ from .rows import (
 class Unwritten(Exception):
     """A transaction that the database did not take.
 
-    culprit (decide.Decision): the one that it failed of; None where the server does not say.
+    culprit (decision.Decision): the one that it failed of; None where the server does not say.
     lost (bool): somebody has changed what the decision was based on; reason (str).
     """
 
@@ -47,14 +47,10 @@ def _understood(method):
 
 
 class Vswitch(object):
-    """The database behind an client.Client.
-
-    has_cvlans (bool): its schema has Port.cvlans, as far as rows have been read.
-    """
+    """The database behind a client.Client."""
 
     def __init__(self, client):
         self.client = client
-        self.has_cvlans = True
         self._rows = {}
 
     def _known_columns(self):
@@ -97,15 +93,15 @@ class Vswitch(object):
 
     @_understood
     def read_beside(self, bridge, vif):
-        """What a port is plugged beside, in one look: ``(ports, fake)``.
+        """What a port is plugged beside, in one look: ``(ports, fake, cvlans)``.
 
         ports: those of a VIF, (domid, devid), list of port.Port; fake (bool): the bridge (str, its
-        name) is a VLAN ("fake") bridge. Every bridge has a port of its own name, and that one says
-        so; so has_cvlans is known after this.
+        name) is a VLAN ("fake") bridge; cvlans (bool): the schema has Port.cvlans. Every bridge
+        has a port of its own name, and the row of that port says both.
         """
         vifs, rows = self._read([vif], [bridge])
-        self.has_cvlans = all("cvlans" in row for row in rows)
-        return vifs.get(vif, []), any(row["fake_bridge"] for row in rows)
+        return (vifs.get(vif, []), any(row["fake_bridge"] for row in rows),
+                all("cvlans" in row for row in rows))
 
     def _read(self, vifs, others):
         """Some VIFs' ports, as ``read``, and the Port rows of other names.
@@ -170,13 +166,12 @@ class Vswitch(object):
             if interface is None or bridge is None:
                 continue
             port = port_of(row, interface, bridge_name(row, bridge, on_vlan))
-            self.has_cvlans = "cvlans" in row
             self._rows[port.name] = (row, interface, bridge)
             vifs.setdefault(names.parse(port.name)[:2], []).append(port)
         return vifs
 
     def write(self, decisions):
-        """Write decisions (list of decide.Decision) in one transaction, or nothing.
+        """Write decisions (list of decision.Decision) in one transaction, or nothing.
 
         Each is guarded by all that it was based on.
 
