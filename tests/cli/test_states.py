@@ -1,4 +1,4 @@
-"""States, exit codes and JSON: a contract (DESIGN 6)."""
+"""States, exit codes and JSON: a contract (docs/design.md 6)."""
 import pytest
 
 from support.command import assert_done, assert_error, run
@@ -158,7 +158,7 @@ def test_mirror_port_leaves_other_vifs_of_the_domain_alone(host):
 
 
 def test_differing_ids_are_shown(host):
-    """DESIGN 4.5, 6: where values differ each keeps its own, and it is shown."""
+    """docs/design.md 4.5, 6: where values differ each keeps its own, and it is shown."""
     add_pair(host, 12, vif={"tag": 5, "ids": {"owner": "a"}}, tap={"ids": {"owner": "b"}})
     result = assert_done(run("mirror", "dom", 12, db=host))
     assert "owner" in result.out

@@ -99,7 +99,7 @@ def test_bad_usage(args, word):
 
 @pytest.mark.parametrize("digits", ["1_2", "+12", "012", " 12", "１２"])
 def test_a_domain_is_a_plain_number(host, digits):
-    """DESIGN 4.1: D is a canonical decimal number; "1_2" must not be domain 12."""
+    """docs/design.md 4.1: D is a canonical decimal number; "1_2" must not be domain 12."""
     add_pair(host, 12)
     assert_error(run("mirror", "dom", digits, db=host), 2)
     assert tag(host, "tap12.0") is None

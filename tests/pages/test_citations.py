@@ -106,7 +106,6 @@ def test_the_sections_keep_their_numbers(section):
     assert section in places(text_of(DESIGN))
 
 
-@pytest.mark.xfail(strict=True, reason="the citations are rewritten when the files have moved")
 def test_pages_that_are_no_more_are_not_cited():
     old = re.compile(r"\bDESIGN\b|\bdecisions\.md\b")
     left = ["%s:%d" % (name, number) for name in files()

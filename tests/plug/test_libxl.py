@@ -1,4 +1,5 @@
-"""hotplug/vif-openvswitch-tagger in a stand-in dom0 with libxl's scripts (DESIGN 3: P1, P2).
+"""hotplug/vif-openvswitch-tagger in a stand-in dom0 with libxl's scripts
+(docs/design.md 3: P1, P2).
 
 With XEN_SCRIPTS=DIRECTORY it is run on the real scripts in there (dom0/stock.py).
 """

@@ -1,4 +1,4 @@
-"""The rules of DESIGN 4.6, on a real ovsdb-server: what is held, repaired and released."""
+"""The rules of docs/design.md 4.6, on a real ovsdb-server: what is held, repaired and released."""
 import pytest
 
 from support.constants import DEAD_FORM, HELD, SIDES

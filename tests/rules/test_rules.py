@@ -1,4 +1,4 @@
-"""The rules of DESIGN 4.3 to 4.5, on a real ovsdb-server: rows in, one run, rows out.
+"""The rules of docs/design.md 4.3 to 4.5, on a real ovsdb-server: rows in, one run, rows out.
 
 Each test says what the design says; where a base is needed, an earlier run has written it.
 Those of 4.6 are in test_hold_rules.py.

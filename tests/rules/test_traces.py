@@ -1,4 +1,4 @@
-"""The traces of DESIGN 4.10, as far as rows alone can tell them, on a real ovsdb-server.
+"""The traces of docs/design.md 4.10, as far as rows alone can tell them, on a real ovsdb-server.
 
 A watcher that looks is a run, one that is down is no run; a plug is a row made anew, one by our
 hook has the sibling's unit and a base at its birth. Not here, because they need the code itself:

@@ -1,7 +1,7 @@
 """What holds when all actors have come to rest: INVARIANTS, each with what it says.
 
 They are told nothing but the journal, which knows who committed what. Exceptions name the sentence
-of DESIGN.md or docs/design.md that makes them.
+of docs/design.md that makes them.
 """
 from hypothesis import strategies as st
 
@@ -157,7 +157,7 @@ def is_reported(rows):
 
 
 def is_managed(row):
-    """DESIGN 4.5: "Port other_config has net_uuid and the Interface has iface-id"."""
+    """docs/design.md 4.5: "Port other_config has net_uuid and the Interface has iface-id"."""
     return "net_uuid" in row.other_config and "iface-id" in row.interface_ids
 
 
@@ -176,7 +176,7 @@ def alike_or_reported(story):
     if story.state == IN_SYNC:
         assert agreement(story.rows) is not None
         assert not any("seen" in mark_of(row) for row in story.rows)
-        # docs/design.md: the base of a pair with one managed port "is always on the other one".
+        # docs/design.md 4.2: the base of a pair with one managed port "is always on the other one".
         managed = [row for row in story.rows if is_managed(row)]
         assert len(managed) != 1 or "base" not in mark_of(managed[0])
     elif story.state == "held":
@@ -191,7 +191,7 @@ def alike_or_reported(story):
         assert not any(is_real(row.unit) and story.may_lend(1 << 30, row)
                        and not is_managed(story.sibling(row)) for row in story.rows)
     elif story.state == DRIFT:
-        # docs/design.md: "A managed port without a tag is not copied unless the base says that
+        # docs/design.md 4.5: "A managed port without a tag is not copied unless the base says that
         # it had one."
         owner, = [row for row in story.rows if is_managed(row)]
         assert owner.unit == {}
@@ -305,7 +305,7 @@ def is_undecidable(story, act):
     if act.uuid in story.was_gone or carriers(story, act) & {
             row.uuid for row in story.rows} <= story.was_gone:
         return True
-    # docs/design.md, a row without an identity: "it follows, and never lends".
+    # docs/design.md 4.3, a row without an identity: "it follows, and never lends".
     if any(act.uuid in rows and not identity.keys_of(rows[act.uuid].interface_ids)
            for n, _, _, rows in story.commits if n >= act.n):
         return True
@@ -507,7 +507,7 @@ def agents_port_untouched(story):
             assert row.interface_ids == old.interface_ids
             assert row.other_config == old.other_config
             if len(managed) == 1 and row.unit != old.unit:
-                # docs/design.md: "gets them back, the agent's own port included"
+                # docs/design.md 4.5, 4: "gets them back, the agent's own port included"
                 mended = bare(row.unit) == bare(old.unit) and is_open_trunk(old.unit)
                 assert mended or "held" in mark_of(old), (old, row)
 
@@ -584,7 +584,7 @@ def last_key_won(story):
             if not alike or any(n > alike[-1] for n, _ in others):
                 continue
             value = getattr(theirs[-1][1], column).get(key)
-            # docs/design.md: "The Interface row of a managed port is never written".
+            # docs/design.md 4.5: "The Interface row of a managed port is never written".
             if column == "interface_ids" and is_managed(sibling):
                 continue
             # 4.3: no identity, nothing lent.

@@ -1,7 +1,8 @@
 """Whoever writes to a VIF's ports beside us, as programs that stop between their transactions.
 
 Each actor is a generator; what others do happens while it is suspended. The transactions are
-those of the real programs (DESIGN 2; neutron's ovs_neutron_agent, ovs-xapi-sync of openvswitch
+those of the real programs (docs/design.md 2; neutron's ovs_neutron_agent, ovs-xapi-sync of
+openvswitch
 branch-2.5, xen-api's setup-vif-rules and vif-real). They run on whatever has Model's commit(),
 rows and reader(): the model, or a real ovsdb-server.
 

@@ -42,7 +42,7 @@ PAIR_KEYS = {
     "domid", "devid", "bridge", "vm", "vif", "tap", "state", "reason", "source", "target",
     "changes",
 }
-# cvlans is not in DESIGN 6, and is mirrored as the others are.
+# cvlans is mirrored as the others are.
 PORT_KEYS = {"port", "tag", "vlan_mode", "trunks", "cvlans", "external_ids"}
 CHANGE_KEYS = {"table", "row", "column", "key", "old", "new"}
 

@@ -350,7 +350,7 @@ class Host:
         assert found == (unit, unit), "%s\n%s" % (found, "\n".join(self.watcher.log()))
 
     def state(self, nic):
-        """The VIF's state as the watcher says it (DESIGN 6)."""
+        """The VIF's state as the watcher says it (docs/design.md 6)."""
         domid, devid, _ = names.parse(nic.vif)
         found = json.loads(ask(self.watcher.socket, "status", "--json"))
         pair, = [pair for pair in found["pairs"]

@@ -113,7 +113,7 @@ def test_history(host, begun, slot, acts):
     run((host, "one", begun, acts))
 
 
-# -- what the search has found: histories that end otherwise than DESIGN says
+# -- what the search has found: histories that once ended otherwise than docs/design.md 4 says
 
 
 def units_after(program):

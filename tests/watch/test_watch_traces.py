@@ -1,4 +1,5 @@
-"""The traces of DESIGN 4.10 with a real watcher, which is stopped, killed or stopped by SIGSTOP
+"""The traces of docs/design.md 4.10 with a real watcher, which is stopped, killed or stopped by
+SIGSTOP
 where a trace says that it is down.
 
 The same by single looks, with more of their variants: test_traces.py. What the real hook does at a

@@ -1,4 +1,6 @@
-"""The command line (DESIGN 6): a contract that scripts depend on. Its commands, and its ends."""
+"""The command line (docs/design.md 6): a contract that scripts depend on. Its commands, and its
+ends.
+"""
 import gc
 import os
 import signal

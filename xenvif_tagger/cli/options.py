@@ -1,4 +1,4 @@
-"""How all commands take their options (DESIGN 6)."""
+"""How all commands take their options (docs/design.md 6)."""
 import math
 import os
 

@@ -1,4 +1,6 @@
-"""What a port is created with, and what is taken off it before it is deleted (DESIGN 4.6, 4.7)."""
+"""What a port is created with, and what is taken off it before it is deleted
+(docs/design.md 4.6, 4.7).
+"""
 from . import hold, identity, mark, names
 from .decide import decide_vif
 from .decision import DRIFT, REFUSED, Decision, Settings
@@ -62,7 +64,8 @@ def dying(name: str, ports: "List[Port]") -> "Optional[Decision]":
     """Decide about a port that is about to be deleted.
 
     Neutron's agent takes the guest's port for deleted when one of two rows with its iface-id goes,
-    unless iface-id and attached-mac were taken off that row in an earlier transaction (DESIGN 2.4).
+    unless iface-id and attached-mac were taken off that row in an earlier transaction
+    (docs/design.md 2.4).
 
     :param str name: of the port
     :param ports: all ports with its VIF's number (list of port.Port)

@@ -1,4 +1,5 @@
-"""The decision about a VIF's two ports: a pure function of the two rows as they stand (DESIGN 4).
+"""The decision about a VIF's two ports: a pure function of the two rows as they stand
+(docs/design.md 4).
 
 The plug-time hook, the one-shot commands and the watcher all call ``decide`` and write what it
 says. No memory, no I/O, no clock.
@@ -33,7 +34,7 @@ def decide(vif: "Optional[Port]", tap: "Optional[Port]", settings: Settings,
     :param vif, tap: port.Port as they stand, or None where there is none (not both)
     :param Settings settings: what the operator has set, and the host's facts
     :param prefer: "vif" or "tap": a person has said which side is right; else None
-    :param bool expired: an orphan's grace is over (the caller has the clock, DESIGN 4.5, 8)
+    :param bool expired: an orphan's grace is over (the caller has the clock, docs/design.md 4.5, 8)
     :returns: Decision
     """
     drafts = {side: Draft(port) for side, port in ((VIF, vif), (TAP, tap)) if port is not None}
@@ -177,7 +178,7 @@ def _copy(drafts: "Dict[str, Draft]", source: str, settings: Settings,
 
 def _give_identity(vif: Draft, tap: Draft) -> None:
     """Note on a row without any identity whose it is taken to be; if it says nothing at all, it
-    gets the sibling's identity keys, once (DESIGN 4.4).
+    gets the sibling's identity keys, once (docs/design.md 4.4).
 
     Not if it has other keys, or policing: with an identity it would lend them from then on, on
     our word alone.

@@ -1,4 +1,4 @@
-"""Keeping ports closed: the hold (DESIGN 4.6), and what would open a port by mistake.
+"""Keeping ports closed: the hold (docs/design.md 4.6), and what would open a port by mistake.
 
 The rules of one row by itself; they hold for single ports and in refused pairs too.
 """

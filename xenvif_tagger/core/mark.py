@@ -1,4 +1,4 @@
-"""Our own notes on a row: one key in Port external_ids, a small JSON object (DESIGN 4.2).
+"""Our own notes on a row: one key in Port external_ids, a small JSON object (docs/design.md 4.2).
 
 History lives in the database, not in a process: so a restart forgets nothing, and hook, one-shot
 and watcher decide alike. The fields, all optional:
@@ -11,7 +11,7 @@ and watcher decide alike. The fields, all optional:
           external_ids that both had.
 ``kept``  ``{"port", "iface-id"}``: the sibling's iface-id, which must not stand on this row, and
           the sibling's Port UUID.
-``held``  the VLAN unit that a hold has set (DESIGN 4.6).
+``held``  the VLAN unit that a hold has set (docs/design.md 4.6).
 ``seen``  ``{"port", "vif", "tap"}``: on the tap of a pair in conflict, the vif's Port UUID and the
           two units when it was reported.
 """

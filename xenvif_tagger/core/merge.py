@@ -1,4 +1,4 @@
-"""The external_ids of a pair, key by key (DESIGN 4.4 and 4.5, rule 6)."""
+"""The external_ids of a pair, key by key (docs/design.md 4.4 and 4.5, rule 6)."""
 from . import identity, mark
 from .iface_id import IFACE_ID, may_be_given
 from .names import OTHER
@@ -88,7 +88,7 @@ def merge(vif: "Draft", tap: "Draft", base: "Optional[Dict[str, Any]]", settings
             source = _source(values["vif"], values["tap"], was, lends, winner)
             if source and place != "Port" and rows[OTHER[source]].port.managed:
                 # A write to its Interface makes Neutron's agent jump to that row: it takes the
-                # last one modified of an iface-id (DESIGN 2.4). What it has, stands.
+                # last one modified of an iface-id (docs/design.md 2.4). What it has, stands.
                 managed = OTHER[source]
                 stands = values[source] is None and not rows[source].port.managed and lends[managed]
                 source = managed if stands else None

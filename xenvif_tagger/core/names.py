@@ -1,4 +1,4 @@
-"""The names of a VIF's ports, and which name belongs with which (DESIGN 4.1).
+"""The names of a VIF's ports, and which name belongs with which (docs/design.md 4.1).
 
 A guest's NIC number N in domain D is ``vif<D>.<N>`` (netback, the PV path) and beside it
 ``tap<D>.<N>`` (XenServer, XCP-ng) or ``vif<D>.<N>-emu`` (libxl), the NIC that QEMU emulates.

@@ -1,7 +1,7 @@
-"""Which of two siblings decides about the VLAN unit (DESIGN 4.5, rules 1 to 5 and 7).
+"""Which of two siblings decides about the VLAN unit (docs/design.md 4.5, rules 1 to 5 and 7).
 
 With a base that names the other row ("valid") the rules come down to a three-way merge of whole
-units: docs/design.md shows that none of them is lost by that.
+units (docs/design.md 4.5, 2).
 """
 from . import identity
 from .hold import is_held
@@ -154,7 +154,8 @@ class Pair(object):
 
     def _choose_owner(self) -> "Choice":
         # Rule 1. An agent's port without a tag that it is known to have lost is one that is just
-        # being bound (older agents write other_config first, DESIGN 2.4): to copy that would
+        # being bound (older agents write other_config first, docs/design.md 2.4): to copy that
+        # would
         # open the sibling to every VLAN for a moment.
         if self.unit(self.owner) or self._was_cleared(self.owner):
             return COPY, self.owner, "%s, and it is the agent's own port" % self.says(self.owner)

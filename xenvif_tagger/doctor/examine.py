@@ -1,4 +1,4 @@
-"""`doctor`: is this dom0 set up right, and if not, which command mends it (DESIGN 6).
+"""`doctor`: is this dom0 set up right, and if not, which command mends it (docs/design.md 6).
 
 Each check is a small function: of files and processes in hook.py and stock.py, of the
 database in database.py and ports.py, of watcher, XAPI and Python in watcher.py, xapi.py and

@@ -58,7 +58,8 @@ def iface_id(database):
     if database.shot.settings.iface_id == "both":
         return WARN, found + ", as the config's iface_id = both wants it", None
     # Off the tap, also where the agent has bound that one: it is the tap that goes, and an agent
-    # whose port loses its iface-id while the sibling has it goes on with the sibling (DESIGN 2.4).
+    # whose port loses its iface-id while the sibling has it goes on with the sibling
+    # (docs/design.md 2.4).
     cure = "ovs-vsctl remove Interface %s external_ids iface-id" % both[0].tap.name
     if any(port.bound for decision in both for port in decision.ports()):
         return (FAIL, found + ", under a Neutron agent: a guest's port goes DOWN there when its "

@@ -1,4 +1,4 @@
-"""How every command talks to people and scripts, and how it ends (DESIGN 6)."""
+"""How every command talks to people and scripts, and how it ends (docs/design.md 6)."""
 import os
 import sys
 

@@ -1,4 +1,4 @@
-"""What the commands print: tables and lines for people, JSON for scripts (DESIGN 6)."""
+"""What the commands print: tables and lines for people, JSON for scripts (docs/design.md 6)."""
 import json
 
 import click
@@ -25,7 +25,7 @@ def _port_json(port, changes):
 
 
 def as_json(outcomes, more=None, vms=None):
-    """The outcomes (list of decision.Outcome) as the JSON text of DESIGN 6, and more (dict).
+    """The outcomes (list of decision.Outcome) as the JSON text of the README, and more (dict).
 
     :param vms: what XAPI knows: dict xs-vif-uuid -> (uuid, name) of the VM; None: not asked
     """

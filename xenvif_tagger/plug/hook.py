@@ -1,4 +1,4 @@
-"""The plug driver: our part in a command of the stock script (DESIGN 4.7).
+"""The plug driver: our part in a command of the stock script (docs/design.md 4.7).
 
 Nothing that goes wrong here may touch the plug: whatever it is, the stock command is run as it
 was, and one line in the syslog says why. Standard library only, and few of its modules: each plug

@@ -1,4 +1,4 @@
-"""Runs the stock setup-vif-rules in this process, with our part in it (DESIGN 2.1).
+"""Runs the stock setup-vif-rules in this process, with our part in it (docs/design.md 2.1).
 
 Standard library only, as hook.py.
 """

@@ -1,4 +1,5 @@
-"""The watcher's work: look at VIFs that have changed, decide, write, in batches (DESIGN 3, P3).
+"""The watcher's work: look at VIFs that have changed, decide, write, in batches
+(docs/design.md 3, P3).
 
 No more is remembered of a VIF than the replica has, but for what memory.py says.
 """
