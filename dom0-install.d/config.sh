@@ -1,18 +1,20 @@
 # shellcheck shell=bash
-# Our own config file. Needs files.sh, HERE, and of look.sh STOCK.
+# Our own config file. Needs files.sh, release.sh, HERE, and of look.sh STOCK.
 
 CONFIG=/etc/xenvif-tagger.conf
 
-# setting_in FILE SECTION KEY: of our own config file.
-setting_in() {
-    awk -v section="$2" -v key="$3" '
-        { sub(/^[ \t]+/, ""); sub(/[ \t\r]+$/, "") }
-        /^\[.*\]$/ { now = substr($0, 2, length($0) - 2); gsub(/^[ \t]+|[ \t]+$/, "", now); next }
-        now == section && index($0, "=") {
-            name = substr($0, 1, index($0, "=") - 1); sub(/[ \t]+$/, "", name)
-            value = substr($0, index($0, "=") + 1); sub(/^[ \t]+/, "", value)
-            if (name == key && value != "") { print value; exit }
-        }' "$1"
+# config_value SECTION KEY: the text that the config file gives for a key, read by the reader that
+# the hook, the watcher and the commands have. Empty if the file is not there, or does not set the
+# key, or sets it to a value that they ignore. False if the file can't be read.
+config_value() {
+    [ -f "$ROOT$CONFIG" ] || return 0
+    "$PYTHON" -BIS - "$HERE" "$ROOT$CONFIG" "$@" 2>/dev/null <<'CODE'
+import sys
+here, path, section, key = sys.argv[1:]
+sys.path.insert(0, here)
+from xenvif_tagger.host import config
+sys.stdout.buffer.write((config.read(path)[0][section, key] or "").encode())
+CODE
 }
 
 # Where the hook would not find the stock script by itself, the config must say it: ours will
@@ -22,7 +24,7 @@ settle_stock() {
     NAME_STOCK=
     if [ "$FLAVOUR" = xenopsd ] && [ "$STOCK" != "$(usual_stock)" ]; then needed=$STOCK; fi
     if [ -f "$ROOT$CONFIG" ] && ! is_our_config; then
-        told=$(setting_in "$ROOT$CONFIG" plug stock_script)
+        told=$(config_value plug stock_script) || refuse "$CONFIG can't be read with $PYTHON"
         if [ -n "$needed" ] && [ -z "$told" ]; then
             refuse "xenopsd uses $needed, and $CONFIG does not say so: put" \
                 "'stock_script = $needed' into it, under [plug]"

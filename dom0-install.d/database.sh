@@ -1,18 +1,17 @@
 # shellcheck shell=bash
 # Our marks in the Open vSwitch database. Needs config.sh.
 
-vsctl() {
-    local remote
-    # (awk: the package that would read it may be broken, or gone.)
-    remote=$([ ! -f "$CONFIG" ] || setting_in "$CONFIG" ovsdb remote)
-    ovs-vsctl --timeout=10 --no-wait ${remote:+"--db=$remote"} "$@"
-}
+vsctl() { ovs-vsctl --timeout=10 --no-wait ${REMOTE:+"--db=$REMOTE"} "$@"; }
 
 # Take our key out of all ports, by batches of one transaction each. In a condition on a key, rows
 # without the key never match; --if-exists, for a port may go meanwhile.
 remove_marks() {
-    local ports held port arguments
+    local REMOTE ports held port arguments
     have ovs-vsctl || return 0
+    REMOTE=$(config_value ovsdb remote) || {
+        warn "which database our marks are in can't be read from $CONFIG"
+        return 1
+    }
     ports=$(vsctl --bare --columns=_uuid find Port 'external_ids:xenvif-tagger!=""' 2>/dev/null) &&
         held=$(vsctl --format=csv --data=bare --no-headings --columns=name,external_ids find Port \
             'external_ids:xenvif-tagger!=""' tag=4095 2>/dev/null) || return 1

@@ -1,14 +1,22 @@
-"""The config file: INI, read alike by the commands, the watcher and the plug path.
+"""The one reader of the config file: for the commands, the watcher, the hooks and the installer.
 
-Read by some lines of our own: to import configparser costs more than a plug may be delayed by,
-and it tells no line numbers of what it does not know. ``[section]``, ``key = value``, and comments
-on lines that begin with ``#`` or ``;``: nothing else.
+The file has ``[section]``, ``key = value``, and comments on lines that begin with ``#`` or ``;``;
+nothing else. Lines end with a newline; the blanks round a word are spaces, tabs and carriage
+returns. configparser is not used: its import alone takes longer than we may delay a plug, and it
+does not tell the line number of an unknown key.
+
+Two scripts have to find ``[plug] stock_script`` where this module can't be had: the hook
+hotplug/setup-vif-rules when the package can't be loaded, and hotplug/vif-openvswitch-tagger, which
+is bash, before Python starts. Each has a few lines for that one key;
+tests/install/test_config_readers.py holds them to the answers of this module. (The file is parsed
+by hand, by plain rules, so that bash can follow them.)
 """
 import os
 
 from .paths import parse_remote
 
 DEFAULT_PATH = "/etc/xenvif-tagger.conf"
+BLANK = " \t\r"
 
 
 class BadValue(ValueError):
@@ -81,16 +89,16 @@ def parse(text):
     problems = []
     section = None
     seen = set()
-    for number, line in enumerate(text.splitlines(), 1):
-        line = line.strip()
+    for number, line in enumerate(text.split("\n"), 1):
+        line = line.strip(BLANK)
         if not line or line[0] in "#;":
             continue
         if line.startswith("[") and line.endswith("]"):
-            section = line[1:-1].strip()
+            section = line[1:-1].strip(BLANK)
             if not any(known == section for known, _ in KEYS):
                 problems.append("line %d: unknown section [%s]" % (number, section))
             continue
-        key, equals, value = (part.strip() for part in line.partition("="))
+        key, equals, value = (part.strip(BLANK) for part in line.partition("="))
         if not equals:
             problems.append("line %d: neither [section] nor key = value: %s" % (number, line))
         elif (section, key) not in KEYS:
