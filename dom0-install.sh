@@ -1,72 +1,76 @@
 #!/bin/bash
-# Puts xenvif-tagger into a dom0, and takes it out again. See --help, and docs/install.md.
+# Installs xenvif-tagger into a dom0, and uninstalls it. See --help, and docs/install.md.
 #
-# The order of the steps is the point. xenopsd does not start if its setting setup-vif-rules names
-# a file that is missing or not executable, and a VIF whose xenstore key names one can't be plugged
-# or unplugged. So the hook is there before anything names it, and goes after nothing does; each
-# change is one rename; and what uninstall must know is written down before it is done. Killed at
-# any point, the host works, and a second run completes or undoes it.
+# The steps must keep their order. xenopsd does not start if its setting setup-vif-rules names a
+# file that is missing or not executable, and a VIF whose xenstore key names such a file can be
+# neither plugged nor unplugged. So the hook is in place before any setting or key names it, and is
+# removed after none names it any more. Each change is one rename, and each change that uninstall
+# must undo is written into the state file before it is made. If this script is killed at any point,
+# the host works, and a second run completes or undoes the first.
 #
-# Here are the options and the messages; all else is in dom0-install.d, beside where this file
-# really lies.
+# This file has the options and the usage text. All else is in dom0-install.d, which is searched
+# beside the file that a symbolic link to this script leads to.
 
 set -u -o pipefail
-export LC_ALL=C # xenopsd sorts the files of its directory by their bytes
+export LC_ALL=C # xenopsd sorts the names in its config directory by their bytes; so must we
 umask 022
 
 NAME=dom0-install
 
-# shellcheck disable=SC2034 # the last two are for install.sh and uninstall.sh
+# shellcheck disable=SC2034 # RESTART_LATER and MARKS_LEFT are used in install.sh and uninstall.sh
 FAILED=1 REFUSED=2 LOCKED=3 RESTART_LATER=4 MARKS_LEFT=5
 
 usage() {
     cat <<'TEXT'
 Usage: dom0-install.sh [install | --uninstall | --check] [OPTION]...
 
-Installs xenvif-tagger into this dom0, from the directory that this script is in, for XenServer
-8 and 9, XCP-ng 8.3 and 9; where there is no xenopsd but libxl (xl, libvirt), for that.
+Installs xenvif-tagger into this dom0, from the directory that this script is in. It supports
+XenServer 8 and 9 and XCP-ng 8.3 and 9, and hosts that have libxl (xl, libvirt) and no xenopsd.
 
   install         install, or upgrade in place (this is the default)
   --uninstall     leave the host as it was before
   --check         say of each piece whether it is OK or MISSING
-  --dry-run       say what would be done, and change nothing
-  --no-restart    don't restart xenopsd: what it has not read yet counts from its next start.
-                  (The watcher is started, all the same)
-  --wait SECONDS  how long to wait for xenopsd to have no task in progress (default: 60)
-  --root DIR      only the files, below DIR; the running system is neither asked nor changed
-  -h, --help      this
+  --dry-run       print the steps that would be done, and change nothing
+  --no-restart    don't restart xenopsd: it reads the new setting at its next start. (The watcher
+                  is started nevertheless.)
+  --wait SECONDS  how long to wait until xenopsd has no task in progress (default: 60)
+  --root DIR      install the files below DIR (an image of a dom0, say); don't look at the running
+                  system, and don't change it
+  -h, --help      print this text
 
-What it puts on the host:
-  /opt/xenvif-tagger           hook, command, package, and what --uninstall must know
-  /usr/bin/xenvif-tagger       a link to the command; where there are such things, links, too, to
-                               its man page, completions, plugins for xen-bugtool and XAPI
+It puts these on the host:
+  /opt/xenvif-tagger           the hook, the command, the package, and the notes for --uninstall
+  /usr/bin/xenvif-tagger       a link to the command; and links to its man page, its completions,
+                               and its plugins for xen-bugtool and XAPI, where the host has the
+                               directories for them
   /etc/xenvif-tagger.conf      if there is none yet
   /etc/systemd/system/xenvif-tagger.service    the watcher, enabled and started
-  .../zz-xenvif-tagger.conf    in the directory that xenopsd reads: setup-vif-rules=<our hook>
+  .../zz-xenvif-tagger.conf    setup-vif-rules=<our hook>, in the directory that xenopsd reads
   /xapi/*/private/vif/*/setup-vif-rules in xenstore: our hook, for VIFs that are plugged now
-With libxl, instead of the last two:
-  /etc/xen/scripts/vif-openvswitch-tagger    a link to the hook, to be named in script=
+On a host with libxl, the last two are replaced by:
+  /etc/xen/scripts/vif-openvswitch-tagger    a link to the hook, for script= of a guest's vif
 
-xenopsd is restarted, once, when it has no task in progress. Running VMs are not touched.
+xenopsd is restarted once, when it has no task in progress. Running VMs are not touched.
 
---uninstall takes all that away, and our marks (external_ids:xenvif-tagger of Ports) out of the
-database. A config file that was there before, or was changed since, stays. Ports that are held
-stay as they are: it says how many, and what opens them.
+--uninstall removes all of that, and removes our marks (external_ids:xenvif-tagger of Ports) from
+the database. A config file stays if it was there before the installation or was changed since.
+Ports that are held stay held: --uninstall prints their names, and the command that opens one.
 
-Interrupted at any step, run it again: it completes, or with --uninstall undoes, what was begun.
-Only one runs at a time.
+If a run was interrupted, run the script again: an install completes the steps that were begun,
+--uninstall undoes them. Only one run at a time is let through.
 
 Exit status:
-  0  done, or nothing to do; --check: all is there
-  1  a step failed, the message says which (the host works; run it again); --check: something
-     is missing
-  2  wrong usage, or refused, and nothing was changed: not root, not a dom0, Python older than
-     3.6, a setup-vif-rules in Python 2 (XCP-ng 8.2 and older), Linux bridge, a bundle (or what
-     was installed of it) that is not whole, ...
+  0  done, or nothing to do; with --check: all is there
+  1  a step failed, and the message says which one (the host works; run the script again); with
+     --check: something is missing
+  2  wrong usage, or the host is not fit and nothing was changed: not root, not a dom0, Python
+     older than 3.6, a setup-vif-rules in Python 2 (XCP-ng 8.2 and older), the Linux bridge
+     instead of Open vSwitch, an incomplete bundle or an incomplete installation, ...
   3  another run of this script is under way
-  4  done but for the restart of xenopsd: it has tasks in progress, or --uninstall --no-restart
-     was asked for. Run it again later. (After --uninstall the hook's files stay until then.)
-  5  uninstalled, but our marks are still in the database, which can't be reached
+  4  all is done but the restart of xenopsd: xenopsd has tasks in progress, or --uninstall was
+     given with --no-restart. Run the script again later. (After --uninstall the hook's files
+     stay until then.)
+  5  uninstalled, but our marks are still in the database, because it can't be reached
 TEXT
 }
 
@@ -79,11 +83,12 @@ main() {
     while [ $# -gt 0 ]; do
         case $1 in
             install | --uninstall | --check)
-                [ "${action:-${1#--}}" = "${1#--}" ] || refuse "$1 or $action? See --help"
+                [ "${action:-${1#--}}" = "${1#--}" ] ||
+                    refuse "$1 and $action can't be given together: see --help"
                 action=${1#--} ;;
             --dry-run) DRY=1 ;;
             --no-restart)
-                # shellcheck disable=SC2034 # for setting.sh
+                # shellcheck disable=SC2034 # used in setting.sh
                 NO_RESTART=1 ;;
             --root | --wait)
                 [ $# -gt 1 ] || refuse "$1 takes a value: see --help"
@@ -93,7 +98,7 @@ main() {
             --root=?*) ROOT=${1#*=} ;;
             --wait=*) WAIT=${1#*=} ;;
             -h | --help) usage; exit 0 ;;
-            *) refuse "$1: unknown: see --help" ;;
+            *) refuse "$1: unknown argument: see --help" ;;
         esac
         shift
     done
@@ -102,24 +107,25 @@ main() {
     if [ -n "$ROOT" ]; then
         [ -d "$ROOT" ] || refuse "--root $ROOT: there is no such directory"
         ROOT=$(readlink -f "$ROOT")
-        [ "$ROOT" != / ] || refuse "--root / is the running system: leave it out"
+        [ "$ROOT" != / ] || refuse "--root / names the running system: leave it out"
     else
-        [ "$(id -u)" = 0 ] || refuse "only root can do this"
+        [ "$(id -u)" = 0 ] || refuse "only root can install and uninstall: run this script as root"
         PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:/opt/xensource/bin
     fi
     HERE=$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")
-    # All of it before anything is done: --uninstall removes these very files. The last line says
-    # that none was cut off in copying.
+    # All files are read before any step is done, because --uninstall removes them. The last line
+    # of each shows that the file was not cut off in copying.
     for file in steps files xenopsd config look setting xenstore database watcher release \
         install uninstall check; do
         file=$HERE/dom0-install.d/$file.sh
-        # shellcheck disable=SC1090 # each is checked by itself
+        # shellcheck disable=SC1090 # shellcheck reads each of these files by itself
         { [ "$(tail -n 1 "$file")" = "# end of ${file##*/}" ] && source "$file"; } 2>/dev/null ||
             refuse "$file is missing or damaged: unpack the whole bundle anew"
     done
 
     if [ $DRY = 0 ] && [ "$action" != check ]; then
-        # A directory that is there anyway: a lock file of our own would have to stay.
+        # The lock is taken on a directory that every host has: a lock file of our own would have
+        # to stay after --uninstall.
         { exec 9<"$ROOT/etc"; } 2>/dev/null || refuse "there is no $ROOT/etc"
         flock -n 9 || { warn "another run of this script is under way"; exit $LOCKED; }
     fi
@@ -127,5 +133,6 @@ main() {
     "${action:-install}"
 }
 
-# One line: bash would read the next one only afterwards, from whatever is in this file by then.
+# Both commands stand in one line, because bash reads a script line by line: after main it would
+# read the next line from a file that an upgrade may have replaced.
 main "$@"; exit

@@ -1,7 +1,7 @@
 # shellcheck shell=bash
-# What --check says. Needs all but uninstall.sh.
+# --check. Needs all files but uninstall.sh.
 
-# expect WHAT COMMAND...: OK if the command succeeds.
+# expect WHAT COMMAND...: prints OK and WHAT if the command succeeds, else MISSING and WHAT.
 expect() {
     local what=$1
     shift
@@ -35,10 +35,12 @@ for where, _, names in os.walk(sys.argv[1]):
 CODE
 }
 
+# Whether xenopsd's config names our hook, and no later file overrides that.
 hook_counts() {
     [ -z "$OVERRIDES" ] && [ "$(values setup-vif-rules "$ROOT$SETTING")" = "$HOOK" ]
 }
 
+# no_key_with VALUE: false, too, if xenstore can't be read.
 no_key_with() { [ -z "$(keys_with "$1" || echo failed)" ]; }
 
 check() {
@@ -69,10 +71,10 @@ check() {
     if has_systemd; then
         expect "the watcher's unit $SERVICE_FILE" service_there
         expect "the watcher is enabled" service_enabled
-        ! live || expect "the watcher runs, and is of the release in use" service_runs
+        ! live || expect "the watcher runs, from the release in use" service_runs
     fi
     if [ "$FLAVOUR" = xenopsd ]; then
-        expect "the setting $SETTING, and it counts" hook_counts
+        expect "the setting $SETTING, which no other file overrides" hook_counts
         if live; then
             expect "$UNIT has read the setting" eval "[ -f '$UNREAD' ] && ! is_unread"
             expect "all VIFs that are plugged have the hook in xenstore" no_key_with "$STOCK"

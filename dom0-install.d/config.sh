@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# Our own config file. Needs files.sh, release.sh, HERE, and of look.sh STOCK.
+# The config file of xenvif-tagger. Needs files.sh, release.sh, HERE, and of look.sh STOCK.
 
 CONFIG=/etc/xenvif-tagger.conf
 
@@ -17,8 +17,9 @@ sys.stdout.buffer.write((config.read(path)[0][section, key] or "").encode())
 CODE
 }
 
-# Where the hook would not find the stock script by itself, the config must say it: ours will
-# (NAME_STOCK), another's is refused if it does not.
+# If the stock script that xenopsd uses is in none of the usual places, the config file must name
+# it for the hook. Sets NAME_STOCK to the path that the config file as we write it has to name, or
+# to "". Refuses a config file of the admin's that does not name it.
 settle_stock() {
     local needed="" told
     NAME_STOCK=
@@ -26,18 +27,20 @@ settle_stock() {
     if [ -f "$ROOT$CONFIG" ] && ! is_our_config; then
         told=$(config_value plug stock_script) || refuse "$CONFIG can't be read with $PYTHON"
         if [ -n "$needed" ] && [ -z "$told" ]; then
-            refuse "xenopsd uses $needed, and $CONFIG does not say so: put" \
-                "'stock_script = $needed' into it, under [plug]"
+            refuse "xenopsd uses $needed as its setup-vif-rules, and $CONFIG does not name" \
+                "that script: add the line 'stock_script = $needed' below [plug] there"
         elif [ "$FLAVOUR" = xenopsd ] && [ -n "$told" ] && [ "$told" != "$STOCK" ]; then
-            warn "$CONFIG says stock_script = $told; xenopsd itself uses $STOCK"
+            warn "stock_script in $CONFIG has the hook run $told; xenopsd itself uses $STOCK"
         fi
     else
         NAME_STOCK=$needed
     fi
 }
 
+# Whether the config file is as we wrote it.
 is_our_config() { state_has config "$(hash_of "$ROOT$CONFIG")"; }
 
+# Prints the config file to be installed.
 shipped_config() {
     if [ -n "$NAME_STOCK" ]; then
         awk -v line="stock_script = $NAME_STOCK" \

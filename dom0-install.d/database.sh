@@ -1,28 +1,29 @@
 # shellcheck shell=bash
-# Our marks in the Open vSwitch database. Needs config.sh.
+# The marks of xenvif-tagger in the Open vSwitch database. Needs config.sh.
 
 vsctl() { ovs-vsctl --timeout=10 --no-wait ${REMOTE:+"--db=$REMOTE"} "$@"; }
 
-# Take our key out of all ports, by batches of one transaction each. In a condition on a key, rows
-# without the key never match; --if-exists, for a port may go meanwhile.
+# Removes the key xenvif-tagger from the external_ids of all Ports, many Ports in one transaction.
+# (A row without the key does not match the condition. A Port may be deleted before its batch is
+# sent: hence --if-exists.) False if the database can't be reached.
 remove_marks() {
     local REMOTE ports held port arguments
     have ovs-vsctl || return 0
     REMOTE=$(config_value ovsdb remote) || {
-        warn "which database our marks are in can't be read from $CONFIG"
+        warn "$CONFIG, which may name the database with our marks, can't be read"
         return 1
     }
     ports=$(vsctl --bare --columns=_uuid find Port 'external_ids:xenvif-tagger!=""' 2>/dev/null) &&
         held=$(vsctl --format=csv --data=bare --no-headings --columns=name,external_ids find Port \
             'external_ids:xenvif-tagger!=""' tag=4095 2>/dev/null) || return 1
     ports=$(grep . <<<"$ports") || return 0
-    # csv doubles the quotes: "{""base"":...,""held"":{...
+    # In csv ovs-vsctl doubles the quotes of a value: "{""base"":...,""held"":{...
     held=$(grep -E '"held""?:' <<<"$held" | cut -d, -f1 | tr -d '"' | tr '\n' ' ')
-    step "take our marks out of the database, off ports: $(wc -l <<<"$ports")" || return 0
+    step "remove our marks from the database, number of ports: $(wc -l <<<"$ports")" || return 0
     if [ -n "$held" ]; then
         # shellcheck disable=SC2086
-        warn "these $(wc -w <<<$held) ports are held, and stay closed:" $held
-        warn "to open one in its VLAN:" \
+        warn "these $(wc -w <<<$held) ports are held, and stay closed after this:" $held
+        warn "to open a held port in its VLAN:" \
             "ovs-vsctl set Port NAME tag=VLAN -- clear Port NAME vlan_mode"
     fi
     arguments=()

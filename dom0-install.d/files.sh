@@ -1,12 +1,13 @@
 # shellcheck shell=bash
-# Files changed at once, and $STATE: what --uninstall must know, as lines KEY=VALUE; a key may have
-# several. Needs steps.sh, ROOT.
+# Files and links that are replaced by one rename; and the state file $STATE, which keeps for
+# --uninstall what it has to undo, as lines KEY=VALUE. A key may stand in several lines. Needs
+# steps.sh, ROOT.
 
 BASE=/opt/xenvif-tagger
 STATE=$ROOT$BASE/state
 
-# put TEXT FILE NEW: TEXT becomes FILE, at once, by way of NEW. (fsync: so that a rename that
-# survives a power cut does not lead to an empty file.)
+# put TEXT FILE NEW: writes TEXT to NEW, and renames NEW to FILE. (fsync: otherwise a power cut
+# could leave FILE renamed and empty.)
 put() {
     {
         printf '%s\n' "$1" | dd of="$3" conv=fsync 2>/dev/null && chmod 644 "$3" &&
@@ -17,7 +18,7 @@ put() {
     }
 }
 
-# link TARGET PATH: at once, too.
+# link TARGET PATH: makes PATH a symbolic link to TARGET, by one rename.
 link() {
     [ "$(readlink "$2")" != "$1" ] || return 0
     { ln -sfn "$1" "$2.new" && mv -fT "$2.new" "$2"; } || die "can't make the link $2"
@@ -47,7 +48,7 @@ state_del() {
     put "$(grep -vxF -- "$1=$2" "$STATE")" "$STATE" "$STATE.new"
 }
 
-# state_only KEY VALUE: this is its one value.
+# state_only KEY VALUE: makes VALUE the one value of KEY.
 state_only() {
     local old
     state_add "$1" "$2"
@@ -56,7 +57,8 @@ state_only() {
     done < <(state_get "$1")
 }
 
-# make_directory PATH: with its parents, noting down what was not there.
+# make_directory PATH: makes a directory and its parents, and notes in the state file which of them
+# were not there.
 make_directory() {
     local path=$1 missing=()
     while [ ! -d "$ROOT$path" ]; do

@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# The steps of an install, in their order. Needs all but uninstall.sh and check.sh.
+# The steps of an install, in their order. Needs all files but uninstall.sh and check.sh.
 
 LIBXL_LINK=/etc/xen/scripts/vif-openvswitch-tagger
 
@@ -10,7 +10,7 @@ install() {
     path=$ROOT$BASE/releases/$release
     old=$(readlink "$ROOT$BASE/current")
 
-    # 1. What uninstall must know.
+    # 1. Note what uninstall will need.
     if [ ! -f "$STATE" ] || [ "$(state_get stock)" != "$STOCK" ] ||
         [ "$(state_get flavour)" != "$FLAVOUR" ]; then
         if step "note down in $BASE/state: stock script $STOCK"; then
@@ -24,9 +24,11 @@ install() {
         fi
     fi
 
-    # 2. The new release, beside the one in use; 3. into use by one rename. A plug that is under
-    # way keeps the one that it began with: the last but one is deleted only in the end.
-    # (One that was damaged is not repaired, it may be in use: another is put beside it.)
+    # 2. Copy the new release beside the one in use. 3. Put the new release into use by one rename.
+    # A plug that is under way goes on with the release that it began with: so the release that was
+    # in use until now is kept, and only older ones are deleted, in step 10.
+    # (A damaged release is not repaired, because a plug may be using it: a copy with another number
+    # is put beside it.)
     name=$release
     case $old in
         "releases/$name".*) if [ "$(release_name "$ROOT$BASE/$old")" = "$name" ]; then
@@ -42,14 +44,14 @@ install() {
             point release
         fi
     elif [ "$DRY" = 0 ]; then
-        compile "$path" # for a Python that is new since; does nothing where all is there
+        compile "$path" # dom0 may have got another Python since; compiles only what is missing
     fi
     if [ "$old" != "releases/$release" ] && step "put $release into use"; then
         link "releases/$release" "$ROOT$BASE/current"
         point current
     fi
 
-    # 4. The links, there and to there.
+    # 4. Make the links in $BASE, and the links from elsewhere into $BASE.
     if ! linked && step "make the links in $BASE"; then
         for part in $PARTS; do
             if [ -e "$HERE/$part" ]; then link "current/$part" "$ROOT$BASE/$part"; fi
@@ -62,13 +64,13 @@ install() {
             point links
         fi
     done < <(links here)
-    while read -r file path; do # what this release has no more
+    while read -r file path; do # links to files that this release no longer has
         if is_linked "$file" "$path" && [ ! -e "$HERE/hotplug/$file" ] && step "remove $path"; then
             must rm -f "$ROOT$path"
         fi
     done < <(links)
 
-    # 5. The config file.
+    # 5. Write the config file.
     if [ ! -e "$ROOT$CONFIG" ] || is_our_config; then
         text=$(shipped_config)
         hash=$(sha256sum <<<"$text" | cut -d' ' -f1)
@@ -82,7 +84,7 @@ install() {
         fi
     fi
 
-    # 6. The watcher, with the config that it reads at its start.
+    # 6. Start the watcher, which reads the config file at its start.
     install_service "$release" || watcher=1
 
     if [ "$FLAVOUR" = libxl ]; then
@@ -92,24 +94,24 @@ install() {
             point libxl-link
         fi
     else
-        # Nothing may name the hook before it can be run.
+        # xenopsd's config may name the hook only after the hook can be run.
         [ "$DRY" = 1 ] || { [ -f "$ROOT$BASE/current/hotplug/setup-vif-rules" ] &&
             [ -x "$ROOT$BASE/current/hotplug/setup-vif-rules" ]; } ||
-            die "$HOOK can't be run: nothing names it yet"
+            die "$HOOK can't be run, so xenopsd's config was not changed"
         install_setting
         if live; then
             restart
             code=$?
             point restart
             [ $code != 1 ] || take_setting_back
-            # 9. VIFs plugged before that.
-            rewrite_keys "$STOCK" "$HOOK" || die "xenstore can't be reached: VIFs that are plugged" \
-                "now are not covered until they are unplugged or this is run again"
+            # 9. Give the hook to VIFs that are plugged already.
+            rewrite_keys "$STOCK" "$HOOK" || die "xenstore can't be reached: VIFs that are" \
+                "plugged now keep the stock script until they are unplugged or you run this again"
             [ "$DRY" = 1 ] || point keys
         fi
     fi
 
-    # 10. What an upgrade leaves, but for the release that was in use until now.
+    # 10. Remove older releases, and keep the release that was in use until now (see 2).
     for path in "$ROOT$BASE/releases"/* "$ROOT$BASE/releases"/.new; do
         case $path in
             */"$release" | "$ROOT$BASE/${old:-releases/$release}" | *'/*') continue ;;
@@ -120,15 +122,16 @@ install() {
 
     [ "$STEPS" != 0 ] || say "nothing to do"
     if [ "$FLAVOUR" = libxl ]; then
-        say "to use it for a guest: script=vif-openvswitch-tagger in its vif line (xl), or" \
-            "<script path='$LIBXL_LINK'/> in its interface (libvirt)"
+        say "to use the hook for a guest, put script=vif-openvswitch-tagger into its vif line" \
+            "(xl) or <script path='$LIBXL_LINK'/> into its interface (libvirt)"
     fi
     if [ $code = 4 ]; then
-        say "$UNIT has not read the setting yet. When no VM is being started, stopped or migrated:" \
-            "run this again, or xe-toolstack-restart. Until then new VIFs are plugged as before"
+        say "$UNIT has not read the setting yet: until then new VIFs are plugged as before. When" \
+            "no VM is being started, stopped or migrated, run this script again, or" \
+            "xe-toolstack-restart"
     fi
-    [ $watcher = 0 ] || die "the watcher does not run: systemctl status $SERVICE. All else is done;" \
-        "run this again once that is mended"
+    [ $watcher = 0 ] || die "the watcher does not run: see systemctl status $SERVICE, mend that," \
+        "and run this script again. All other steps are done"
     [ $code != 4 ] || [ "$NO_RESTART" = 1 ] || exit "$RESTART_LATER"
 }
 

@@ -1,12 +1,13 @@
 # shellcheck shell=bash
-# What is here: FLAVOUR and STOCK; of xenopsd, what its config says; and whether that will do for
-# an install. Needs xenopsd.sh, config.sh, release.sh.
+# Looks at the host: which toolstack it has (FLAVOUR), which script plugs its VIFs (STOCK), what
+# xenopsd's config says, and whether the host is fit for an install. Needs xenopsd.sh, config.sh,
+# release.sh.
 
-SETTING_NAME=zz-xenvif-tagger.conf # sorts last: of several settings the last one counts
+SETTING_NAME=zz-xenvif-tagger.conf # sorts last: xenopsd keeps the last of several values
 USUAL="/usr/libexec/xenopsd/setup-vif-rules /opt/xensource/libexec/setup-vif-rules"
 LIBXL_STOCK=/etc/xen/scripts/vif-openvswitch
 
-# Sets FLAVOUR, UNIT and, for xenopsd, all that is known of its config.
+# Sets FLAVOUR, STOCK and UNIT; for xenopsd also the variables of the functions below.
 look_around() {
     SETTING="" STOCK="" OVERRIDES="" BY_HAND=""
     find_unit
@@ -23,29 +24,31 @@ look_around() {
     fi
 }
 
-# Sets CONF and CONF_DIR, and SETTING: our file there.
+# Sets CONF and CONF_DIR to xenopsd's config file and config directory, and SETTING to the path of
+# our own file in that directory.
 find_config_dir() {
     local daemon=${ARGV[0]##*/} value
     CONF=$(option config)
     CONF=${CONF:-/etc/$daemon.conf}
     CONF_DIR=$(option config-dir)
     CONF_DIR=${CONF_DIR:-/etc/$daemon.conf.d}
-    # The config file, too, can say where the directory is: it is read first.
+    # xenopsd reads the config file before the directory, and the file may name the directory.
     value=$(values config-dir "$ROOT$CONF" | tail -n 1)
     CONF_DIR=${value:-$CONF_DIR}
     while [[ $CONF_DIR == ?*/ ]]; do CONF_DIR=${CONF_DIR%/}; done
     SETTING=$CONF_DIR/$SETTING_NAME
 }
 
-# The config files, in the order in which they are read; hidden ones are read, too.
+# Prints xenopsd's config files in the order in which xenopsd reads them, hidden files included.
 config_files() {
     printf '%s\n' "$CONF"
     [ ! -d "$ROOT$CONF_DIR" ] || find "$ROOT$CONF_DIR" -mindepth 1 -maxdepth 1 -printf '%f\n' |
         sort | while IFS= read -r file; do printf '%s\n' "$CONF_DIR/$file"; done
 }
 
-# Sets STOCK to the script that xenopsd uses without us, OVERRIDES to a file whose setting would
-# count instead of ours, and BY_HAND to a file that names our hook and is not ours.
+# Sets STOCK to the script that xenopsd uses without us, OVERRIDES to a config file that is read
+# after ours and sets setup-vif-rules too, and BY_HAND to a config file that somebody else wrote and
+# that names our hook.
 find_stock() {
     local file value place chosen search
     chosen=$(option setup-vif-rules)
@@ -79,7 +82,7 @@ find_stock() {
     STOCK=$(usual_stock)
 }
 
-# What the hook finds without being told.
+# Prints the stock script that the hook finds without stock_script in its config file.
 usual_stock() {
     local place
     for place in $USUAL; do
@@ -87,6 +90,7 @@ usual_stock() {
     done
 }
 
+# Refuses a host, or a bundle, with which an install can't succeed.
 refuse_if_unfit() {
     local version first network="" loaded=no part file path
     if [ "$FLAVOUR" = none ]; then
@@ -99,48 +103,50 @@ refuse_if_unfit() {
     done
 
     if [ "$FLAVOUR" = xenopsd ]; then
-        [ -n "$STOCK" ] || refuse "no stock setup-vif-rules: neither does xenopsd's config name" \
-            "one, nor is it in one of the usual places ($USUAL)"
+        [ -n "$STOCK" ] || refuse "there is no stock setup-vif-rules: xenopsd's config names" \
+            "none, and none of the usual files is there ($USUAL)"
         if [ ! -f "$ROOT$STOCK" ] || [ ! -x "$ROOT$STOCK" ]; then
-            refuse "xenopsd's setup-vif-rules is $STOCK, and that is missing or not executable"
+            refuse "xenopsd uses $STOCK as its setup-vif-rules, and that file is missing or not" \
+                "executable"
         fi
         first=$(head -c 200 "$ROOT$STOCK" | head -n 1 | tr -d '\0')
         case $first in
             '#!'*python3*) ;;
-            '#!'*python*) refuse "$STOCK is for Python 2 ($first), as in XCP-ng 8.2 and older:" \
-                "xenvif-tagger needs XCP-ng 8.3 or XenServer 8, or newer" ;;
+            '#!'*python*) refuse "$STOCK is a script for Python 2 ($first), as in XCP-ng 8.2 and" \
+                "older: xenvif-tagger needs XCP-ng 8.3 or XenServer 8, or newer" ;;
         esac
-        [ -z "$OVERRIDES" ] || refuse "$OVERRIDES sets setup-vif-rules, and is read after our own" \
-            "$SETTING_NAME: give it a name that sorts before it"
+        [ -z "$OVERRIDES" ] || refuse "$OVERRIDES sets setup-vif-rules, and xenopsd reads that" \
+            "file after our $SETTING_NAME: give that file a name that sorts before $SETTING_NAME"
         [ -z "$BY_HAND" ] || refuse "$BY_HAND names our hook in setup-vif-rules: take that line out"
-        # networkd goes by the file, the scripts by the module.
+        # xcp-networkd chooses the kind of network by the file, the stock scripts by the module.
         [ ! -r "$ROOT/etc/xensource/network.conf" ] ||
             network=$(tr -d '[:space:]' <"$ROOT/etc/xensource/network.conf")
         if ! live || [ -e /sys/module/openvswitch ]; then loaded=yes; fi
         if [ "$network" = bridge ] || [ -z "$network$(grep yes <<<$loaded)" ]; then
-            refuse "this host uses the Linux bridge, not Open vSwitch (/etc/xensource/network.conf," \
-                "/sys/module/openvswitch): there is nothing to tag"
+            refuse "this host uses the Linux bridge, not Open vSwitch (see" \
+                "/etc/xensource/network.conf and /sys/module/openvswitch): it has no ports to tag"
         fi
-        [ $loaded = yes ] || warn "/etc/xensource/network.conf says $network, but the module is not" \
-            "loaded: until then the scripts use the Linux bridge, and the hook does nothing"
+        [ $loaded = yes ] || warn "/etc/xensource/network.conf says $network, but the module" \
+            "openvswitch is not loaded: until then the stock scripts use the Linux bridge, and" \
+            "the hook does nothing"
     fi
 
     [ -x "$ROOT$PYTHON" ] || [ -L "$ROOT$PYTHON" ] || refuse "there is no $PYTHON"
     if live; then
         version=$("$PYTHON" -IS -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null)
-    else # not to be run, and its name says it
+    else # the Python below --root can't be run here, but the name of its file has the version
         version=$(readlink "$ROOT$PYTHON")
         version=${version##*python}
     fi
     case $version in
-        3.[0-5] | [0-2].*) refuse "$PYTHON is Python $version: it takes 3.6 or newer" ;;
+        3.[0-5] | [0-2].*) refuse "$PYTHON is Python $version: xenvif-tagger needs 3.6 or newer" ;;
         3.*) ;;
         *) ! live || refuse "$PYTHON does not run" ;;
     esac
 
     while read -r file path; do
         if { [ -e "$ROOT$path" ] || [ -L "$ROOT$path" ]; } && ! is_linked "$file" "$path"; then
-            refuse "$path is there already, and not ours: take it away first"
+            refuse "$path is there already, and not ours: move it away first"
         fi
     done < <(links here)
 

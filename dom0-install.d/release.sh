@@ -1,12 +1,14 @@
 # shellcheck shell=bash
-# A release, and the links to its files. Needs files.sh, HERE.
+# A release, which is a copy of the bundle in $BASE/releases, and the links to its files. Needs
+# files.sh, HERE.
 
-PYTHON=/usr/bin/python3 # what the first line of the hook names, as xapi's own scripts do
-PARTS="hotplug xenvif_tagger vendor dom0-install.sh" # of a release, with a link each in $BASE
+PYTHON=/usr/bin/python3 # the hook's first line names the same one, as xapi's own scripts do
+PARTS="hotplug xenvif_tagger vendor dom0-install.sh" # of a release; $BASE has a link to each
 COMMAND=/usr/bin/xenvif-tagger
 
-# Links to what others read: a file of $BASE/hotplug, and the link. One is made where its directory
-# is there: else there is nobody who reads it. (zsh: for Fedora, XenServer 9; for Debian.)
+# A file of $BASE/hotplug, and the link to it that the shell, man, xen-bugtool or XAPI reads. A link
+# is made only if its directory is there: otherwise the host lacks the program that would read it.
+# (For zsh: the directory of Fedora and XenServer 9, and that of Debian.)
 LINKS="
 xenvif-tagger    $COMMAND
 xenvif-tagger.8  /usr/share/man/man8/xenvif-tagger.8
@@ -18,7 +20,7 @@ bugtool.xml      /etc/xensource/bugtool/xenvif-tagger.xml
 xapi-plugin      /etc/xapi.d/plugins/xenvif-tagger
 "
 
-# The name of a release: what it says of itself, and what it is.
+# release_name DIR: the name of the release in DIR: its version, and a hash over all its files.
 release_name() {
     local version parts
     mapfile -t parts < <(present_parts "$1")
@@ -28,7 +30,8 @@ release_name() {
             -print0 | sort -z | xargs -0 sha256sum | sha256sum | cut -c 1-12)"
 }
 
-# All that is copied; nobody looks for the last two in $BASE itself.
+# present_parts DIR: prints the parts of a release that DIR has. (dom0-install.d and LICENSE are
+# not among PARTS, because $BASE has no link to them.)
 present_parts() {
     local part
     for part in $PARTS dom0-install.d LICENSE; do
@@ -36,7 +39,8 @@ present_parts() {
     done
 }
 
-# Made beside, complete, then renamed: there is a release of this name only if all of it is there.
+# copy_release DIR: copies the bundle to a directory beside DIR, and renames that to DIR when it is
+# complete. So a release that has its name has all its files.
 copy_release() {
     local new=$ROOT$BASE/releases/.new part file
     must rm -rf "$new"
@@ -55,8 +59,9 @@ copy_release() {
     must mv -T "$new" "$1"
 }
 
-# A plug would pay some milliseconds for each missing .pyc. (Only here can it be told for which
-# Python they are to be.)
+# compile DIR [flush]: compiles the modules in DIR that are not compiled yet; with "flush", also
+# writes all of DIR to the disk. (For each module without a .pyc a plug would take some milliseconds
+# longer. The bundle can't bring these files: each fits one version of Python only.)
 compile() {
     live || return 0
     must "$PYTHON" -IS - "$@" <<'CODE'
@@ -71,7 +76,7 @@ for part in ("xenvif_tagger", "vendor"):
             except (py_compile.PyCompileError, UnicodeDecodeError) as error:
                 if part == "xenvif_tagger":
                     sys.exit(error)
-                # What was vendored for another Python does not compile: never mind.
+                # A library may have modules for other Pythons only; those are never imported here.
 if "flush" in sys.argv:
     for where, folders, files in os.walk(sys.argv[1]):
         for path in [where] + [os.path.join(where, name) for name in files]:
@@ -81,7 +86,8 @@ if "flush" in sys.argv:
 CODE
 }
 
-# The lines of LINKS; links here: those that this release has and this host takes.
+# links: prints the lines of LINKS. links here: prints those of which this release has the file and
+# this host has the directory.
 links() {
     local file path
     while read -r file path; do
@@ -92,9 +98,10 @@ links() {
     done <<<"$LINKS"
 }
 
+# is_linked FILE PATH: whether PATH is our link to FILE.
 is_linked() { [ "$(readlink "$ROOT$2")" = "$BASE/hotplug/$1" ]; }
 
-# Whether the links in $BASE are all there.
+# Whether $BASE has all its links to the parts of the release in use.
 linked() {
     local part
     for part in $PARTS; do

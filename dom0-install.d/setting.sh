@@ -1,20 +1,20 @@
 # shellcheck shell=bash
-# Our setting in xenopsd's config, and the restart by which xenopsd reads it. Needs files.sh, and of
-# look.sh UNIT, CONF_DIR, SETTING.
+# The setting by which xenopsd runs our hook, and the restart after which xenopsd has read that
+# setting. Needs files.sh, and UNIT, CONF_DIR and SETTING of look.sh.
 
 HOOK=$BASE/hotplug/setup-vif-rules
-WOULD_CHANGE=0 # with --dry-run: whether it is not what xenopsd has read
-UNREAD=$ROOT$BASE/unread # which xenopsd has not read the setting
+WOULD_CHANGE=0 # with --dry-run: 1 if a real run would change the setting
+UNREAD=$ROOT$BASE/unread # a file that names the process of xenopsd that has not read the setting
 
 setting_text() {
     cat <<TEXT
-# Written by dom0-install.sh of xenvif-tagger, and taken away by its --uninstall. xenopsd reads
-# every file in this directory: leave no copy of this one here.
+# Written by dom0-install.sh of xenvif-tagger, and removed by its --uninstall. xenopsd reads every
+# file in this directory, whatever its name: leave no copy of this file here.
 setup-vif-rules=$HOOK
 TEXT
 }
 
-# 7. The setting.
+# 7. Write the setting. (install.sh counts the steps.)
 install_setting() {
     local other new same=1
     setting_text | cmp -s - "$ROOT$SETTING" || same=0
@@ -23,8 +23,8 @@ install_setting() {
         state_add setting "$SETTING"
         make_directory "$CONF_DIR"
         point setting-noted
-        # Every file in there is read, and one that goes away meanwhile stops xenopsd from
-        # starting: so the new file is made elsewhere, beside the directory.
+        # xenopsd reads every file in the directory, and does not start if one of them vanishes
+        # while it reads: so the new file is written beside the directory and then renamed.
         new=${CONF_DIR%/*}/.$SETTING_NAME.new
         rm -f "$UNREAD"
         put "$(setting_text)" "$ROOT$SETTING" "$ROOT$new"
@@ -32,16 +32,18 @@ install_setting() {
         if live; then note_unread; fi
         point setting
     fi
-    # The unit may have been told of another directory since.
+    # If xenopsd has got another config directory since the last install, our old file is there.
     while IFS= read -r other; do
-        if [ "$other" != "$SETTING" ] && step "remove the setting $other, which is not read"; then
+        if [ "$other" != "$SETTING" ] &&
+            step "remove the setting $other, which xenopsd no longer reads"; then
             must rm -f "$ROOT$other"
             state_del setting "$other"
         fi
     done < <(state_get setting)
 }
 
-# remove_setting: whatever we have recorded, the place where we would write it now included.
+# Removes the setting from every place that the state file names, and from the place to which an
+# install would write it now.
 remove_setting() {
     local file
     while IFS= read -r file; do
@@ -57,15 +59,18 @@ remove_setting() {
 }
 
 take_setting_back() {
-    warn "$UNIT does not run with the new setting, so I take that back"
+    warn "$UNIT does not run with the new setting, so I take that back: I remove the setting"
     remove_setting
     systemctl reset-failed "$UNIT" >/dev/null 2>&1
     systemctl restart "$UNIT"
-    if [ "$(running)" = none ]; then die "$UNIT does not run without it either: journalctl -u $UNIT"; fi
-    die "$UNIT runs again, without it; nothing else was taken back (--uninstall does that)"
+    if [ "$(running)" = none ]; then
+        die "$UNIT does not run without the setting either: see journalctl -u $UNIT"
+    fi
+    die "$UNIT runs again, without the setting. All else stays installed: --uninstall removes it"
 }
 
-# Which process xenopsd is, "none" if it doesn't run. (Of the boot, too: numbers come again.)
+# Prints which process xenopsd is (boot id, process number, time of its start), or "none" if xenopsd
+# doesn't run. (Without the boot id a process of another boot could look the same.)
 running() {
     local line pid=0 active="" since=""
     while IFS= read -r line; do
@@ -82,22 +87,26 @@ running() {
     fi
 }
 
-# Note down which xenopsd has not read the setting as it is now.
+# Notes that the process of xenopsd that runs now has not read the setting as it is now.
 note_unread() { put "$(running)" "$UNREAD" "$UNREAD.new"; }
 
-# Whether the xenopsd that runs has not read it. Where nothing is noted down (killed in between),
-# it has not.
+# Whether xenopsd runs and has not read the setting. Without the file $UNREAD that is assumed: the
+# script may have been killed after it changed the setting and before it wrote the file.
 is_unread() {
     local now
     now=$(running)
-    [ "$now" != none ] && { [ $WOULD_CHANGE = 1 ] || [ ! -f "$UNREAD" ] || [ "$now" = "$(cat "$UNREAD")" ]; }
+    [ "$now" != none ] && {
+        [ $WOULD_CHANGE = 1 ] || [ ! -f "$UNREAD" ] || [ "$now" = "$(cat "$UNREAD")" ]
+    }
 }
 
-# Whether xenopsd has tasks in progress: 0 yes, 1 no, 2 can't be told. BUSY says which.
+# Exit status 0: xenopsd has tasks in progress, and BUSY names them; 1: xenopsd has none; 2: neither
+# xenops-cli nor xe could be asked.
 is_busy() {
     local tasks
-    # "ID DATE WHO ["Pending",0.5]", and below each its parts, which we leave: a failed task may
-    # have pending ones. What is completed or failed stays listed until xapi takes it away.
+    # xenops-cli prints a line for each task, "ID DATE WHO ["Pending",0.5]", and below it the lines
+    # of its subtasks. Those are left out, because a failed task may have pending subtasks. A task
+    # that is completed or failed stays in the list until xapi removes it.
     if have xenops-cli && tasks=$(timeout 10 xenops-cli tasks 2>/dev/null); then
         BUSY=$(grep -v '^  |_' <<<"$tasks" | grep -F '["Pending"' | sed 's/ *\["Pending".*//')
     elif have xe && tasks=$(timeout 20 xe task-list status=pending --minimal 2>/dev/null); then
@@ -108,12 +117,12 @@ is_busy() {
     [ -n "$BUSY" ]
 }
 
-# Restart xenopsd if it has not read the setting. 0 done or not needed, 1 it does not run now,
-# 4 it was not tried.
+# Restarts xenopsd if it has not read the setting. Exit status 0: done, or not needed; 1: xenopsd
+# does not run now; 4: the restart was not tried.
 restart() {
     local deadline busy told="" before now
     if [ -z "$UNIT" ] || ! live || ! is_unread; then return 0; fi
-    # Nothing noted down means: killed between the change and the note.
+    # The file is missing if the script was killed between the change and the note of it.
     [ "$DRY" = 1 ] || [ -f "$UNREAD" ] || note_unread
     [ "$NO_RESTART" = 0 ] || return 4
     if [ "$DRY" = 1 ]; then step "restart $UNIT when it has no task in progress"; return 0; fi
@@ -126,7 +135,7 @@ restart() {
             warn "neither xenops-cli nor xe says whether $UNIT has tasks in progress"
             return 4
         fi
-        if [ -z "$told" ]; then say "wait until $UNIT has no task in progress: ${BUSY//$'\n'/; }"; fi
+        [ -n "$told" ] || say "I wait until $UNIT has no task in progress: ${BUSY//$'\n'/; }"
         told=1
         if [ $SECONDS -ge $deadline ]; then
             warn "after $WAIT s $UNIT still has tasks in progress"
@@ -137,7 +146,8 @@ restart() {
     before=$(running)
     step "restart $UNIT"
     systemctl restart "$UNIT" || return 1
-    # The unit is of the simple kind: started counts as running, so look whether it stays.
+    # systemd takes a unit of Type=simple for running as soon as its process is started: so look for
+    # some seconds whether the same process stays.
     now=$(running)
     deadline=$((SECONDS + ${XENVIF_TAGGER_INSTALL_SETTLE:-3}))
     while :; do

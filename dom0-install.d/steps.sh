@@ -1,24 +1,24 @@
 # shellcheck shell=bash
-# How a step is told, done and given up. Needs ROOT, DRY.
+# How a step is announced, done, and given up. Needs ROOT, DRY.
 
 STEPS=0
 
 say() { printf '%s\n' "$*"; }
 die() { warn "$*"; exit "$FAILED"; }
 
-# step WHAT: true if it is to be done; with --dry-run only told.
+# step WHAT: announces a step. True if the caller is to do the step, false with --dry-run.
 step() {
     STEPS=$((STEPS + 1))
     if [ "$DRY" = 1 ]; then say "would $*"; return 1; fi
     say "$*"
 }
 
-# point NAME: the tests kill us at each of these.
+# point NAME: marks a place at which the tests kill this script.
 point() {
     if [ "${XENVIF_TAGGER_INSTALL_STOP_AFTER:-}" = "$1" ]; then kill -9 $$; fi
 }
 
-must() { "$@" || die "this failed, so I stop here: $*"; }
+must() { "$@" || die "stopped, because this command failed: $*"; }
 
 live() { [ -z "$ROOT" ]; }
 

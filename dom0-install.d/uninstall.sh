@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# The steps of --uninstall, in their order. Needs all but check.sh.
+# The steps of --uninstall, in their order. Needs all files but check.sh.
 
 uninstall() {
     local code=0 marks=0 file path stock running=0
@@ -7,15 +7,16 @@ uninstall() {
     stock=$(state_get stock | tail -n 1)
     [ -n "$stock" ] && [ -x "$ROOT$stock" ] || stock=${STOCK:-$stock}
     if [ -n "${BY_HAND:-}" ]; then
-        refuse "$BY_HAND names our hook in setup-vif-rules: without it xenopsd could not start." \
-            "Take that line out first"
+        refuse "$BY_HAND names our hook in setup-vif-rules: without the hook xenopsd could not" \
+            "start. Remove that line first"
     fi
     if live && [ "$FLAVOUR" = xenopsd ] && [ -e "$HOOK" ] && [ ! -x "$stock" ]; then
-        refuse "there is no stock script at ${stock:-$USUAL}: without it and our hook xenopsd could" \
-            "not start. Put it back first"
+        refuse "there is no stock script at ${stock:-$USUAL}: with neither the stock script nor" \
+            "our hook xenopsd could not start. Put the stock script back first"
     fi
 
-    # 1. The setting, 2. so that no xenopsd has it, 3. and no VIF that is plugged.
+    # 1. Remove the setting. 2. Restart xenopsd, so that it runs without the setting. 3. Give the
+    # stock script back to the VIFs that are plugged.
     remove_setting
     [ "$DRY" = 1 ] || point setting
     if live && [ "$FLAVOUR" != none ] && { have xenstore-ls || [ -e "$BASE" ]; }; then
@@ -24,27 +25,27 @@ uninstall() {
             restart
             code=$?
             point restart
-            [ $code != 1 ] || die "$UNIT does not run since it was restarted: journalctl -u $UNIT"
+            [ $code != 1 ] || die "$UNIT does not run since I restarted it: see journalctl -u $UNIT"
         fi
         if [ "$FLAVOUR" = xenopsd ]; then path=$HOOK; else path=$LIBXL_LINK; fi
-        rewrite_keys "$path" "$stock" || die "xenstore can't be reached, and VIFs that are plugged may" \
-            "name the hook: it stays. Run this again"
+        rewrite_keys "$path" "$stock" || die "xenstore can't be reached, and plugged VIFs may" \
+            "name the hook there, so the hook stays. Run this script again"
         [ "$DRY" = 1 ] || point keys
         if [ $code = 4 ]; then
-            say "$UNIT still has the old setting, and would plug VIFs with our hook: so the hook" \
-                "stays. When no VM is being started, stopped or migrated, run this again" \
+            say "$UNIT still has the old setting, and plugs VIFs with our hook, which therefore" \
+                "stays. When no VM is being started, stopped or migrated, run this script again" \
                 "(before or after xe-toolstack-restart)"
             exit "$RESTART_LATER"
         fi
     fi
-    # 4. The watcher; 5. nothing writes marks any more.
+    # 4. Stop the watcher. 5. Remove our marks, now that neither hook nor watcher writes new ones.
     remove_service
     if [ $running = 1 ]; then
         remove_marks || marks=$MARKS_LEFT
         [ "$DRY" = 1 ] || point marks
     fi
 
-    # 6. The links; 7. the config file; 8. the rest.
+    # 6. Remove the links, 7. the config file, 8. all other files.
     if [ "$(readlink "$ROOT$LIBXL_LINK")" = "$BASE/hotplug/vif-openvswitch-tagger" ] &&
         step "remove $LIBXL_LINK: guests whose config names it can't be started"; then
         must rm -f "$ROOT$LIBXL_LINK"
@@ -63,15 +64,15 @@ uninstall() {
                 point config
             fi
         else
-            say "$CONFIG was changed since it was installed: it stays"
+            say "$CONFIG was changed since it was installed, so it stays"
         fi
     fi
     remove_files
 
-    if [ "$STEPS" = 0 ]; then say "nothing to do: nothing of it is here"; fi
+    if [ "$STEPS" = 0 ]; then say "nothing to do: nothing of xenvif-tagger is installed here"; fi
     if [ "$marks" != 0 ]; then
-        warn "the database can't be reached: our marks are still in it. They do nothing; to take" \
-            "them out later: for p in \$(ovs-vsctl --bare --columns=_uuid find Port" \
+        warn "the database can't be reached: our marks are still in it. They have no effect; to" \
+            "remove them later: for p in \$(ovs-vsctl --bare --columns=_uuid find Port" \
             "'external_ids:xenvif-tagger!=\"\"'); do ovs-vsctl remove Port \$p external_ids" \
             "xenvif-tagger; done"
     fi
@@ -83,7 +84,7 @@ remove_files() {
     while read -r file path; do
         new+=("$ROOT$path.new")
     done < <(links)
-    # What an interrupted run may have left beside what it was to become.
+    # An interrupted run may have left a new file that was not renamed yet.
     for path in "$ROOT$CONFIG.new" "$ROOT$LIBXL_LINK.new" "$ROOT$SERVICE_FILE.new" \
         "$ROOT$SERVICE_LINK.new" ${SETTING:+"$ROOT${CONF_DIR%/*}/.$SETTING_NAME.new"} \
         "${new[@]}"; do
@@ -99,7 +100,7 @@ remove_files() {
         fi
     done
     if { [ -e "$ROOT$BASE" ] || [ -L "$ROOT$BASE" ]; } && step "remove $BASE"; then
-        # The state goes last: a second run may need it.
+        # The state file goes last: if this run is interrupted, the next one needs it.
         must find "$ROOT$BASE" -mindepth 1 -maxdepth 1 ! -name state -exec rm -rf {} +
         point files
         must rm -rf "$ROOT$BASE"

@@ -1,15 +1,15 @@
 # shellcheck shell=bash
-# The watcher: a unit of systemd's. Needs files.sh, UNIT_PLACES of xenopsd.sh, HERE.
+# The watcher's systemd unit. Needs files.sh, UNIT_PLACES of xenopsd.sh, HERE.
 
-SERVICE=xenvif-tagger.service # the watcher
+SERVICE=xenvif-tagger.service
 SERVICE_FILE=/etc/systemd/system/$SERVICE
 SERVICE_LINK=/etc/systemd/system/multi-user.target.wants/$SERVICE
 
-# Whether there is a systemd that could run it; below --root, one that it could be for.
+# Whether systemd runs here; with --root, whether the image has a directory for units.
 has_systemd() {
     local place
     if live; then
-        # As sd_booted(3): it is installed in many a place where it does not run.
+        # The test of sd_booted(3): systemctl alone may be installed where systemd does not run.
         [ -d /run/systemd/system ] && have systemctl
         return
     fi
@@ -19,8 +19,8 @@ has_systemd() {
     return 1
 }
 
-# Sets WATCHER: the release that the watcher runs ("none" if it doesn't), and RELOAD: whether
-# systemd has another unit than what is on the disk now.
+# Sets WATCHER to the release from which the watcher runs ("none" if the watcher doesn't run), and
+# RELOAD to "yes" if the unit on the disk is newer than the one that systemd has read.
 look_at_service() {
     local line active="" pid=0
     WATCHER=none RELOAD=no
@@ -32,7 +32,7 @@ look_at_service() {
         esac
     done < <(systemctl show -p ActiveState -p MainPID -p NeedDaemonReload "$SERVICE" 2>/dev/null)
     if [ "$active" = active ] && [ "$pid" != 0 ]; then
-        # Its working directory is $BASE/current, where that led to when it was started.
+        # The watcher's working directory is the release to which $BASE/current led at its start.
         WATCHER=$(readlink "/proc/$pid/cwd")
         WATCHER=${WATCHER#"$BASE/"}
     fi
@@ -47,13 +47,13 @@ service_runs() {
     [ "$WATCHER" = "$(readlink "$BASE/current")" ] && [ "$RELOAD" != yes ]
 }
 
-# False if the watcher can't be started. That is told, and keeps nothing else from being installed:
-# the hook does not need it.
+# install_service RELEASE: false if the watcher can't be started. The install goes on even so, and
+# says so in the end: the hook works without the watcher.
 install_service() {
     local release=$1
     if ! has_systemd; then
-        say "there is no systemd here, so the watcher is not started: run '$COMMAND watch' by" \
-            "what there is instead"
+        say "there is no systemd here, so the watcher is not started: have '$COMMAND watch'" \
+            "started by this host's own init system"
         return 0
     fi
     if ! { cmp -s "$HERE/hotplug/$SERVICE" "$ROOT$SERVICE_FILE" && service_enabled; } &&
@@ -70,27 +70,28 @@ install_service() {
     look_at_service
     if [ "$WATCHER" = "releases/$release" ] && [ "$RELOAD" != yes ]; then return 0; fi
     step "start the watcher: systemctl restart $SERVICE" || return 0
-    # (It waits until the watcher says that it is ready. An earlier one may have been told to stop
-    # trying, by hand.)
+    # (systemctl restart waits until the watcher has said that it is ready.)
     if ! systemctl daemon-reload || ! systemctl restart "$SERVICE"; then return 1; fi
     point service-started
     look_at_service
     [ "$WATCHER" = "releases/$release" ]
 }
 
-# Before our marks are taken out: it would write them again.
+# Stops the watcher and removes its unit. Must run before remove_marks: the watcher would write our
+# marks again.
 remove_service() {
     local path
     if [ -z "$(state_get service)" ]; then return 0; fi
     if step "stop the watcher, and remove $SERVICE_FILE"; then
-        # First the link, so that it is not started either, should the host be booted in between.
+        # The link goes first, so that a reboot at this point does not start the watcher.
         must rm -f "$ROOT$SERVICE_LINK"
         point service-link
         if live && has_systemd; then
-            # (One that is not loaded can't be stopped, and need not be.)
+            # (systemctl stop fails for a unit that is not loaded; such a unit does not run.)
             systemctl stop "$SERVICE" 2>/dev/null
             look_at_service
-            [ "$WATCHER" = none ] || die "the watcher can't be stopped: systemctl status $SERVICE"
+            [ "$WATCHER" = none ] ||
+                die "the watcher can't be stopped: see systemctl status $SERVICE"
         fi
         point service-stopped
         must rm -f "$ROOT$SERVICE_FILE"

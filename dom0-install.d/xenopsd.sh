@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# xenopsd's unit, its command line, its config files. Needs ROOT.
+# Reads xenopsd's unit, command line and config files. Needs ROOT.
 
 UNIT_PLACES="/etc/systemd/system /usr/lib/systemd/system /lib/systemd/system"
 
@@ -20,11 +20,13 @@ find_unit() {
     done
 }
 
-# The lines ExecStart=, Environment= and EnvironmentFile= of the unit, in one form.
+# Prints the lines ExecStart=, Environment= and EnvironmentFile= of the unit, as unit files have
+# them.
 unit_lines() {
     local place file
     if live; then
-        # { path=... ; argv[]=COMMAND LINE ; ignore_errors=no ; ... }; /a/file (ignore_errors=yes)
+        # systemctl shows ExecStart as { path=... ; argv[]=COMMAND LINE ; ignore_errors=no ; ... },
+        # and EnvironmentFiles as /a/file (ignore_errors=yes).
         systemctl show -p ExecStart -p Environment -p EnvironmentFiles "$UNIT" | sed \
             -e 's/^ExecStart=.*argv\[\]=\(.*\) ; ignore_errors=.*/ExecStart=\1/' \
             -e 's/^EnvironmentFiles\{0,1\}=\(.*\) (ignore_errors=.*)$/EnvironmentFile=\1/'
@@ -41,7 +43,7 @@ unit_lines() {
     done
 }
 
-# Sets ARGV to the command line that the unit starts, its variables filled in.
+# Sets ARGV to the command line that the unit starts, with the values of its variables filled in.
 read_unit() {
     local line start="" word value file
     local -A variables=()
@@ -71,7 +73,7 @@ read_unit() {
                 done <"$file" ;;
         esac
     done < <(unit_lines)
-    set -f # the words are words, not patterns
+    set -f # a word with a * must not become the names of files
     for word in $start; do
         if [[ $word =~ ^\$\{?([A-Za-z_][A-Za-z_0-9]*)\}?$ ]]; then
             # shellcheck disable=SC2206
@@ -85,7 +87,7 @@ read_unit() {
     ARGV[0]=${ARGV[0]#[-@:+!]}
 }
 
-# option NAME: its value on xenopsd's command line, the last one.
+# option NAME: the value of --NAME on xenopsd's command line, the last one if there are several.
 option() {
     local i value=""
     for ((i = 1; i < ${#ARGV[@]}; i++)); do
@@ -97,8 +99,8 @@ option() {
     printf '%s\n' "$value"
 }
 
-# values KEY FILE: what the file sets KEY to, as xenopsd reads it: a comment begins at any #, the
-# last word before the = is the key, quotes around the value go.
+# values KEY FILE: prints each value that the file gives to KEY, read as xenopsd reads it: a comment
+# begins at any #, the key is the last word before the =, and quotes around the value are dropped.
 values() {
     [ -f "$2" ] || return 0
     awk -v wanted="$1" '
