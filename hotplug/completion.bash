@@ -1,10 +1,11 @@
-# Completion in bash, by click. Read by bash-completion at the first TAB after xenvif-tagger, never
-# at a login. Not click's own script: that is for bash 4.4, and dom0 has 4.2 (XenServer 8, XCP-ng
-# 8.3). What does not work says nothing, and completes nothing.
+# Completion in bash: click computes the answers, and this script hands them to bash. bash-completion
+# reads this file at the first TAB after the word xenvif-tagger, and at no login. click's own script
+# is not used, because it needs bash 4.4 and dom0 has 4.2 (XenServer 8, XCP-ng 8.3). If anything
+# fails, nothing is printed and nothing completed.
 
 _xenvif_tagger() {
     local answer words line=${COMP_LINE:0:COMP_POINT}
-    # (Not COMP_WORDS: there unix:/a/socket is three.)
+    # (COMP_WORDS would have unix:/a/socket as three words.)
     read -ra words <<<"$line"
     if [[ $line == *[[:blank:]] ]]; then words+=(""); fi
     COMPREPLY=()
