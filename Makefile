@@ -1,7 +1,8 @@
-# Each target sets up what it needs (.ci/setup) on a bare Debian 12 as root, once.
+# Each target installs the commands and Python packages that it needs and that are missing
+# (.ci/setup); on a bare Debian 12 it must be run as root for that.
 #
-# PYTHON  a version, as in `make test PYTHON=3.11`; otherwise the oldest and the newest found
-#         (demo and bench: the newest)
+# PYTHON  a version, as in `make test PYTHON=3.11`; without it, the oldest and the newest found (demo
+#         and bench: the newest)
 # ARGS    handed to pytest, the demo or the benchmark, as in `make test ARGS="-k hold"`
 PYTHON =
 ARGS =
@@ -19,12 +20,12 @@ help:
 	@echo "make demo   show what xenvif-tagger does, on a private Open vSwitch"
 	@echo "make test   run the tests on the oldest and the newest Python (PYTHON=3.11 ARGS='-k hold')"
 	@echo "make lint   check style, Python 3.6, shell scripts and whitespace"
-	@echo "make bench  measure against the targets, side by side"
+	@echo "make bench  measure the commands beside the ovs-vsctl script that an admin would write"
 	@echo "make bundle make dist/xenvif-tagger-VERSION.tar.gz, for a dom0 without network and pip"
-	@echo "make rpm    make an RPM of that"
-	@echo "make clean  remove what these made in this directory"
+	@echo "make rpm    make an RPM of the bundle"
+	@echo "make clean  remove the files that these targets made in this directory"
 
-# A newer Python after an older, so that both are heard of even if the first fails.
+# The tests run on every version even if those on an earlier one failed.
 test:
 	@.ci/setup system $(COMMANDS) git rpmbuild cpio strace systemd openssl zsh man mandoc
 	@set -eu; failed=; versions=$$(.ci/setup versions $(PYTHON)); \
@@ -35,7 +36,7 @@ test:
 	done; \
 	if [ -n "$$failed" ]; then echo "tests failed on Python$$failed" >&2; exit 1; fi
 
-# The environment's python3 and xenvif-tagger are the first on the PATH.
+# python3 and xenvif-tagger are those of the virtual environment, which comes first on the PATH.
 demo bench: START_demo = python3 demo/demo.py
 demo bench: START_bench = bench/run.py
 demo bench:
@@ -43,13 +44,13 @@ demo bench:
 	@set -eu; bin=$$(.ci/setup venv $(or $(PYTHON),newest)); \
 	PATH="$$bin:$$PATH" $(START_$@) $(ARGS)
 
-# The environment has pip, which fetches what packaging/vendor.txt names, once.
+# The virtual environment has the pip that fetches the packages of packaging/vendor.txt, once.
 bundle rpm:
 	@.ci/setup system git python3 $(and $(filter rpm,$@),rpmbuild)
 	@set -eu; bin=$$(.ci/setup venv newest); PATH="$$bin:$$PATH" packaging/$@ $(ARGS)
 
-# ruff takes 3.7 for the oldest there is; vermin finds what 3.6 lacks, the library included, in
-# the code that gets installed. (The rest is run on 3.6 by the tests.)
+# ruff knows no Python older than 3.7. So vermin looks in the code that gets installed for syntax and
+# library functions that 3.6 lacks. (The tests run all other code on 3.6.)
 lint:
 	@.ci/setup system git python3 shellcheck
 	@set -eu; bin=$$(.ci/setup venv newest lint); failed=; \

@@ -219,7 +219,7 @@ def test_xenopsd_is_busy(host):
     host.tasks("xenops-cli")  # nothing says whether it is
     host.start()
     result = host.add(OLD)
-    assert result.code == 0 and "it counts once xenopsd is restarted" in result.err, result
+    assert result.code == 0 and "in use only once xenopsd is restarted" in result.err, result
     host.assert_package(OLD)
     host.assert_works()
     assert host.restarts() == 0 and host.xenopsd_would_run() == HOOK
