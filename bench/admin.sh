@@ -1,13 +1,14 @@
 #!/bin/bash
-# What an admin would write instead of xenvif-tagger: give TARGET what SOURCE has. For ./run, which
-# measures it; it checks nothing, copies nothing else, and a change in between is overwritten.
+# Copies the VLAN settings of port SOURCE to port TARGET, as an admin without xenvif-tagger would.
+# bench/run.py measures this script. It checks nothing, copies nothing else, and overwrites a change
+# that another program makes meanwhile.
 #
 #   admin.sh SOURCE TARGET        as in: admin.sh vif12.0 tap12.0
 set -eu
 source=$1
 target=$2
 
-# --no-wait, because behind the benchmark's database is no ovs-vswitchd to wait for.
+# --no-wait, because the benchmark's database has no ovs-vswitchd that one could wait for.
 vsctl() { ovs-vsctl --no-wait --timeout=30 "$@"; }
 
 tag=$(vsctl get Port "$source" tag)

@@ -1,4 +1,4 @@
-"""The client by which bench/watch.py sets tags, as an agent does, and sees what becomes of them."""
+"""The client of bench/watch.py: sets tags, as an agent does, and waits for the siblings' tags."""
 import itertools
 import json
 import socket
@@ -8,9 +8,9 @@ PATIENCE = 60  # seconds
 
 
 class Agent:
-    """Two connections: one writes, the other is told by a monitor what everybody wrote.
+    """Two connections to the database: one writes, the other monitors the tags of all ports.
 
-    tags: name of a port -> its tag, as far as told.
+    tags: name of a port -> its tag, by the latest update of the monitor.
     """
 
     def __init__(self, path):
@@ -36,10 +36,10 @@ class Agent:
         """Give the vifs of these domains another tag, and wait until the taps have it.
 
         :param how: "one": in one transaction; "each": in one for each, all sent at once; "turns":
-            in one for each, sent when the one before is done
-        :returns: dict of seconds: "commit", from sending the first to the reply to the last;
-            "reaction", from there until we were told of the last tap; "all", both together. None:
-            there was no reaction
+            in one for each, sent after the reply to the one before
+        :returns: dict of seconds: "commit", from sending the first transaction to the reply to the
+            last; "reaction", from that reply to the update with the last tap's tag; "all", the sum
+            of both. None if the taps did not get the tag in time
         """
         tag = next(self._numbers)
         while any(self.tags["vif%d.0" % domid] == tag for domid in domids):
@@ -63,7 +63,7 @@ class Agent:
         return {"commit": done - sent, "reaction": seen - done, "all": seen - sent}
 
     def _await(self, names, tag, until):
-        """Whether we are told in time that these ports have this tag."""
+        """Whether the monitor shows in time that these ports have this tag."""
         missing = {name for name in names if self.tags[name] != tag}
         while missing:
             message = self._monitor.receive(until)
@@ -86,7 +86,7 @@ class Agent:
 
 
 class _Connection:
-    """received: when the last part was."""
+    """received: when the last part of the latest message was received."""
 
     def __init__(self, path):
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -95,9 +95,9 @@ class _Connection:
         self.send, self.close, self.received = self._socket.sendall, self._socket.close, 0
 
     def receive(self, until=None):
-        """The next message; None if none comes in time."""
+        """The next message; None if none is received in time."""
         while True:
-            if self._text.endswith("}"):  # else it is not whole
+            if self._text.endswith("}"):  # else the message is not complete
                 try:
                     message, end = self._decode(self._text)
                     self._text = self._text[end:]

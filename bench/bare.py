@@ -1,8 +1,8 @@
-"""The least that can be done: a socket, and nothing but tags. For ./watch, which measures it.
+"""The least that mirrors tags: a socket, and no other column. bench/watch.py measures this.
 
     bare.py DB-SOCKET
 
-Standard library only. It checks no identity, keeps no history and guards no write.
+Standard library only. This script checks no identity, keeps no history and guards no write.
 """
 import json
 import socket
@@ -10,14 +10,14 @@ import sys
 
 
 def messages(connection):
-    """The JSON values that come, one by one."""
+    """Yield each JSON value that the database sends."""
     decode, text = json.JSONDecoder().raw_decode, ""
     while True:
         part = connection.recv(1 << 16)
         if not part:
             return
         text += part.decode()
-        while text.endswith("}"):  # else it is not whole
+        while text.endswith("}"):  # else the value is not complete
             try:
                 message, end = decode(text)
             except ValueError:

@@ -1,4 +1,4 @@
-"""What the benchmarks measure on: private Open vSwitches full of pairs; an installed command."""
+"""Private Open vSwitches full of pairs, and the installed command, for the benchmarks."""
 import importlib
 import os
 import shutil
@@ -13,17 +13,19 @@ from xenvif_tagger.ovsdb.oneshot import OneShot
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 BRIDGE = "xapi0"
 FIRST = 12  # the first domain; the others follow
-OLD, NEW = 5, 6  # the tag that a pair has, and the one that one side is given
+OLD, NEW = 5, 6  # the tag of a pair, and the tag that an agent gives to its vif
 TIMEOUT = 60
 PAIRS_AT_ONCE = 500
 
 
 def install(directory, packages=("click",), interpreter=sys.executable):
-    """Install as dom0 does: compiled, and without a virtual environment, which costs some 20 ms.
+    """Install the command as dom0 has it: compiled, and without a virtual environment, whose start
+    takes some 20 ms.
 
-    Changes the environment that commands get. Returns the command to run (list).
+    Changes the environment that commands get. Returns the words of the command (list).
 
-    :param packages: what we depend on, as the interpreter has it, or else as this one has it
+    :param packages: names of the packages that we depend on; those that the interpreter lacks are
+        taken from the one that runs this
     """
     places = [os.path.join(ROOT, "xenvif_tagger")] + [
         _place(package, interpreter) for package in packages]
@@ -41,7 +43,7 @@ def install(directory, packages=("click",), interpreter=sys.executable):
 
 
 def _place(package, interpreter):
-    """Where a package is."""
+    """The directory of a package."""
     code = "import %s as found; print(found.__file__)" % package
     asked = subprocess.run([interpreter, "-c", code], stdout=subprocess.PIPE,
                            stderr=subprocess.DEVNULL)
@@ -51,14 +53,14 @@ def _place(package, interpreter):
 
 
 def python(interpreter=sys.executable):
-    """An interpreter, this one, outside of its virtual environment: the path."""
+    """The path of the interpreter that runs this, outside of its virtual environment."""
     return os.path.realpath(interpreter)
 
 
 class Host:
-    """An Open vSwitch with so many ports: pairs that are alike, of one VIF a domain.
+    """An Open vSwitch with so many ports: pairs that are alike, each the one VIF of a domain.
 
-    Only ovsdb-server: README.md says why.
+    ovsdb-server runs without ovs-vswitchd: README.md says why.
     """
 
     def __init__(self, stack, ports):
@@ -69,19 +71,19 @@ class Host:
         self.ovs.add_many_ports(BRIDGE, (
             port for domid in self.domids for port in _pair(domid)))
         with self.client() as client:
-            shot(client).mirror()  # each pair gets the mark that it has in real life
+            shot(client).mirror()  # gives each pair its mark, as a real host has it
         self._alike = self._snapshot()
 
     def client(self):
         return Client(self.ovs.remote, TIMEOUT)
 
     def run(self, *command):
-        """Run a command as on this host; it must succeed."""
+        """Run a command in this host's environment; an exit status other than 0 is an error."""
         subprocess.run(command, env=self.ovs.env, stdin=subprocess.DEVNULL,
                        stdout=subprocess.DEVNULL, check=True)
 
     def tag_vifs(self, domids):
-        """Make these pairs as they were, apart from the vif's tag, which an agent has changed."""
+        """Make these pairs as they were, but with the vif retagged, as if by an agent."""
         operations = []
         for domid in domids:
             for name in ("vif%d.0" % domid, "tap%d.0" % domid):
@@ -94,7 +96,7 @@ class Host:
             self.ovs.transact(*operations[start:start + at_once])
 
     def check(self, domids):
-        """Make sure that what was measured was done."""
+        """Make sure that the taps have the new tag: the measured command has done its work."""
         wanted = {"tap%d.0" % domid for domid in domids}
         rows = self.ovs.transact({"op": "select", "table": "Port", "where": [["tag", "==", NEW]],
                                    "columns": ["name"]})[0]["rows"]
@@ -103,7 +105,7 @@ class Host:
             sys.exit("bench: not mirrored: %s" % ", ".join(sorted(missing)[:5]))
 
     def forget_marks(self):
-        """Make it as before anything of ours ran."""
+        """Remove all marks, as if nothing of ours had run yet."""
         self.ovs.transact({"op": "update", "table": "Port", "where": [],
                            "row": {"external_ids": ["map", []]}})
 
@@ -117,7 +119,7 @@ class Host:
             sys.exit("bench: no mark on %s" % ", ".join(sorted(missing)[:5]))
 
     def _snapshot(self):
-        """What tag_vifs() writes: dict of name -> list of (table, where, row)."""
+        """The rows that tag_vifs() writes: dict of name -> list of (table, where, row)."""
         found = {}
         for table, columns in (("Port", ["tag", "vlan_mode", "trunks", "external_ids"]),
                                ("Interface", ["external_ids"])):

@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
-"""What VMs' names cost `xenvif-tagger status`, in time and in calls of XAPI, beside a script that
-asks for each VIF by itself.
+"""Measures how much longer `xenvif-tagger status` takes with VMs' names, and how many calls of XAPI
+it makes, beside a script that asks XAPI for each VIF by itself.
 
-On private Open vSwitches of several sizes and the tests' own XAPI, by turns. Figures only: nothing
-fails for being slow. README.md says how to read it.
+The ways are measured by turns, on private Open vSwitches of several sizes and the tests' own XAPI.
+No time makes this script fail. README.md explains the tables.
 """
 import argparse
 import contextlib
@@ -48,7 +48,8 @@ class Named:
         self._tagger = tagger
 
     def plain(self):
-        # As with libxl: nobody says where XAPI is, and it is not in its place.
+        # For no names: as on a host with libxl, where no option names XAPI's socket and none is
+        # in its usual place.
         return self._timed(*self._tagger + ["status"], names=0)
 
     def named(self):
@@ -59,12 +60,12 @@ class Named:
         return taken
 
     def script(self):
-        """By a sample: what does not depend on the number, and the rest scaled up."""
+        """The time for all VIFs, by a sample: the time for none, and the rest scaled up."""
         base = self.plain() + self._timed(*self._script + ["0"], names=0)
         self._xapi.calls.clear()
         taken = self._timed(*self._script + [str(self._sample)], names=self._sample)
         calls, scale = sum(self._xapi.calls.values()), len(self.host.domids) / self._sample
-        self.calls[SCRIPT] = round((calls - 2) * scale) + 2  # it logs in and out once
+        self.calls[SCRIPT] = round((calls - 2) * scale) + 2  # - 2: login and logout, once
         without = self._timed(*self._script + ["0"], names=0)
         return base + max(0, taken - without) * scale
 

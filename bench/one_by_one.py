@@ -1,7 +1,7 @@
-"""What one would write to name VMs without thinking of how many there are: each VIF asked for by
-itself. For ./names, which measures it.
+"""Prints VMs' names as an admin with few VMs would: asks XAPI for each VIF by itself.
+bench/names.py measures this script.
 
-    one_by_one.py XAPI-URL NUMBER     NUMBER: for so many VIFs; the database as for ovs-vsctl
+    one_by_one.py XAPI-URL NUMBER     NUMBER: of VIFs; finds the database as ovs-vsctl does
 
 The URL is as XenAPI.Session takes it for XenAPI's own transport over a unix socket.
 """

@@ -1,8 +1,9 @@
-"""A loop on ovs.db.idl as its documentation has it, and nothing but tags. For ./watch.
+"""Mirrors tags, and no other column, by a loop on ovs.db.idl as its documentation has it.
+bench/watch.py measures this script.
 
     plain_idl.py DB-SOCKET SCHEMA-FILE
 
-It checks no identity, keeps no history and guards no write.
+This script checks no identity, keeps no history and guards no write.
 """
 import sys
 
@@ -12,7 +13,7 @@ from bare import sibling
 
 
 class Follower(ovs.db.idl.Idl):
-    """Knows the rows by name, and those whose tag has changed."""
+    """Has the rows by name, and the names of those whose tag has changed."""
 
     def __init__(self, remote, schema):
         self.by_name, self.changed = {}, []

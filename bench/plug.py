@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
-"""How long a whole plug takes (`vif add type_if=tap`): with the stock script, with ours, and with
-the stock script followed by what an admin would write.
+"""Measures how long a whole plug takes (`vif add type_if=tap`): with the stock script, with our
+hook, and with the stock script followed by the script that an admin would write.
 
-In stand-in dom0s of several sizes (tests/dom0), by turns. Figures only: nothing fails for being
-slow. README.md says how to read it. XEN_SCRIPTS=dir: with the real scripts.
+The ways are measured by turns, in stand-in dom0s of several sizes (tests/dom0). No time makes this
+script fail. README.md explains the tables. With XEN_SCRIPTS=dir the real scripts are measured.
 """
 import argparse
 import contextlib
@@ -32,14 +32,14 @@ FIGURES = ("wall", "cpu", "processes")
 
 
 class Host(object):
-    """A dom0 with so many ports and one guest, whose vif is tagged."""
+    """A dom0 with so many ports, and with one guest whose vif is tagged."""
 
     def __init__(self, stack, ports):
         self.ports = ports
         self.dom0 = stack.enter_context(Dom0())
         self.dom0.add_bridge("xenbr0")
-        # Ports that only the database has: ovs-vswitchd can't make a bridge of this kind, and so
-        # does not open them, which is not what is measured.
+        # These ports are in the database only. They are on a bridge of a kind that ovs-vswitchd
+        # can't make, so that ovs-vswitchd does not open them: its work is not measured here.
         self.dom0.ovs.vsctl("--no-wait", "add-br", "others", "--", "set", "Bridge", "others",
                             "datapath_type=none")
         self.dom0.ovs.add_many_ports("others", [
@@ -75,7 +75,7 @@ class Host(object):
         return {"wall": taken, "cpu": after[0] - before[0], "processes": after[1] - before[1] - 1}
 
     def _spent(self):
-        """CPU seconds of our children, and the last process number in there."""
+        """CPU seconds of our child processes, and the last process number that dom0 has used."""
         number = int(self.dom0.run("sh", "-c", "echo $$").stdout)
         used = resource.getrusage(resource.RUSAGE_CHILDREN)
         return used.ru_utime + used.ru_stime, number

@@ -1,4 +1,4 @@
-"""The processes that bench/watch.py measures: each mirrors tags, its own way, until stopped."""
+"""The processes that bench/watch.py measures. Each mirrors tags, in its own way, until stopped."""
 import json
 import os
 import select
@@ -9,16 +9,16 @@ import time
 
 from agent import PATIENCE
 
-POLL = 0.1  # seconds: how often a watcher is asked whether it is synced; each answer costs it time
+POLL = 0.1  # seconds between questions to a watcher, each of which takes some of its time
 # Columns of a line of /proc/PID/status, all in kB or numbers.
 RESIDENT, PEAK, SWITCHES = "VmRSS", "VmHWM", "voluntary_ctxt_switches"
 
 
 class Resident:
-    """One of them; a context manager.
+    """One such process; a context manager.
 
-    :param command: what it is; it says "ready" on its standard output if `says_ready`
-    :param control: the path of the watcher's control socket, if it is one
+    :param command: its words; the process prints "ready" to its standard output if `says_ready`
+    :param control: the path of the control socket, if the process is a watcher
     """
 
     def __init__(self, host, command, says_ready=False, control=None):
@@ -28,7 +28,7 @@ class Resident:
         self._says_ready = says_ready
         self._begun = time.perf_counter()
         with open(self._errors, "wb") as errors:
-            # In a session of its own: a pipeline is stopped as a whole.
+            # The process gets a session of its own, so that a whole pipeline can be stopped.
             self._process = subprocess.Popen(
                 command, env=host.ovs.env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                 stderr=errors, start_new_session=True)
@@ -46,8 +46,8 @@ class Resident:
         self._process.stdout.close()
 
     def await_synced(self):
-        """Wait until it knows the database. Returns the seconds since it was started; 0 if that
-        can't be known of it."""
+        """Wait until the process has read the database. Returns the seconds since its start; 0 for
+        a process that does not tell when it has."""
         if self._says_ready:
             if not select.select([self._process.stdout], [], [], PATIENCE)[0] or (
                     self._process.stdout.readline() != b"ready\n"):
@@ -59,14 +59,14 @@ class Resident:
         return time.perf_counter() - self._begun
 
     def await_stats(self, condition):
-        """Wait until its figures are so. Returns the seconds since it was started."""
+        """Wait until a watcher's figures are as wanted. Returns the seconds since its start."""
         until = time.perf_counter() + PATIENCE
         while True:
             try:
                 if condition(self.stats()):
                     return time.perf_counter() - self._begun
             except (FileNotFoundError, ConnectionError):
-                pass  # it has no control socket yet
+                pass  # the watcher has no control socket yet
             self.check_alive()
             if time.perf_counter() > until:
                 raise self._error("it does not get ready")
@@ -82,7 +82,7 @@ class Resident:
                 " ".join(self._command), what, stream.read()[-4000:]))
 
     def stats(self):
-        """The figures of `ovs-appctl stats --json`, without a process for it."""
+        """The figures of `ovs-appctl stats --json`, asked by this process itself."""
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
             connection.settimeout(PATIENCE)
             connection.connect(self._control)
@@ -97,7 +97,7 @@ class Resident:
                 try:
                     return json.loads(json.loads(reply.decode())["result"])
                 except ValueError:
-                    pass  # not yet whole
+                    pass  # the answer is not complete yet
 
     def status(self, name):
         """A number in /proc/PID/status."""
@@ -112,10 +112,11 @@ class Resident:
         return {"resident, MB": self.status(RESIDENT) / 1024, "peak, MB": self.status(PEAK) / 1024}
 
     def rest(self, seconds, act):
-        """Let it be, and call `act` each second. Returns a dict of figures of that time: how often
-        it was woken, turns of its main loop if it is a watcher, and CPU seconds."""
+        """Leave the process alone for a time, but call `act` each second. Returns a dict of figures
+        of that time: how often the process was woken, how many turns its main loop made (of a
+        watcher), and its CPU seconds."""
         turns = []
-        for _ in range(2):  # an answer takes turns, too
+        for _ in range(2):  # the answer itself takes turns of the main loop
             turns.append(self._turns())
             time.sleep(0.2)
         before = self.status(SWITCHES), self.cpu()
@@ -132,8 +133,8 @@ class Resident:
         return self.stats()["wakeups"] if self._control else 0
 
     def cpu(self):
-        """Seconds of CPU so far."""
-        # Finer than the 10 ms of /proc/PID/stat. Source: Linux, Documentation/scheduler/
-        # sched-stats.rst: "time spent on the cpu", in nanoseconds.
+        """The CPU seconds that the process has used so far."""
+        # schedstat counts in nanoseconds, /proc/PID/stat in steps of 10 ms. Source: Linux,
+        # Documentation/scheduler/sched-stats.rst: "time spent on the cpu".
         with open("/proc/%d/schedstat" % self._process.pid) as stream:
             return int(stream.read().split()[0]) / 1e9

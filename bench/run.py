@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
-"""How long xenvif-tagger takes, beside the ovs-vsctl script that an admin would write.
+"""Measures how long xenvif-tagger takes, beside the ovs-vsctl script that an admin would write.
 
-On private Open vSwitches of several sizes at once, by turns, so that a machine that slows down
-does so for all alike. Figures only: nothing fails for being slow. README.md says how to read it.
+The ways are measured by turns, on private Open vSwitches of several sizes at once, so that a
+machine that slows down does so for all alike. No time makes this script fail. README.md explains
+the tables.
 """
 import argparse
 import contextlib
@@ -37,12 +38,12 @@ def timed(action, *args):
 
 
 def command(*words):
-    """Any command."""
+    """The way to run any command."""
     return lambda host: timed(host.run, *words)
 
 
 def mirror(*words):
-    """A command that mirrors FIRST."""
+    """The way to run a command that mirrors the domain FIRST."""
     def way(host):
         host.tag_vifs([FIRST])
         taken = timed(host.run, *words)
@@ -52,7 +53,7 @@ def mirror(*words):
 
 
 def call(host):
-    """What the command does, in this process."""
+    """The way to mirror the domain FIRST in this process, without a command."""
     def connect_and_mirror():
         with host.client() as client:
             shot(client).mirror([(FIRST, 0)])
@@ -72,7 +73,7 @@ def connected_call(host):
 
 
 def mirror_all(*words):
-    """A command that mirrors all."""
+    """The way to run a command that mirrors all domains."""
     def way(host):
         host.tag_vifs(host.domids)
         taken = timed(host.run, *words)

@@ -1,4 +1,4 @@
-"""Ways to do a thing, measured by turns and printed beside each other."""
+"""Measures several ways to do the same thing by turns, and prints their times in one table."""
 import statistics
 import sys
 
@@ -6,10 +6,10 @@ import sys
 def measure(title, hosts, ways, rounds, figures=("",), plain=("processes",)):
     """Run each way on each host by turns, so many rounds, and print a table for each figure.
 
-    :param ways: list of (label, way); the first is what the others are compared with. way(host)
-        returns seconds, or a dict of the figures: seconds, or plain numbers
+    :param ways: list of (label, way); the others are compared with the first. way(host) returns
+        seconds, or a dict of figures, which are seconds or plain numbers
     :param plain: the figures that are plain numbers
-    :returns: dict of (label, host) -> list of what the way returned, in the order of the rounds
+    :returns: dict of (label, host) -> list of the way's results, in the order of the rounds
     """
     taken = {(label, host): [] for label, _ in ways for host in hosts}
     for number in range(rounds):
@@ -39,8 +39,8 @@ def measure(title, hosts, ways, rounds, figures=("",), plain=("processes",)):
 
 
 def cell(taken, others):
-    """Median, minimum, and beside others the ratio to them: the median of that of each round;
-    with the difference where it is small."""
+    """A cell of the table: median and minimum; in all lines but the first also the ratio to the
+    first line, which is the median of the ratios of all rounds, and a small difference too."""
     text = "%s (%s)" % (digits(statistics.median(taken), 3), digits(min(taken), 3))
     if others:
         ratio = statistics.median(own / other for own, other in zip(taken, others))
@@ -54,6 +54,6 @@ def cell(taken, others):
 
 
 def digits(value, count):
-    """So many digits, and all before the point: ``1.5``, ``15``, ``1,500``."""
+    """A number with so many digits, and with all digits before the point: ``1.5``, ``1,500``."""
     after = max(0, count - len("%d" % value))
     return "{:,.{}f}".format(value, after)

@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
-"""How fast `xenvif-tagger watch` follows, and what it takes, beside the least that can be done (a
-bare socket), a plain `ovs.db.idl` loop, and `ovsdb-client monitor` piped to ovs-vsctl.
+"""Measures how fast `xenvif-tagger watch` reacts, and the CPU time and memory that it needs, beside
+the least that mirrors tags (a bare socket), a plain `ovs.db.idl` loop, and `ovsdb-client monitor`
+piped to ovs-vsctl.
 
-Each as a process of its own, one at a time, by turns, on private Open vSwitches of several sizes.
-Figures only: nothing fails for being slow. README.md says how to read it.
+Each is a process of its own. They run one at a time, by turns, on private Open vSwitches of several
+sizes. No time makes this script fail. README.md explains the tables.
 """
 import argparse
 import contextlib
@@ -37,7 +38,7 @@ BURSTS = (("one", "in one transaction"), ("each", "each in its own, all sent at 
 
 
 class Full:
-    """How much is measured."""
+    """The numbers of ports, rounds and so on of a full measurement."""
     sizes, rounds, reactions, shell_reactions = (10, 1000, 10000), 3, 200, 5
     burst_size, burst_rounds, start_rounds, rest = 1000, 3, 3, 10
 
@@ -59,7 +60,7 @@ class Bench:
         self.hosts = [Host(stack, ports) for ports in scale.sizes]
         for host in self.hosts:
             host.agent = stack.enter_context(Agent(host.ovs.socket_path))
-            # The same ones each time, and not only those that any cache would have.
+            # The same pairs each time, and from all over the table, so that no cache has them all.
             sample = random.Random(0).sample(list(host.domids), min(100, len(host.domids)))
             host.turns = itertools.cycle(sample)
         self.big = self.hosts[-1]
@@ -96,7 +97,7 @@ class Bench:
         return way
 
     def burst(self, resident, counted):
-        """Single reactions, and then the bursts, of one and the same process."""
+        """Measure single reactions and then bursts, all of the same process."""
         def way(host):
             with resident(host) as process:
                 self._await_first(host, process)
@@ -110,7 +111,7 @@ class Bench:
                     if not taken:
                         raise RuntimeError("the tags were not all mirrored")
                     taken = taken["all"]
-                    time.sleep(0.2)  # the watcher learns of the reply to its last one
+                    time.sleep(0.2)  # the watcher receives the reply to its last transaction
                     after = process.stats()["transactions"] if counted else 0
                     figures[how] = (taken, taken / single, after - before)
             return figures
@@ -124,7 +125,7 @@ class Bench:
         return way
 
     def first_start(self, host):
-        """Of the watcher where nothing has a mark: until all have."""
+        """The start of a watcher in a database without marks: until all pairs have one."""
         host.forget_marks()
         with self.watch(host) as process:
             taken = process.await_stats(
@@ -150,10 +151,10 @@ class Bench:
         return way
 
     def _await_first(self, host, process):
-        """Wait until it mirrors, and then until the first few are behind it."""
+        """Wait until the process mirrors, and then until it has mirrored the first few tags."""
         process.await_synced()
         while not host.agent.set_tag([next(host.turns)], patience=2):
-            process.check_alive()  # of the shell's loop nobody knows when it listens
+            process.check_alive()  # (the shell's loop does not tell when it is ready)
         for _ in range(3):
             self._react(host)
 
@@ -161,7 +162,7 @@ class Bench:
         result = host.agent.set_tag([next(host.turns)])
         if not result:
             raise RuntimeError("a tag was not mirrored")
-        if rest:  # and until it is done with being told of what it wrote itself
+        if rest:  # and until it has read the updates about its own writes
             time.sleep(max(rest, 2 * result["all"]))
         return result
 
@@ -217,7 +218,7 @@ def print_start(bench):
     measure("from its start until it is synced", [bench.big], [
         (BARE, bench.start(bench.bare)),
         (IDL, bench.start(bench.idl)),
-        # In this order: the first leaves marks on all.
+        # In this order, because the first measurement leaves a mark on every pair.
         (WATCH + ", no marks yet: until all are marked", bench.first_start),
         (WATCH, bench.start(bench.watch))],
         bench.scale.start_rounds, ("wall", "cpu", "resident, MB", "peak, MB"),
@@ -259,7 +260,7 @@ def main():
         print("%d cores, load %.1f, Open vSwitch %s, %s. Milliseconds if nothing else is said: "
               "median (least), **ratio to the first line**.\n" % (
                   os.cpu_count(), os.getloadavg()[0], version, asked))
-        gc.disable()  # not in what is measured
+        gc.disable()  # no garbage collection in the times that this process takes
         for part, show in zip(PARTS, (print_reaction, print_burst, print_start, print_rest)):
             if part in (chosen.parts or PARTS):
                 show(bench)

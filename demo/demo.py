@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Show what xenvif-tagger is for, on a private Open vSwitch: the bug, then the cure. `make demo`.
 
-Exits with 0 if all was seen as told, 1 if not, 2 if it could not be shown. Whatever way it ends
-(kill -9 apart), no process, network device, namespace or file of it is left.
+Exit status 0: bug and cure were seen as announced; 1: they were not; 2: they could not be shown.
+However the demo ends (but by kill -9), it leaves no process, network device, namespace or file.
 """
 
 import ctypes
@@ -27,18 +27,18 @@ PINGS, FRAMES = 5, 20
 FAILED, CANNOT, NO_NAMESPACES = 1, 2, 3
 
 BRIDGE = "xapi0"
-IDENTITY = [  # what XenServer sets on both ports of a VIF
+IDENTITY = [  # the ids that XenServer sets on both ports of a VIF
     "xs-vm-uuid=8a7f5c3e-0c51-4c1b-9d2e-6f1f4f0a9b12",
     "xs-vif-uuid=3d1c8b7a-52e4-4b0c-8c9f-2f6f0b7d1e12",
     "xs-network-uuid=f0e4a2c6-9b1d-47a8-a3c5-5d2e7b9c0a05",
     "attached-mac=" + labs.MAC["vif12.0"],
 ]
-AGENT_IDS = [  # what ovs-xapi-sync adds on the vif, and by which an agent finds it
+AGENT_IDS = [  # the ids that ovs-xapi-sync adds on the vif; an agent finds the port by iface-id
     "iface-id=3d1c8b7a-52e4-4b0c-8c9f-2f6f0b7d1e12",
     "vm-id=8a7f5c3e-0c51-4c1b-9d2e-6f1f4f0a9b12",
     "iface-status=active",
 ]
-AGENT_MARKS = [  # Neutron's notes for its own next start
+AGENT_MARKS = [  # Neutron's agent notes these, for its own next start
     "net_uuid=c4b1f6d0-2a3e-4f58-8e7d-90a1b2c3d405",
     "network_type=vlan",
     "physical_network=physnet1",
@@ -85,7 +85,7 @@ class Story:
     def __init__(self, lab, ovs):
         self.lab = lab
         self.ovs = ovs
-        self.wrong = []  # what was not seen as told
+        self.wrong = []  # texts of the observations that were not as announced
 
     def tell(self):
         self.build()
@@ -140,7 +140,7 @@ class Story:
         if ids:
             shown += ["--", "set", "Interface", port] + ["external_ids:" + i for i in ids]
         typed("dom0", "ovs-vsctl", *shown)
-        options = self.lab.port_options(port)  # the dummy devices' own; no part of the story
+        options = self.lab.port_options(port)  # needed by dummy devices only, so not shown
         self.ovs.vsctl(*shown + (["--", "set", "Interface", port] + options if options else []))
         row = self.ovs.interface(port)
         if row["error"] or row["ofport"] == [-1]:
@@ -151,7 +151,8 @@ class Story:
         self.ovs.vsctl(*command)
 
     def look(self, number, when, want_answered, want_foreign):
-        """Both observations. Returns (answered, foreign frames that passed, … at the guest)."""
+        """Ping, and count foreign frames. Returns how many pings were answered, how many frames of
+        VLAN 6 passed the switch, and how many of these reached the guest."""
         step(number, "Does the guest reach its neighbour in VLAN 5?")
         typed("guest", "ping", "-c", str(PINGS), labs.ADDRESS["peer5"])
         explain(self.lab.ping_note)
@@ -170,7 +171,8 @@ class Story:
         return answered, passed, len(vlans)
 
     def check(self, when, text, as_told):
-        """As told is not the same as good: before the cure the bug is to be seen."""
+        """Print an observation. (One that is as announced need not be good: before the cure the bug
+        is announced.)"""
         seen(text, as_told and when == "after")
         if not as_told:
             self.wrong.append("%s: %s" % (when, text))
@@ -178,14 +180,14 @@ class Story:
     def cure(self):
         step(5, "The cure")
         self.tagger("mirror", "dom", "12")
-        # A frame is handled by the new settings once ovs-vswitchd has taken them in and has
-        # gone over the flows that it had cached.
+        # The new settings apply to a frame once ovs-vswitchd has read them and has revalidated the
+        # flows in its cache.
         self.ovs.sync()
         self.ovs.appctl("ovs-vswitchd", "revalidator/wait")
 
     def tagger(self, *command):
         typed("dom0", "xenvif-tagger", *command)
-        # Without this machine's own settings; and as wide as the indent leaves of 80 columns.
+        # The command must not see this machine's own settings. Of 80 columns the indent takes 3.
         env = {k: v for k, v in self.ovs.env.items() if not k.startswith("XENVIF_TAGGER_")}
         env.update(XENVIF_TAGGER_CONFIG=os.devnull, COLUMNS="77", PYTHONIOENCODING="utf-8")
         result = subprocess.run(
@@ -219,9 +221,9 @@ def on_dummy_devices():
 
 
 # ---- leaving nothing behind -------------------------------------------------------------------
-# The story is told by a child, and this process only waits for its end or for a signal, with the
-# signals blocked all the while: so there is no moment at which one could come amiss. As the
-# "subreaper" it inherits whatever the child leaves, and ends that.
+# A child process shows the story. This process only waits, for the end of the child or for a
+# signal, and has these signals blocked: so none can interrupt it between two steps. As the
+# "subreaper" it inherits all processes that the child leaves, and ends them.
 
 PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36
 LIBC = ctypes.CDLL(None)
@@ -230,7 +232,7 @@ LIBC = ctypes.CDLL(None)
 def child(work, mask, parent):
     status = CANNOT
     try:
-        os.setsid()  # Ctrl-C is for the parent alone
+        os.setsid()  # so that Ctrl-C reaches the parent only
         LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
         if os.getppid() == parent:
             signal.pthread_sigmask(signal.SIG_SETMASK, mask)
@@ -247,13 +249,13 @@ def child(work, mask, parent):
 
 
 def end_children():
-    """End all that is ours, what our children have left included."""
+    """End all our child processes, and all processes that these have left."""
     while True:
         for entry in filter(str.isdigit, os.listdir("/proc")):
             try:
                 with open("/proc/%s/stat" % entry, "rb") as stream:
                     parent = int(stream.read().rpartition(b")")[2].split()[1])
-            except OSError:  # it has just ended
+            except OSError:  # the process has just ended
                 continue
             if parent == os.getpid():
                 os.kill(int(entry), signal.SIGKILL)
@@ -286,7 +288,7 @@ def run(work, stop, mask):
 
 def main():
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-    # What we were told to ignore (nohup) stays ignored.
+    # A signal that was ignored when we were started (nohup) stays ignored.
     stop = {
         number
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
@@ -297,13 +299,13 @@ def main():
     base = tempfile.gettempdir()  # a unix socket's path has 107 characters at most
     directory = tempfile.mkdtemp(prefix="xenvif-demo-", dir=base if len(base) < 25 else "/tmp")
     try:
-        tempfile.tempdir = directory  # where PrivateOvs makes its own
+        tempfile.tempdir = directory  # where PrivateOvs makes its directory
         status, stopped = run(on_real_devices, stop, mask)
         if status == NO_NAMESPACES:
             status, stopped = run(on_dummy_devices, stop, mask)
     finally:
         shutil.rmtree(directory, ignore_errors=True)
-    if stopped:  # die of it, as whoever sent it expects
+    if stopped:  # end by the same signal: the exit status then names it
         sys.stderr.write("demo: stopped; nothing of it is left\n")
         sys.stderr.flush()
         signal.signal(stopped, signal.SIG_DFL)

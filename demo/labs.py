@@ -1,12 +1,13 @@
 """The switch, the guest and its neighbours: on real network devices, or on OVS's dummy ones.
 
-RealLab gives each machine an anonymous network namespace: no name on the host, and the kernel
-takes it away with the last process in it. DummyLab needs no privilege at all. Both have the same
-methods, so the story in demo.py is told once:
+RealLab gives each machine a network namespace without a name, which the kernel removes with the
+last process in it. DummyLab needs no privilege at all. Both have the same methods, so that demo.py
+needs one story only:
 
-    ping(count)          how many of the guest's pings to its neighbour in VLAN 5 are answered
-    send(port, frames)   what the machine behind this port sends
-    receive(port)        [(vlan, frame)] that came to it since the last call
+    ping(count)          how many of so many pings of the guest to its neighbour in VLAN 5 are
+                         answered
+    send(port, frames)   sends frames from the machine behind this port
+    receive(port)        [(vlan, frame)] that the machine behind it has received since the last call
 """
 
 import contextlib
@@ -28,20 +29,20 @@ MAC = {  # of the machine behind each port; vif12.0 and tap12.0 are one NIC of o
     "other6": "2e:5f:1c:0a:77:66",
 }
 ADDRESS = {"tap12.0": "192.0.2.12", "peer5": "192.0.2.5"}
-ETHERTYPE = 0x88B5  # IEEE's for local experiments: nothing else on the wire has it
+ETHERTYPE = 0x88B5  # the IEEE's number for local experiments: no other frame here has it
 BROADCAST = "ff:ff:ff:ff:ff:ff"
 PATIENCE = 10  # seconds for a thing that takes milliseconds, on a busy machine
 CLONE_NEWUSER, CLONE_NEWNET = 0x10000000, 0x40000000
-PATH = os.environ.get("PATH", os.defpath) + ":/usr/sbin:/sbin"  # a user's lacks the sbins
+PATH = os.environ.get("PATH", os.defpath) + ":/usr/sbin:/sbin"  # a user's PATH lacks these two
 _LIBC = ctypes.CDLL(None, use_errno=True)
 
 
 class NotPermitted(Exception):
-    """We can't have real devices in namespaces here. The text names what we can't have."""
+    """Real devices in namespaces are not possible here. The text names the part that is missing."""
 
 
 class LabError(Exception):
-    """The laboratory itself doesn't work, so nothing was shown either way."""
+    """The switch or its machines don't work, so neither bug nor cure could be shown."""
 
 
 # ---- frames -----------------------------------------------------------------------------------
@@ -64,7 +65,7 @@ def payload_of(data):
 
 
 def wait_for(lab, port, wanted):
-    """Receive on `port` until all payloads in `wanted` are there; returns all that came."""
+    """Receive on `port` until all payloads in `wanted` are there; returns all frames received."""
     came, missing = [], set(wanted)
     deadline = time.monotonic() + PATIENCE
     while missing:
@@ -82,15 +83,16 @@ def broadcasts(lab, count):
     """VLAN 6's peer6 sends `count` broadcasts. Returns (how many came to other6, also in VLAN 6,
     [the VLAN tag of each that came to the guest]).
 
-    Nothing here is waited for by the clock. The switch handles the frames of one port in order,
-    so once other6 has the last one, whatever it has for the guest is out as well; and what
-    peer5, whom the guest hears in any case, sends after that comes to the guest after it.
+    No fixed time is waited. The switch handles the frames of one port in order: so once other6 has
+    the last broadcast, the switch has sent its copy to the guest as well, if there is one. peer5,
+    whose frames reach the guest in any case, sends a frame after that, and the guest receives that
+    frame last.
     """
     batch = os.urandom(4).hex()
     names = [("%s %d" % (batch, number)).encode() for number in range(count)]
     fence = (batch + " fence").encode()
     for port in ("other6", "tap12.0"):
-        lab.receive(port)  # what is still there from before
+        lab.receive(port)  # drop the frames received before
     lab.send("peer6", [frame(MAC["peer6"], BROADCAST, name) for name in names])
     other = wait_for(lab, "other6", names)
     lab.send("peer5", [frame(MAC["peer5"], BROADCAST, fence)])
@@ -116,7 +118,7 @@ def enter_namespace():
     try:
         if user == 0:
             _call(_LIBC.unshare, CLONE_NEWNET)
-        else:  # a user namespace of our own, where we are root, lets us have the other
+        else:  # in a user namespace of its own this process is root, and may have the other
             _call(_LIBC.unshare, CLONE_NEWUSER | CLONE_NEWNET)
             for name, text in (
                 ("setgroups", "deny"),
@@ -161,11 +163,11 @@ class RealLab:
                 raise NotPermitted("veth devices (%s)" % error)
             self._ip("link", "set", port, "up")
             if port == "vif12.0":
-                continue  # no PV driver in the guest yet: this end of its NIC is silent
+                continue  # the guest has no PV driver yet, so it does not use vif12.0
             if port in ADDRESS:
                 self._ip("addr", "add", ADDRESS[port] + "/24", "dev", name, within=space)
             self._ip("link", "set", name, "up", within=space)
-            with self._inside(space):  # a packet socket stays where it was opened
+            with self._inside(space):  # a packet socket stays in its namespace
                 self._sockets[port] = _packet_socket(name)
 
     def port_options(self, port):
@@ -184,7 +186,7 @@ class RealLab:
             self._sockets[port].send(data)
 
     def receive(self, port):
-        """The kernel takes the 802.1Q tag off the frame and hands it over beside it."""
+        """(The kernel takes the 802.1Q tag off a frame, and hands it over beside the frame.)"""
         frames = []
         while select.select([self._sockets[port]], [], [], 0)[0]:
             data, extra, _, address = self._sockets[port].recvmsg(2048, 256)
@@ -218,7 +220,7 @@ class RealLab:
         with self._inside(space):
             return subprocess.run(
                 command,
-                env=dict(os.environ, PATH=PATH, LC_ALL="C"),  # C: what ping says is parsed
+                env=dict(os.environ, PATH=PATH, LC_ALL="C"),  # C: the output of ping is parsed
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
@@ -262,7 +264,7 @@ class DummyLab:
         return ["options:tx_pcap=" + self._file(port)]
 
     def ping(self, count):
-        """Play both ends: the guest's request, and the neighbour's reply if the request came."""
+        """Send the guest's request, and the neighbour's reply if the request has reached it."""
         answered = 0
         for number in range(count):
             kinds = (("tap12.0", "peer5", 8), ("peer5", "tap12.0", 0))  # echo request, reply
@@ -285,7 +287,7 @@ class DummyLab:
                 length = struct.unpack("=8xI4x", header)[0]
                 data = stream.read(length)
                 if len(data) < length:
-                    break  # ovs-vswitchd is still writing it
+                    break  # ovs-vswitchd has not written the whole frame yet
                 frames.append(parse(data))
                 self._read[port] = stream.tell()
         return frames
@@ -294,8 +296,8 @@ class DummyLab:
         data = frame(MAC[source], MAC[target], _echo(source, target, kind, number), 0x0800)
         self.receive(target)
         self.send(source, [data])
-        # Until two more have crossed, one after the other: the first may overtake it by one
-        # round in which the switch looks at every port.
+        # Wait until two more frames, one after the other, have crossed the switch. (One is not
+        # enough: in a round over its ports the switch may handle that one before ours.)
         for _turn in range(2):
             fence = os.urandom(8).hex().encode()
             self.send("peer6", [frame(MAC["peer6"], BROADCAST, fence)])

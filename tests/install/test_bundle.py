@@ -156,7 +156,8 @@ def test_a_download_that_is_not_what_it_should_be_is_not_used(repository, made, 
         str(tmp_path / "out"), "--downloads", downloads,
         env=environment(PIP_CONFIG_FILE=os.devnull, PIP_NO_INDEX="1"))
     assert damaged and (status, output) == (1, "")
-    assert errors.endswith("pip could not fetch the packages that packaging/vendor.txt names, see above\n")
+    assert errors.endswith(
+        "pip could not fetch the packages that packaging/vendor.txt names, see above\n")
     assert not os.path.exists(str(tmp_path / "out"))
 
 

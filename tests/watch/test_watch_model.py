@@ -147,7 +147,7 @@ def test_late_clear_after_the_base_has_gone_is_not_seen():
 
     4.5, 4: a row that "lost only its `trunks`, so that it would now be open" is repaired; but the
     pair's one base stood on the row that went, and nothing is left that knows them
-    (docs/decisions.md, Good to know).
+    (docs/design.md 4.9).
     """
     units = units_after(("upstream", "one", 1, [
         ("set_unit", 0, "vif", 3), ("plug", 0, "tap", 0), (STEP, 0, "tap", 0),
