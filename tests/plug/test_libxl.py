@@ -403,13 +403,13 @@ def broken(dom0, how):
 
 @pytest.mark.parametrize("how, why", [
     (shutil.rmtree, "No module named"),
-    (lambda top: open(top + "/plug.py", "w").close(), "AttributeError"),
-    (lambda top: os.truncate(top + "/plug.py", 3000), "Error"),
-    (lambda top: os.truncate(top + "/plug_libxl.py", 900), "Error"),
-    (lambda top: write(top + "/birth.py", "raise RuntimeError('no\\nway')"), "no way"),
-    (lambda top: write(top + "/birth.py", "import os; os.abort()"), "python3 gave no answer"),
-    (lambda top: write(top + "/birth.py", "import signal; signal.pause()"), "no answer"),
-    (lambda top: write(top + "/birth.py", "print('=')"), "as stock does it"),
+    (lambda top: open(top + "/plug/hook.py", "w").close(), "AttributeError"),
+    (lambda top: os.truncate(top + "/plug/hook.py", 3000), "Error"),
+    (lambda top: os.truncate(top + "/plug/libxl.py", 900), "Error"),
+    (lambda top: write(top + "/core/birth.py", "raise RuntimeError('no\\nway')"), "no way"),
+    (lambda top: write(top + "/core/birth.py", "import os; os.abort()"), "python3 gave no answer"),
+    (lambda top: write(top + "/core/birth.py", "import signal; signal.pause()"), "no answer"),
+    (lambda top: write(top + "/core/birth.py", "print('=')"), "as stock does it"),
 ], ids=["missing", "empty", "truncated", "truncated too", "raising", "killed", "hung", "chatty"])
 def test_our_package_broken(dom0, how, why):
     broken(dom0, how)
