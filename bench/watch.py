@@ -175,7 +175,7 @@ def print_reaction(bench):
         (IDL, bench.reaction(bench.idl, scale.reactions)),
         (SHELL, bench.reaction(bench.shell, scale.shell_reactions))],
         scale.rounds, (RESTED, P95, PRESSED))
-    print("The commit that they react to took %s.\n" % ", ".join(
+    print("The commit to which the programs react took %s.\n" % ", ".join(
         "%s at %s ports" % (
             digits(1000 * statistics.median(
                 figures["commit"] for (_, at), results in taken.items() if at is host
