@@ -257,8 +257,9 @@ def main():
         version = subprocess.check_output(["ovs-vsctl", "--version"]).split()[3].decode()
         asked = subprocess.check_output([chosen.python, "-c", what]).decode().strip()
         bench = Bench(stack, Quick if chosen.quick else Full, chosen.python)
-        print("%d cores, load %.1f, Open vSwitch %s, %s. Milliseconds if nothing else is said: "
-              "median (least), **ratio to the first line**.\n" % (
+        print("%d cores, load %.1f, Open vSwitch %s, %s. Unless a table names another unit, "
+              "its cells have\nmilliseconds: the median, (the least), and **the ratio to the first "
+              "line**.\n" % (
                   os.cpu_count(), os.getloadavg()[0], version, asked))
         gc.disable()  # no garbage collection in the times that this process takes
         for part, show in zip(PARTS, (print_reaction, print_burst, print_start, print_rest)):
