@@ -79,7 +79,7 @@ def dying(name: str, ports: "List[Port]") -> "Optional[Decision]":
     if IFACE_ID not in ids or living[0].ids["Interface"].get(IFACE_ID) != ids[IFACE_ID]:
         return None
     vif, tap = port, living[0]
-    if names.parse(name)[2] == names.TAP:
+    if names.parse_known(name)[2] == names.TAP:
         vif, tap = tap, vif
     return Decision(vif, tap, DRIFT, "%s goes and %s stays, with the same iface-id" % (
         name, living[0].name), changes=[

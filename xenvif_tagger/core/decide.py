@@ -43,7 +43,8 @@ def decide(vif: "Optional[Port]", tap: "Optional[Port]", settings: Settings,
         draft.note(hold.tidy(draft))
         if side != prefer:
             draft.note(hold.mend_trunks(draft, draft.mark.get("base")))
-    source, split = None, []
+    source: "Optional[str]" = None
+    split: "List[str]" = []
     if len(drafts) == 1:
         side, draft = next(iter(drafts.items()))
         if side == prefer:
@@ -51,10 +52,7 @@ def decide(vif: "Optional[Port]", tap: "Optional[Port]", settings: Settings,
             draft.mark.pop("base", None)
         state, reason = _alone(draft, settings, expired)
     else:
-        reason = identity.refusal(vif, tap)
-        state = REFUSED
-        if reason is None:
-            state, source, reason, split = _together(drafts, settings, prefer)
+        state, source, reason, split = _together(drafts, settings, prefer)
     if split:
         reason += "; %s differs, each keeps its own" % ", ".join(split)
     for draft in drafts.values():
@@ -84,10 +82,10 @@ def decide_vif(ports: "Iterable[Port]", settings: Settings, prefer: "Optional[st
     :param ports: list of port.Port, one to three: there are two names for the tap side
     :returns: Decision; parameters else as ``decide``
     """
-    sides = {VIF: [], TAP: []}
+    sides: "Dict[str, List[Port]]" = {VIF: [], TAP: []}
     for port in sorted(ports, key=lambda port: port.name):
-        sides[names.parse(port.name)[2]].append(port)
-    vif, tap = ((found or [None])[0] for found in (sides[VIF], sides[TAP]))
+        sides[names.parse_known(port.name)[2]].append(port)
+    vif, tap = (sides[side][0] if sides[side] else None for side in SIDES)
     if len(sides[TAP]) > 1:
         return Decision(vif, tap, REFUSED, "%s and %s both say that they are the emulated NIC" % (
             sides[TAP][0].name, sides[TAP][1].name))
@@ -129,8 +127,11 @@ def _together(drafts: "Dict[str, Draft]", settings: Settings, prefer: "Optional[
     """Two rows that may be siblings: change their drafts. Returns
     ``(state, source side, reason, split)``."""
     vif, tap = drafts[VIF], drafts[TAP]
+    refusal = identity.refusal(vif.port, tap.port)
+    if refusal:
+        return REFUSED, None, refusal, []
     both = pair.Pair(vif, tap, settings)
-    if both.valid and OTHER[both.holder] != prefer:
+    if both.base and OTHER[both.holder] != prefer:
         other = drafts[OTHER[both.holder]]
         other.note(hold.mend_trunks(other, both.base))
     verdict, source, reason = both.choose(prefer)
@@ -145,11 +146,11 @@ def _together(drafts: "Dict[str, Draft]", settings: Settings, prefer: "Optional[
         return DRIFT, None, reason, []
     if verdict == pair.HOLD:
         _hold(drafts.values())
-    elif verdict == pair.COPY:
+    elif source:  # pair.COPY
         reason += _copy(drafts, source, settings, prefer)
 
     _give_identity(vif, tap)
-    split = merge.merge(vif, tap, both.base if both.valid else None, settings, both.lends, prefer)
+    split = merge.merge(vif, tap, both.base, settings, both.lends, prefer)
     iface_id.keep(drafts, both.lends, settings)
     tap.mark.pop("seen", None)
     _renew_base(drafts, both, settings)
@@ -208,7 +209,7 @@ def _renew_base(drafts: "Dict[str, Draft]", both: pair.Pair, settings: Settings)
         holder = OTHER[both.owner]
     elif len(written) == 1:
         holder = written[0]
-    elif both.valid and not written and dict(alike, port=both.base["port"]) == both.base:
+    elif both.base and not written and dict(alike, port=both.base["port"]) == both.base:
         holder = both.holder
     else:
         holder = TAP

@@ -5,7 +5,7 @@ MYPY = False
 if MYPY:  # mypy takes it for True; at run time no plug pays for the import of typing
     from typing import Any, Iterable, List, Mapping, Optional, Tuple
 
-    from .port import Change, Port
+    from .port import Change, Ids, Port
     from .unit import Unit
 
 
@@ -103,11 +103,11 @@ class Draft(object):
 
     def __init__(self, port: "Port") -> None:
         self.port = port
-        self.unit = dict(port.unit)  # type: Unit
-        self.ids = {table: dict(ids) for table, ids in port.ids.items()}  # type: Ids
+        self.unit: "Unit" = dict(port.unit)
+        self.ids: "Ids" = {table: dict(ids) for table, ids in port.ids.items()}
         self.policing = dict(port.policing)
         self.mark = dict(port.mark)
-        self.notes = []  # type: List[str]
+        self.notes: "List[str]" = []
 
     def note(self, what: "Optional[str]") -> None:
         """Add to the reason what was done to this row by itself, if anything (None)."""
@@ -180,7 +180,7 @@ class Outcome(object):
         self.ports = [port.name for port in ports]
         self.decision = decision
         self.written = False
-        self.problem = None  # type: Optional[str]
+        self.problem: "Optional[str]" = None
 
     @property
     def vif(self) -> "Tuple[int, int]":

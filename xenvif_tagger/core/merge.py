@@ -25,7 +25,7 @@ def is_mirrored(key: str, settings: "Settings") -> bool:
 
 def _cells(row: "Draft", settings: "Settings") -> "Dict[str, Dict[str, Any]]":
     """The mirrored values of a row or draft: name of the place -> dict that holds them."""
-    places = dict(row.ids)  # type: Dict[str, Dict[str, Any]]
+    places: "Dict[str, Dict[str, Any]]" = dict(row.ids)
     if settings.policing:
         places["policing"] = row.policing
     return places
@@ -34,7 +34,7 @@ def _cells(row: "Draft", settings: "Settings") -> "Dict[str, Dict[str, Any]]":
 def alike(one: "Draft", other: "Draft", settings: "Settings") -> "Dict[str, Any]":
     """What both rows have alike: the external_ids (and policing) part of a base."""
     ours, theirs = _cells(one, settings), _cells(other, settings)
-    common = {"Port": {}, "Interface": {}, "policing": {}}  # type: Dict[str, Any]
+    common: "Dict[str, Any]" = {"Port": {}, "Interface": {}, "policing": {}}
     for place in ours:
         for key, value in ours[place].items():
             if theirs[place].get(key) == value and is_mirrored(key, settings):

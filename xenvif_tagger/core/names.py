@@ -50,6 +50,17 @@ def parse(name: str) -> "Optional[Tuple[int, int, str]]":
     return domid, devid, side
 
 
+def parse_known(name: str) -> "Tuple[int, int, str]":
+    """As parse, for the name of a port that is known to be a VIF's.
+
+    :raises ValueError: for any other name
+    """
+    parsed = parse(name)
+    if parsed is None:
+        raise ValueError("%r does not name a VIF's port" % name)
+    return parsed
+
+
 def names_of(domid: int, devid: int) -> "Tuple[str, str, str]":
     """Every name that a port of this VIF can have: the vif first, then the two for the tap side."""
     vif = "vif%d.%d" % (domid, devid)

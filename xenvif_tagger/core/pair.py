@@ -1,6 +1,6 @@
 """Which of two siblings decides about the VLAN unit (docs/design.md 4.5, rules 1 to 5 and 7).
 
-With a base that names the other row ("valid") the rules come down to a three-way merge of whole
+With a base that names the other row the rules come down to a three-way merge of whole
 units (docs/design.md 4.5, 2).
 """
 from . import identity
@@ -10,7 +10,7 @@ from .unit import describe, is_real
 
 MYPY = False
 if MYPY:
-    from typing import List, Optional, Tuple
+    from typing import Any, Dict, List, Optional, Tuple
 
     from .decision import Draft, Settings
     from .unit import Unit
@@ -30,8 +30,10 @@ REFUSED = "refused"
 class Pair(object):
     """Two siblings' drafts (after hold.tidy) and what their marks say of their history.
 
-    base (dict or None): the mark's ``base`` that counts; holder: the side that has it;
-    valid (bool): it names the other row as it stands; lends: dict side -> it may lend.
+    base (dict or None): the mark's ``base`` that names the other row as it stands.
+    old_base (dict or None): where there is no such base: the ``base`` of a sibling that is gone.
+    holder (str): the side whose mark has the one or the other; meaningless where both are None.
+    lends (dict): side -> whether its row may lend.
     """
 
     def __init__(self, vif: "Draft", tap: "Draft", settings: "Settings") -> None:
@@ -43,12 +45,10 @@ class Pair(object):
                  if "base" in self.rows[side].mark}
         named = [side for side in bases if bases[side]["port"] == self.rows[OTHER[side]].port.uuid]
         # Rule 5: of two bases the one that names the other row counts; if neither or both, none.
-        if len(bases) == 1 or len(named) == 1:
-            self.holder = named[0] if len(named) == 1 else next(iter(bases))
-        else:
-            self.holder = None
-        self.base = bases.get(self.holder)
-        self.valid = self.holder in named
+        counting = named if len(named) == 1 else list(bases) if len(bases) == 1 else []
+        self.holder = counting[0] if counting else TAP
+        self.base = bases[self.holder] if counting and named else None
+        self.old_base = bases[self.holder] if counting and not named else None
         # A row that has lost what its own base says it had, whichever base counts.
         self.cleared = [side for side in bases
                         if bases[side]["unit"] and not self.rows[side].unit]
@@ -92,11 +92,11 @@ class Pair(object):
             if not self.lends[side]:
                 return self._choose_lender(OTHER[side])
         if self.owner:
-            return self._choose_owner()
+            return self._choose_owner(self.owner)
         if self.is_split():
             return self._conflict("the agent has bound them to different networks")
-        if self.valid:
-            return self._choose_by_base()
+        if self.base:
+            return self._choose_by_base(self.base)
         return self._choose_without_base()
 
     def is_split(self) -> bool:
@@ -133,7 +133,7 @@ class Pair(object):
 
     def _was_cleared(self, side: str) -> bool:
         """Whether the side is empty because somebody cleared it, by a base that names it."""
-        return self.valid and self.base["unit"] and not self.unit(side)
+        return bool(self.base and self.base["unit"]) and not self.unit(side)
 
     def _may_hold(self) -> bool:
         """Whether this is a bridge that holds, and both ports are ours to hold."""
@@ -152,27 +152,27 @@ class Pair(object):
         return REFUSED, None, "%s is left over: its %s is lent to nobody" % (
             self.rows[taker].port.name, describe(self.unit(taker)))
 
-    def _choose_owner(self) -> "Choice":
+    def _choose_owner(self, owner: str) -> "Choice":
         # Rule 1. An agent's port without a tag that it is known to have lost is one that is just
         # being bound (older agents write other_config first, docs/design.md 2.4): to copy that
         # would
         # open the sibling to every VLAN for a moment.
-        if self.unit(self.owner) or self._was_cleared(self.owner):
-            return COPY, self.owner, "%s, and it is the agent's own port" % self.says(self.owner)
+        if self.unit(owner) or self._was_cleared(owner):
+            return COPY, owner, "%s, and it is the agent's own port" % self.says(owner)
         return WAIT, None, "%s is the agent's own port and has no tag yet: %s stays as it is" % (
-            self.rows[self.owner].port.name, self.rows[OTHER[self.owner]].port.name)
+            self.rows[owner].port.name, self.rows[OTHER[owner]].port.name)
 
-    def _choose_by_base(self) -> "Choice":
+    def _choose_by_base(self, base: "Dict[str, Any]") -> "Choice":
         # Rules 2 to 4 where the base names the other row. A change since the conflict was
         # reported comes first: it is the last decision, also where it goes back to the base.
         changed = self.changed_since_seen()
         if changed is None:
-            changed = [side for side in SIDES if self.unit(side) != self.base["unit"]]
+            changed = [side for side in SIDES if self.unit(side) != base["unit"]]
         if len(changed) == 1:
             latest = changed[0]
             return COPY, latest, "%s, changed from %s" % (
-                self.says(latest), describe(self.base["unit"]))
-        return self._conflict("both changed from %s" % describe(self.base["unit"]))
+                self.says(latest), describe(base["unit"]))
+        return self._conflict("both changed from %s" % describe(base["unit"]))
 
     def _choose_without_base(self) -> "Choice":
         empty = [side for side in SIDES if not self.unit(side) and side not in self.cleared]
@@ -180,7 +180,7 @@ class Pair(object):
             source = OTHER[empty[0]]
             return COPY, source, "%s, and %s has no VLAN" % (
                 self.says(source), self.rows[empty[0]].port.name)
-        if self.holder and self.unit(self.holder) == self.base["unit"]:
+        if self.old_base and self.unit(self.holder) == self.old_base["unit"]:
             source = OTHER[self.holder]
             return COPY, source, "%s, and %s only followed a port that is gone" % (
                 self.says(source), self.rows[self.holder].port.name)

@@ -47,8 +47,7 @@ class Port(object):
         self.uuid = uuid
         self.bridge = bridge
         self.unit = dict(unit or {})
-        self.ids = {"Port": dict(port_ids or {}),
-                    "Interface": dict(interface_ids or {})}  # type: Ids
+        self.ids: "Ids" = {"Port": dict(port_ids or {}), "Interface": dict(interface_ids or {})}
         self.policing = {key: value for key, value in (policing or {}).items() if value}
         self.network = (other_config or {}).get("net_uuid")
         # An empty ofport is a port that ovs-vswitchd has not opened yet: that one is coming.
@@ -76,7 +75,7 @@ def differences(port: Port, draft: "Any") -> "List[Change]":
     :param draft: an object with the attributes unit, ids, policing and mark (decision.Draft)
     :returns: list of Change, in a fixed order
     """
-    changes = []  # type: List[Change]
+    changes: "List[Change]" = []
 
     def compare(table: str, old: "Mapping[str, Any]", new: "Mapping[str, Any]",
                 column: "Optional[str]" = None, unset: "Any" = None) -> None:
@@ -126,4 +125,4 @@ def _set(cells: "Dict[str, Any]", key: str, value: "Any") -> None:
 
 def is_bookkeeping(change: Change) -> bool:
     """Whether the change is only to our own mark, and nothing that anybody else looks at."""
-    return change.column == "external_ids" and change.key == mark.KEY
+    return (change.column, change.key) == ("external_ids", mark.KEY)

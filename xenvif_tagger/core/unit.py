@@ -30,7 +30,7 @@ def is_unit(value: "Any") -> bool:
 
 def is_real(unit: "Unit") -> bool:
     """Whether the unit puts its port into a tenant's VLAN: a tag, and not the dead one."""
-    return unit.get("tag", DEAD) != DEAD
+    return bool(unit.get("tag", DEAD) != DEAD)
 
 
 def is_open_trunk(unit: "Unit") -> bool:
