@@ -1,3 +1,3 @@
-"""Keeps the two Open vSwitch ports of a Xen guest's network card, vif and tap, configured alike."""
+"""xenvif-tagger keeps a Xen guest's two Open vSwitch ports, vif and tap, configured alike."""
 
 __version__ = "0.1.0"

@@ -1,5 +1,5 @@
-"""What a port is created with, and what is taken off it before it is deleted
-(docs/design.md 4.6, 4.7).
+"""The decisions about a port that is about to be created or deleted (docs/design.md 4.6, 4.7):
+what the plug adds to the new row, and which keys the unplug takes off the old row first.
 """
 from . import hold, identity, mark, names
 from .decide import decide_vif
@@ -15,7 +15,7 @@ if MYPY:
     from .port import Ids
     from .unit import Unit
 
-# Stands in for the UUID of a row that is not there yet: no mark can name it.
+# Stands for the UUID of a port that is not created yet. No mark names a row by an empty UUID.
 UNBORN = ""
 
 
@@ -24,14 +24,18 @@ def born(name: str, bridge: str, interface_ids: "Mapping[str, str]", siblings: "
          cvlans: bool = True) -> "Tuple[Unit, Ids, Decision]":
     """Decide about a port that is about to be created.
 
-    :param str name, bridge: of the port
-    :param dict interface_ids: the Interface external_ids that it will be created with
-    :param siblings: the other ports with its VIF's number (list of port.Port)
+    :param str name: the port's name
+    :param str bridge: the name of the bridge that will have the port
+    :param dict interface_ids: the Interface external_ids that the toolstack creates the port with
+    :param siblings: the ports with the same VIF's number (list of port.Port); a row that already
+        has this name is about to be replaced and does not count
+    :param Settings settings: what the operator has set, and the host's facts
     :param bool fake: the bridge is a VLAN ("fake") bridge, which gives its ports their tag
+    :param dict own: the VLAN unit that the toolstack creates the port with; we leave that as it is
     :param bool cvlans: the database's schema has Port.cvlans
-    :param dict own: the VLAN unit that it will be created with, whatever is decided here
-    :returns: ``(unit, ids, decision)``: the VLAN unit to create it with, dict; the external_ids
-        to add, ``{"Port": {...}, "Interface": {...}}``; and the Decision, for its reason
+    :returns: ``(unit, ids, decision)``: the VLAN unit to create the port with (dict, {} for none
+        of ours); the external_ids to add, ``{"Port": {...}, "Interface": {...}}``; and the
+        Decision, for its reason
     """
     def unborn(unit: "Unit", noted: "Dict[str, Any]") -> Port:
         ids = {mark.KEY: mark.encode(noted)} if noted else None
@@ -41,10 +45,13 @@ def born(name: str, bridge: str, interface_ids: "Mapping[str, str]", siblings: "
     new = unborn(own or {}, {})
     decision = decide_vif(siblings + [new], settings)
     if own and any(change.row == name and change.key is None for change in decision.changes):
-        # Its sibling's would win, of which the second look is the judge: so nothing is noted yet.
+        # The sibling's unit would win over the toolstack's, but the port is created with the latter
+        # all the same. So note nothing about the sibling yet: the hook reads both rows again after
+        # add-port, and decides about them then.
         decision = decide_vif([new], settings)
     elif bridge in settings.hold_bridges and not fake and not own and not _is_lent(decision):
-        # Created held, as if it had been held for ever: so its sibling is asked the same.
+        # Decide as if the new port had always been held: then its mark, and what becomes of the
+        # sibling, are the same as for a held row that is read from the database.
         form = hold.form(cvlans)
         new = unborn(form, {"held": form})
         decision = decide_vif(siblings + [new], settings)
@@ -55,7 +62,7 @@ def born(name: str, bridge: str, interface_ids: "Mapping[str, str]", siblings: "
 
 
 def _is_lent(decision: Decision) -> bool:
-    """Whether the new port gets a unit that is neither dead nor empty."""
+    """Whether the decision gives the new port a unit that is neither dead nor empty."""
     return decision.state != REFUSED and bool(decision.unit) and (
         is_real(decision.unit) or "tag" not in decision.unit)
 
@@ -63,13 +70,13 @@ def _is_lent(decision: Decision) -> bool:
 def dying(name: str, ports: "List[Port]") -> "Optional[Decision]":
     """Decide about a port that is about to be deleted.
 
-    Neutron's agent takes the guest's port for deleted when one of two rows with its iface-id goes,
-    unless iface-id and attached-mac were taken off that row in an earlier transaction
-    (docs/design.md 2.4).
+    Where both siblings have one iface-id and one of the rows is deleted, Neutron's agent takes the
+    guest's port for deleted. Taking iface-id and attached-mac off the dying row in an earlier
+    transaction prevents that (docs/design.md 2.4).
 
-    :param str name: of the port
-    :param ports: all ports with its VIF's number (list of port.Port)
-    :returns: Decision, or None where there is nothing to do
+    :param str name: the port's name
+    :param ports: all ports with the VIF's number, this one too (list of port.Port)
+    :returns: Decision, or None where no key need be taken off
     """
     port = next((port for port in ports if port.name == name), None)
     living = [other for other in ports if other.name != name and not other.gone]

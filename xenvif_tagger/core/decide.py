@@ -1,8 +1,8 @@
 """The decision about a VIF's two ports: a pure function of the two rows as they stand
 (docs/design.md 4).
 
-The plug-time hook, the one-shot commands and the watcher all call ``decide`` and write what it
-says. No memory, no I/O, no clock.
+The plug-time hook, the one-shot commands and the watcher all call ``decide`` and write the changes
+of its Decision. The function has no memory, does no I/O and reads no clock.
 """
 from . import hold, identity, iface_id, mark, merge, names, pair
 from .decision import (
@@ -31,10 +31,11 @@ def decide(vif: "Optional[Port]", tap: "Optional[Port]", settings: Settings,
            prefer: "Optional[str]" = None, expired: bool = False) -> Decision:
     """Decide about a VIF's two ports.
 
-    :param vif, tap: port.Port as they stand, or None where there is none (not both)
+    :param vif, tap: port.Port as the row stands, or None for a side without a port (not both)
     :param Settings settings: what the operator has set, and the host's facts
-    :param prefer: "vif" or "tap": a person has said which side is right; else None
-    :param bool expired: an orphan's grace is over (the caller has the clock, docs/design.md 4.5, 8)
+    :param prefer: "vif" or "tap" where a person has named that side as the right one; else None
+    :param bool expired: if the VIF is an orphan, its grace is over (docs/design.md 4.5, 8; the
+        caller has the clock)
     :returns: Decision
     """
     drafts = {side: Draft(port) for side, port in ((VIF, vif), (TAP, tap)) if port is not None}
@@ -48,13 +49,13 @@ def decide(vif: "Optional[Port]", tap: "Optional[Port]", settings: Settings,
     if len(drafts) == 1:
         side, draft = next(iter(drafts.items()))
         if side == prefer:
-            # A person says that it is right as it is: it follows nobody any more.
+            # A person says that this port is right as it is, so it follows no sibling any more.
             draft.mark.pop("base", None)
         state, reason = _alone(draft, settings, expired)
     else:
         state, source, reason, split = _together(drafts, settings, prefer)
     if split:
-        reason += "; %s differs, each keeps its own" % ", ".join(split)
+        reason += "; each port keeps its own %s" % ", ".join(split)
     for draft in drafts.values():
         _stamp(draft, settings)
 
@@ -79,23 +80,27 @@ def decide_vif(ports: "Iterable[Port]", settings: Settings, prefer: "Optional[st
                expired: bool = False) -> Decision:
     """Decide about all ports that bear one VIF's number.
 
-    :param ports: list of port.Port, one to three: there are two names for the tap side
-    :returns: Decision; parameters else as ``decide``
+    :param ports: list of port.Port, one to three: the tap side has two names
+    :returns: Decision
+
+    The other parameters are those of ``decide``.
     """
     sides: "Dict[str, List[Port]]" = {VIF: [], TAP: []}
     for port in sorted(ports, key=lambda port: port.name):
         sides[names.parse_known(port.name)[2]].append(port)
     vif, tap = (sides[side][0] if sides[side] else None for side in SIDES)
     if len(sides[TAP]) > 1:
-        return Decision(vif, tap, REFUSED, "%s and %s both say that they are the emulated NIC" % (
-            sides[TAP][0].name, sides[TAP][1].name))
+        return Decision(vif, tap, REFUSED, "%s are both named as the VIF's emulated NIC" % (
+            " and ".join(port.name for port in sides[TAP])))
     return decide(vif, tap, settings, prefer, expired)
 
 
 def _stamp(draft: Draft, settings: Settings) -> None:
-    """Note on a row when it is first seen whose it is, before ovs-xapi-sync can rewrite its ids.
+    """Stamp a row that has no stamp: note in its mark which VIF it is of, and in which boot.
 
-    The boot is noted when it is first seen alive: a row that was gone by then may not lend.
+    The identity is noted at the first look, before ovs-xapi-sync can rewrite the row's ids. The
+    boot is noted at the first look at which the row has its device: a row that has been gone at
+    every look may not lend.
     """
     stamp = identity.stamp_of(draft.ids["Interface"])
     if stamp and "vif" not in draft.mark:
@@ -106,26 +111,29 @@ def _stamp(draft: Draft, settings: Settings) -> None:
 
 
 def _alone(draft: Draft, settings: Settings, expired: bool) -> "Tuple[str, str]":
-    """A port without a sibling: ``(state, reason)``."""
+    """Decide about a port without a sibling: returns ``(state, reason)``."""
     if hold.is_held(draft):
-        return HELD, "it has no sibling, and is held until it has a real tag"
+        return HELD, "%s has no sibling, and is held until it has a real tag" % draft.port.name
     if "base" not in draft.mark:
         return SINGLE, "%s has no sibling" % draft.port.name
-    # A managed row's tag is never written, not even here: whether the agent still knows it as its
-    # own can't be told from the rows.
+    # The tag of a managed row is never written, not even here: the rows don't tell whether the
+    # agent still counts that port as its own.
     if (expired and draft.port.bridge in settings.hold_bridges and not draft.port.managed
             and draft.unit.get("tag") != DEAD):
         had = describe(draft.unit)
         hold.hold(draft)
-        return HELD, "its sibling is gone for longer than the grace, and its VLAN (%s) may be " \
-            "another tenant's by now: held" % had
+        return HELD, "its sibling has been gone for longer than orphan_grace, and the VLAN (%s) " \
+            "may be another tenant's by now: held" % had
     return ORPHAN, "its sibling is gone; it keeps %s" % describe(draft.unit)
 
 
 def _together(drafts: "Dict[str, Draft]", settings: Settings, prefer: "Optional[str]"
               ) -> "Tuple[str, Optional[str], str, List[str]]":
-    """Two rows that may be siblings: change their drafts. Returns
-    ``(state, source side, reason, split)``."""
+    """Decide about two rows that have one VIF's names, and change their drafts.
+
+    :returns: ``(state, source, reason, split)``: source is the side whose unit was copied, or None;
+        split the keys that stay different
+    """
     vif, tap = drafts[VIF], drafts[TAP]
     refusal = identity.refusal(vif.port, tap.port)
     if refusal:
@@ -138,7 +146,7 @@ def _together(drafts: "Dict[str, Draft]", settings: Settings, prefer: "Optional[
     if verdict == pair.REFUSED:
         return REFUSED, None, reason, []
     if verdict == pair.CONFLICT and both.is_split():
-        return CONFLICT, None, reason, []  # until the agent comes to one mind: no change decides it
+        return CONFLICT, None, reason, []  # no "seen": only the agent can end this conflict
     if verdict == pair.CONFLICT:
         tap.mark["seen"] = {"port": vif.port.uuid, VIF: vif.unit, TAP: tap.unit}
         return CONFLICT, None, reason, []
@@ -169,20 +177,20 @@ def _copy(drafts: "Dict[str, Draft]", source: str, settings: Settings,
     """Give one side's unit to the other; returns what to add to the reason."""
     giver, taker = drafts[source], drafts[OTHER[source]]
     if not giver.unit and not prefer and giver.port.bridge in settings.hold_bridges:
-        # Rule 3. The agent's own port is left to the agent.
+        # Rule 3: on a bridge that holds, a clear means hold. The agent's own port is left alone.
         _hold([taker] if giver.port.managed and not taker.port.managed else [giver, taker])
-        return "; on this bridge that means held"
+        return "; on this bridge a port without a VLAN is held"
     taker.unit = dict(giver.unit)
     taker.mark.pop("held", None)
     return ""
 
 
 def _give_identity(vif: Draft, tap: Draft) -> None:
-    """Note on a row without any identity whose it is taken to be; if it says nothing at all, it
-    gets the sibling's identity keys, once (docs/design.md 4.4).
+    """Give a row without identity keys its sibling's identity, once (docs/design.md 4.3).
 
-    Not if it has other keys, or policing: with an identity it would lend them from then on, on
-    our word alone.
+    Where the row has no other keys and no policing either, its Interface gets the sibling's
+    identity keys. Any other row gets the identity into its stamp only: with identity keys it would
+    lend its own keys from then on, and nothing but our guess would say that they are this VIF's.
     """
     for row, sibling in ((vif, tap), (tap, vif)):
         if identity.keys_of(row.ids["Interface"]):
@@ -195,14 +203,15 @@ def _give_identity(vif: Draft, tap: Draft) -> None:
 
 
 def _renew_base(drafts: "Dict[str, Draft]", both: pair.Pair, settings: Settings) -> None:
-    """Note the state in which the pair is alike, on one row: the one that was written.
+    """Note the state in which the pair is alike, the base, on one row of the two.
 
-    Beside the agent's own port always on the other one: when the agent's goes, what is left must
-    be known for an orphan, whose VLAN may become another tenant's.
+    That is the row that was written. Where one port is the agent's own, the base is always on its
+    sibling: when the agent's port goes, the sibling must be known for an orphan, whose VLAN may
+    become another tenant's.
     """
     vif, tap = drafts[VIF], drafts[TAP]
     alike = merge.alike(vif, tap, settings)
-    # A held row's unit is the hold's, nobody's decision.
+    # Nobody decided on the unit of a held row: the hold set it.
     alike["unit"] = {} if hold.is_held(vif) or hold.is_held(tap) else dict(vif.unit)
     written = [side for side in SIDES if drafts[side].is_written()]
     if both.owner:

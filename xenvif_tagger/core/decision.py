@@ -1,8 +1,9 @@
-"""What can be said of a VIF's two ports: the states, a decision about them, what became of it."""
+"""What a decision is made with and what it says: states, settings, drafts of rows, the Decision
+itself, and the Outcome of writing it."""
 from .port import is_bookkeeping
 
 MYPY = False
-if MYPY:  # mypy takes it for True; at run time no plug pays for the import of typing
+if MYPY:  # mypy takes this for True; at run time no plug pays for the import of typing
     from typing import Any, Iterable, List, Mapping, Optional, Tuple
 
     from .port import Change, Ids, Port
@@ -10,13 +11,13 @@ if MYPY:  # mypy takes it for True; at run time no plug pays for the import of t
 
 
 class State(object):
-    """What follows from a state, for all who show, count or report one.
+    """How tables, log and exit codes treat a VIF that is in one of the states.
 
-    shows_reason (bool): a table has the reason below the row.
-    logged (bool): the watcher writes one line about it when a pair comes into it.
-    colour (str or None): of the word on a terminal, as click.style() names colours.
+    shows_reason (bool): a table has the reason below the VIF's row.
+    logged (bool): the watcher logs one line when a VIF comes into the state.
+    colour (str or None): the colour of the state's name on a terminal, as click.style() names it.
     fails_check (bool): ``check`` exits with 1.
-    fails_target (bool): ``mirror`` of a target that was named exits with 1.
+    fails_target (bool): ``mirror`` exits with 1 if its command line named the VIF.
     """
 
     __slots__ = ("shows_reason", "logged", "colour", "fails_check", "fails_target")
@@ -31,16 +32,16 @@ class State(object):
 
 
 IN_SYNC = "in-sync"  # both ports are alike
-DRIFT = "drift"  # they differ, and which one is right is known
-MIRRORED = "mirrored"  # a drift that this command has just written
-CONFLICT = "conflict"  # they differ, and nothing says which one is right
-REFUSED = "refused"  # they are not, or not surely, one VIF's
-HELD = "held"  # closed until an agent sets a real tag
-SINGLE = "single"  # a port without a sibling
-ORPHAN = "orphan"  # a port whose sibling, which it had followed, is gone
-FAILED = "failed"  # the database did not take what was to be written
+DRIFT = "drift"  # the ports differ, and which one is right is known
+MIRRORED = "mirrored"  # the ports differed until this command made them alike
+CONFLICT = "conflict"  # the ports differ, and nothing says which one is right
+REFUSED = "refused"  # the ports must not be treated as siblings
+HELD = "held"  # a port is closed until an agent sets a real tag
+SINGLE = "single"  # the port has no sibling, and had none that it followed
+ORPHAN = "orphan"  # the port followed a sibling that is gone
+FAILED = "failed"  # the database did not accept the changes
 
-# The one place that says what each state means to whom (docs/operating.md has it in words).
+# The only table of what follows from each state; docs/operating.md explains the states in words.
 STATES = {
     #               shows_reason, logged, colour, fails_check, fails_target
     IN_SYNC: State(False, False, "green", False, False),
@@ -56,14 +57,14 @@ STATES = {
 
 
 class Settings(object):
-    """What an operator has set, and the one fact of the host that decisions need.
+    """The operator's settings, and the one fact of the host that decisions need.
 
     iface_id (str): ``one`` or ``both``: on how many of the siblings iface-id may stand.
     exclude (tuple of str): further external_ids keys that are never mirrored; a ``*`` at the end
-        of one stands for any rest.
+        of a key stands for any rest.
     policing (bool): mirror the Interface columns ingress_policing_rate and _burst too.
     hold_bridges (frozenset of str): the bridges on which ports are held (docs/design.md 4.6).
-    boot (str): this boot of the host (host.paths.boot_id).
+    boot (str): the id of the host's present boot (host.paths.boot_id).
     """
 
     __slots__ = ("iface_id", "exclude", "policing", "hold_bridges", "boot")
@@ -86,17 +87,18 @@ class Settings(object):
 
 
 def settings_of(values: "Mapping[Tuple[str, str], Any]", boot: str) -> Settings:
-    """The Settings that the values of a config file (host.config.parse) mean."""
+    """The Settings for the values of a config file (host.config.parse) and the host's boot id."""
     return Settings(
         iface_id=values["mirror", "iface_id"], exclude=values["mirror", "exclude"],
         policing=values["mirror", "policing"], hold_bridges=values["hold", "bridges"], boot=boot)
 
 
 class Draft(object):
-    """A row as it is to become: begins as the Port was read, and is changed in place.
+    """A row as it should become. It begins as a copy of the Port, and the rules change it in place.
 
-    port (Port): the row as read; unit, ids, policing, mark: as of Port; notes (list of str): what
-    was done to this row by itself, for the reason.
+    port (Port): the row as read.
+    unit, ids, policing, mark: as those of Port.
+    notes (list of str): for the reason: what was mended on this row, whatever its sibling has.
     """
 
     __slots__ = ("port", "unit", "ids", "policing", "mark", "notes")
@@ -109,10 +111,10 @@ class Draft(object):
         self.mark = dict(port.mark)
         self.notes: "List[str]" = []
 
-    def note(self, what: "Optional[str]") -> None:
-        """Add to the reason what was done to this row by itself, if anything (None)."""
-        if what:
-            self.notes.append("%s: %s" % (self.port.name, what))
+    def note(self, mended: "Optional[str]") -> None:
+        """Add to the notes what was mended on this row, in words; None if nothing was."""
+        if mended:
+            self.notes.append("%s: %s" % (self.port.name, mended))
 
     def is_written(self) -> bool:
         """Whether anything beside our mark differs from the row as read."""
@@ -121,15 +123,16 @@ class Draft(object):
 
 
 class Decision(object):
-    """What is to happen to a VIF's ports, and why. Nobody changes one after it is made.
+    """The changes to a VIF's ports, and why. No code changes a Decision after it is made.
 
-    vif, tap (Port or None): the rows that it was based on.
-    state (str), reason (str): for people and scripts, see STATES.
-    source, target (str or None): names of the ports from which and to which something goes.
-    unit (dict): the VLAN unit that both have when the changes are made; {} also where they
-        will not be alike.
+    vif, tap (Port or None): the rows that the decision was based on.
+    state (str): one of STATES.
+    reason (str): why, for people.
+    source, target (str or None): the name of the port that gives, and of the port that takes.
+    unit (dict): the VLAN unit that both ports have once the changes are written; {} also where the
+        ports will differ.
     split (list of str): external_ids keys that stay different.
-    changes (list of port.Change): what is to be written; empty if nothing.
+    changes (list of port.Change): the cells to write; empty if none.
     """
 
     __slots__ = ("vif", "tap", "state", "reason", "source", "target", "unit", "split", "changes")
@@ -149,27 +152,29 @@ class Decision(object):
         self.changes = list(changes)
 
     def ports(self) -> "List[Port]":
-        """The rows that there are, the vif first."""
+        """The rows that the decision was based on, the vif first: one or two."""
         return [port for port in (self.vif, self.tap) if port is not None]
 
     def who(self) -> str:
-        """Which ports the decision is about: ``vif12.0 -> tap12.0`` where something goes from one
-        to the other, else ``vif12.0, tap12.0``."""
+        """The ports that the decision is about, in words: ``vif12.0 -> tap12.0`` where the first
+        gives to the second, else ``vif12.0, tap12.0``."""
         if self.target:
             return "%s -> %s" % (self.source, self.target)
         return ", ".join(port.name for port in self.ports())
 
     def is_substantial(self) -> bool:
-        """Whether more than our own marks is to be written."""
+        """Whether the changes are to more than our own marks."""
         return any(not is_bookkeeping(change) for change in self.changes)
 
 
 class Outcome(object):
-    """What became of a VIF.
+    """A Decision about a VIF, and what came of writing it.
 
-    domid, devid (int); ports (list of str): the names of all ports that bear its number;
-    decision (Decision); written (bool): its changes are made; problem (str or None): why the
-    database did not take them.
+    domid, devid (int): the VIF's number.
+    ports (list of str): the names of all ports with that number.
+    decision (Decision): the decision about those ports.
+    written (bool): the decision's changes are in the database.
+    problem (str or None): why the database did not accept the changes.
     """
 
     __slots__ = ("domid", "devid", "ports", "decision", "written", "problem")
@@ -184,12 +189,12 @@ class Outcome(object):
 
     @property
     def vif(self) -> "Tuple[int, int]":
-        """(domid, devid)."""
+        """The VIF's number: (domid, devid)."""
         return self.domid, self.devid
 
     @property
     def state(self) -> str:
-        """The decision's, or what became of it: ``mirrored``, ``failed``."""
+        """The decision's state; ``mirrored`` or ``failed`` where the writing has changed that."""
         if self.written:
             mirrored = self.decision.state == DRIFT and self.decision.is_substantial()
             return MIRRORED if mirrored else self.decision.state
@@ -197,5 +202,6 @@ class Outcome(object):
 
     @property
     def is_alike(self) -> bool:
-        """Whether both ports have the same VLAN, and that is not "every VLAN"."""
+        """Whether both ports have the same VLAN unit, and the unit is not the empty one, which is a
+        trunk of every VLAN."""
         return self.state in (MIRRORED, IN_SYNC) and bool(self.decision.unit)

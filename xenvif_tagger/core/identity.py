@@ -1,4 +1,4 @@
-"""Whether two rows are one VIF's, and which of them may lend to the other (docs/design.md 4.3)."""
+"""Whether two rows are the same VIF's, and whether a row may lend (docs/design.md 4.3)."""
 
 MYPY = False
 if MYPY:
@@ -6,21 +6,23 @@ if MYPY:
 
     from .port import Port
 
-# What proves a VIF, and what must not contradict.
+# PROOF: external_ids keys of which one, with the same value on both rows, proves that the rows are
+# the same VIF's. KEYS: keys on which the two rows must not contradict each other.
 PROOF = ("xs-vif-uuid", "xen-vm-uuid", "attached-mac")
 KEYS = PROOF + ("xs-vm-uuid", "xs-network-uuid")
 
 
 def keys_of(ids: "Mapping[str, str]") -> "Dict[str, str]":
-    """The identity keys in an Interface's external_ids (dict)."""
+    """The identity keys among an Interface's external_ids, with their values."""
     return {key: ids[key] for key in KEYS if key in ids}
 
 
 def stamp_of(ids: "Mapping[str, str]") -> "Dict[str, str]":
-    """The identity that a row is stamped with (mark ``vif``), {} where its ids prove nothing.
+    """The identity that a row with these Interface external_ids is stamped with (mark ``vif``): as
+    few keys as prove the VIF; {} where no key does.
 
-    ovs-xapi-sync rewrites the keys of whatever tap has the number (openvswitch/ovs branch-2.5,
-    xenserver/usr_share_openvswitch_scripts_ovs-xapi-sync), so the fewest that prove it are kept.
+    ovs-xapi-sync overwrites the other keys of any tap that has the VIF's number (openvswitch/ovs
+    branch-2.5, xenserver/usr_share_openvswitch_scripts_ovs-xapi-sync).
     """
     if PROOF[0] in ids:
         return {PROOF[0]: ids[PROOF[0]]}
@@ -30,7 +32,7 @@ def stamp_of(ids: "Mapping[str, str]") -> "Dict[str, str]":
 def contradiction(one: "Mapping[str, str]", other: "Mapping[str, str]") -> "Optional[str]":
     """The first identity key that both dicts have with different values, or None.
 
-    A MAC is the same in either case of letters.
+    The case of letters in attached-mac does not count.
     """
     for key in KEYS:
         if key in one and key in other and one[key] != other[key]:
@@ -54,11 +56,13 @@ def refusal(vif: "Port", tap: "Port") -> "Optional[str]":
     for port, sibling in ((vif, tap), (tap, vif)):
         stamp = port.mark.get("vif", {})
         if contradiction(stamp, port.ids["Interface"]):
-            return "%s was plugged for another VIF than it now says: plug it anew" % port.name
+            return "%s was plugged for another VIF than its external_ids name now: plug it anew" % (
+                port.name)
         if (contradiction(stamp, sibling.ids["Interface"])
                 or contradiction(stamp, sibling.mark.get("vif", {}))):
             return "%s was plugged for another VIF than %s" % (port.name, sibling.name)
-    # A row without identity keys that followed this sibling before says so in its stamp.
+    # A row without identity keys counts by its stamp, which it has if it followed this sibling
+    # before.
     known = [keys_of(port.ids["Interface"]) or port.mark.get("vif", {}) for port in (vif, tap)]
     if not any(key in known[0] and key in known[1] for key in PROOF):
         takers = [port for port, own, other in ((vif, known[0], known[1]),
@@ -76,10 +80,13 @@ def _has_no_unit(port: "Port") -> bool:
 
 
 def may_lend(port: "Port", boot: str) -> bool:
-    """Whether the sibling may be given what stands on this row.
+    """Whether a row's VLAN unit and external_ids may be given to its sibling.
 
-    Not what a guest has left behind: a row without its device counts only if it was seen alive
-    since the host booted, and one from before that never does. Nor what has no identity.
+    A row that a guest has left behind may not lend: neither one that was first seen in an earlier
+    boot of the host, nor one whose device was gone at every look. A row without identity keys may
+    not lend either.
+
+    :param str boot: the id of the host's present boot
     """
     if "vif" in port.mark and port.mark.get("boot"):
         known = port.mark["boot"] == boot

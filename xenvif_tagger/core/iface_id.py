@@ -1,8 +1,8 @@
-"""What the agent is told: on which of two siblings iface-id stands, and which row may be given one.
+"""iface-id: which of two siblings has the key, and which row may be given the key.
 
-Neutron's agent groups ports by their iface-id and configures one of a group (docs/design.md 2.4).
-Under the setting ``iface_id = one`` it stands on one row only: with it on both, the agent takes
-the guest's port for deleted when either row goes.
+Neutron's agent groups Interfaces by their iface-id and configures one of a group (docs/design.md
+2.4). With the setting ``iface_id = one`` only one of the two rows has the key: where both have it,
+the agent takes the guest's port for deleted when either row goes.
 """
 from . import identity
 from .names import OTHER, SIDES
@@ -19,15 +19,18 @@ IFACE_ID = "iface-id"
 def may_be_given(row: "Draft") -> bool:
     """Whether a row may be given an iface-id.
 
-    One that still has the agent's notes of a network would become the agent's own port by it, and
-    the agent would believe those notes at its restart (neutron, _restore_local_vlan_map).
+    A Port that still has the agent's notes of a network (net_uuid) would become the agent's own
+    port by an iface-id, and the agent would believe those old notes at its restart (neutron,
+    _restore_local_vlan_map).
     """
     return row.port.network is None
 
 
 def keep(drafts: "Dict[str, Draft]", lends: "Mapping[str, bool]", settings: "Settings") -> None:
-    """Note a sibling's iface-id in the other row's mark, and give it back to a re-plugged one.
+    """Note one sibling's iface-id in the other's mark (``kept``). A sibling that was plugged anew
+    without its iface-id gets the noted one back.
 
+    :param drafts: side -> Draft; both sides
     :param lends: side -> whether that row may lend now
     """
     kept = {side: drafts[side].mark.pop("kept", None) for side in SIDES}
@@ -50,6 +53,6 @@ def keep(drafts: "Dict[str, Draft]", lends: "Mapping[str, bool]", settings: "Set
 
 
 def _will_lend(draft: "Draft", settings: "Settings") -> bool:
-    """Whether a row may lend from the next look on, since it was given its identity in this one."""
+    """Whether a row that may have got its identity keys in this decision may lend in the next."""
     return (not draft.port.gone and draft.port.mark.get("boot") in (None, "", settings.boot)
             and bool(identity.keys_of(draft.ids["Interface"])))

@@ -1,19 +1,21 @@
-"""Our own notes on a row: one key in Port external_ids, a small JSON object (docs/design.md 4.2).
+"""The mark, our own notes on a row: one key in Port external_ids, a small JSON object
+(docs/design.md 4.2).
 
-History lives in the database, not in a process: so a restart forgets nothing, and hook, one-shot
-and watcher decide alike. The fields, all optional:
+The history of a pair stands in the database, not in a process: so a restart forgets nothing, and
+hook, one-shot and watcher come to the same decision. The fields, all optional:
 
-``vif``   the identity keys of the VIF that the row was plugged for, ``{"xs-vif-uuid": ...}`` or
-          ``{"xen-vm-uuid": ..., "attached-mac": ...}``; with ``boot``, the host's boot id when
-          it was first seen alive (empty: not yet), it is the *stamp*.
+``vif``   the identity keys of the VIF that the row was plugged for: ``{"xs-vif-uuid": ...}`` or
+          ``{"xen-vm-uuid": ..., "attached-mac": ...}``.
+``boot``  the id of the host's boot in which the row was first seen with its device; empty while
+          the device was gone at every look. ``vif`` and ``boot`` together are the *stamp*.
 ``base``  ``{"port", "unit", "Port", "Interface", "policing"}``: the state in which the pair was
-          last alike: the other row's Port UUID, the VLAN unit, and per table the mirrored
-          external_ids that both had.
-``kept``  ``{"port", "iface-id"}``: the sibling's iface-id, which must not stand on this row, and
-          the sibling's Port UUID.
+          last alike: the other row's Port UUID; the VLAN unit; the mirrored external_ids that
+          both Ports had, and that both Interfaces had; the policing columns that both had.
+``kept``  ``{"port", "iface-id"}``: the sibling's Port UUID and the sibling's iface-id, a key that
+          this row itself does not have.
 ``held``  the VLAN unit that a hold has set (docs/design.md 4.6).
-``seen``  ``{"port", "vif", "tap"}``: on the tap of a pair in conflict, the vif's Port UUID and the
-          two units when it was reported.
+``seen``  ``{"port", "vif", "tap"}``: on the tap of a pair in conflict: the vif's Port UUID, and the
+          units of vif and tap when the conflict was reported.
 """
 import json
 
@@ -52,11 +54,13 @@ _FIELDS = {
 
 
 def parse(text: "Optional[str]") -> "Dict[str, Any]":
-    """The mark in an external_ids value.
+    """The fields of the mark in an external_ids value.
 
-    :param text: the value as it stands (str), or None where the key is absent
-    :returns: dict of those fields that are well formed. Anybody may write to the key: what can't
-        be understood counts as not there, it never raises.
+    :param text: the value of the key (str), or None where the row has no such key
+    :returns: dict of those fields that are well formed
+
+    Anybody can write to the key, so a field that can't be understood counts as absent, and no text
+    raises an error.
     """
     if not text:
         return {}
@@ -71,5 +75,5 @@ def parse(text: "Optional[str]") -> "Dict[str, Any]":
 
 
 def encode(fields: "Mapping[str, Any]") -> str:
-    """The external_ids value for a mark (dict of its fields): the same text for the same mark."""
+    """The external_ids value for a mark (dict of its fields). Equal marks give equal texts."""
     return json.dumps(fields, sort_keys=True, separators=(",", ":"))

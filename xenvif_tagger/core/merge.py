@@ -1,4 +1,4 @@
-"""The external_ids of a pair, key by key (docs/design.md 4.4 and 4.5, rule 6)."""
+"""The merge of a pair's external_ids, key by key (docs/design.md 4.4 and 4.5, rule 6)."""
 from . import identity, mark
 from .iface_id import IFACE_ID, may_be_given
 from .names import OTHER
@@ -9,9 +9,9 @@ if MYPY:
 
     from .decision import Draft, Settings
 
-# iface-status says which of the two is the active one, the other is inactive
-# (ovs-vswitchd.conf.db(5), Interface external_ids); ovn-controller writes ovn-installed* for its
-# own port.
+# iface-status is "active" on one of the two Interfaces and "inactive" on the other
+# (ovs-vswitchd.conf.db(5), Interface external_ids). ovn-controller writes ovn-installed* on the one
+# port that it has set up.
 _NEVER = frozenset(identity.KEYS + (mark.KEY, "iface-status"))
 _NEVER_PREFIX = "ovn-installed"
 
@@ -24,7 +24,8 @@ def is_mirrored(key: str, settings: "Settings") -> bool:
 
 
 def _cells(row: "Draft", settings: "Settings") -> "Dict[str, Dict[str, Any]]":
-    """The mirrored values of a row or draft: name of the place -> dict that holds them."""
+    """The dicts of a draft whose values are mirrored, by place: ``Port`` and ``Interface`` are the
+    external_ids of those tables, ``policing`` the columns of that name."""
     places: "Dict[str, Dict[str, Any]]" = dict(row.ids)
     if settings.policing:
         places["policing"] = row.policing
@@ -32,7 +33,8 @@ def _cells(row: "Draft", settings: "Settings") -> "Dict[str, Dict[str, Any]]":
 
 
 def alike(one: "Draft", other: "Draft", settings: "Settings") -> "Dict[str, Any]":
-    """What both rows have alike: the external_ids (and policing) part of a base."""
+    """The mirrored external_ids and policing that both rows have with the same value, as a base
+    has them: ``{"Port": {...}, "Interface": {...}, "policing": {...}}``."""
     ours, theirs = _cells(one, settings), _cells(other, settings)
     common: "Dict[str, Any]" = {"Port": {}, "Interface": {}, "policing": {}}
     for place in ours:
@@ -44,15 +46,18 @@ def alike(one: "Draft", other: "Draft", settings: "Settings") -> "Dict[str, Any]
 
 def _source(a: "Any", b: "Any", was: "Any", lends: "Mapping[str, bool]",
             winner: "Optional[str]") -> "Optional[str]":
-    """The side whose value of one key goes to the other: "vif", "tap", or None for neither.
+    """The side whose value of one key goes to the other side: "vif", "tap", or None for neither.
 
-    :param a, b: the vif's and the tap's value, None where it has none; they differ
-    :param was: the value when they were last alike, None where they were not
+    :param a, b: the vif's and the tap's value of the key, None where the row has no such key; the
+        two differ
+    :param was: the value of the key in the base, None where the base has no such key
+    :param lends, winner: as for merge
     """
     for side, other, theirs in (("vif", "tap", b), ("tap", "vif", a)):
         if not lends[other]:
             value = a if side == "vif" else b
-            # A key that only the other row has is somebody's, unless we know of its removal.
+            # A key that only the row without a right to lend has was written by somebody: it stays,
+            # unless the base shows that the key was removed on the lending side.
             return side if value is not None or theirs == was else None
     if b == was:
         return "vif"
@@ -65,16 +70,17 @@ def _source(a: "Any", b: "Any", was: "Any", lends: "Mapping[str, bool]",
 
 def merge(vif: "Draft", tap: "Draft", base: "Optional[Dict[str, Any]]", settings: "Settings",
           lends: "Mapping[str, bool]", winner: "Optional[str]" = None) -> "List[str]":
-    """Bring the mirrored keys of two drafts together.
+    """Merge the mirrored keys of two drafts, in place.
 
-    Three-way against base; without one each side gets the keys that it lacks. Where both have
-    changed to different values each keeps its own, unless there is a winner.
+    With a base the merge is a three-way one; without a base each row gets the keys that it lacks.
+    Where both rows have changed a key to different values, each row keeps its own value, unless
+    there is a winner.
 
-    :param vif, tap: drafts
-    :param base: a mark's ``base`` that names the other row, or None
-    :param lends: dict side -> whether that row may lend; at least one may
-    :param winner: side whose value wins where both differ, or None
-    :returns: list of the keys on which the two stay different
+    :param vif, tap: Draft of the two rows
+    :param base: the mark's ``base`` that names the other row, or None
+    :param lends: side -> whether that row may lend; at least one row may
+    :param winner: the side whose value wins where both have changed, or None
+    :returns: list of the keys that stay different
     """
     split = []
     rows = {"vif": vif, "tap": tap}
@@ -87,11 +93,14 @@ def merge(vif: "Draft", tap: "Draft", base: "Optional[Dict[str, Any]]", settings
             was = (base or {}).get(place, {}).get(key)
             source = _source(values["vif"], values["tap"], was, lends, winner)
             if source and place != "Port" and rows[OTHER[source]].port.managed:
-                # A write to its Interface makes Neutron's agent jump to that row: it takes the
-                # last one modified of an iface-id (docs/design.md 2.4). What it has, stands.
+                # The managed row keeps its value: of two Interfaces with one iface-id Neutron's
+                # agent takes the one modified last, so a write to the managed row's Interface
+                # could make the agent jump there (docs/design.md 2.4). A key that was taken off
+                # the sibling alone is put back on the sibling.
                 managed = OTHER[source]
-                stands = values[source] is None and not rows[source].port.managed and lends[managed]
-                source = managed if stands else None
+                put_back = (
+                    values[source] is None and not rows[source].port.managed and lends[managed])
+                source = managed if put_back else None
             if source is None:
                 split.append(key)
                 continue

@@ -1,8 +1,8 @@
-"""The names of a VIF's ports, and which name belongs with which (docs/design.md 4.1).
+"""The names of a VIF's ports, and the VIF's number in each name (docs/design.md 4.1).
 
-A guest's NIC number N in domain D is ``vif<D>.<N>`` (netback, the PV path) and beside it
-``tap<D>.<N>`` (XenServer, XCP-ng) or ``vif<D>.<N>-emu`` (libxl), the NIC that QEMU emulates.
-Both of the latter are called the *tap* side here.
+NIC number N of the guest in domain D has the port ``vif<D>.<N>`` (netback, the PV path). The NIC
+that QEMU emulates for the same guest has the port ``tap<D>.<N>`` (XenServer, XCP-ng) or
+``vif<D>.<N>-emu`` (libxl); a port with either name is called the *tap* side here.
 """
 MYPY = False
 if MYPY:
@@ -17,14 +17,15 @@ _DIGITS = frozenset("0123456789")
 
 
 def _number(text: str) -> "Optional[int]":
-    """text as an int if it is written as the toolstack writes it (no sign, no leading 0)."""
+    """The text as an int, or None if the toolstack does not write a number like that (a sign, a
+    leading 0)."""
     if not text or not _DIGITS.issuperset(text) or (text[0] == "0" and text != "0"):
         return None
     return int(text)
 
 
 def parse(name: str) -> "Optional[Tuple[int, int, str]]":
-    """What a port's name says of its VIF.
+    """Read the VIF's number and the side from a port's name.
 
     :param str name: a port's or network device's name
     :returns: ``(domid, devid, side)``, two ints and ``"vif"`` or ``"tap"``; None for any other name
@@ -62,6 +63,6 @@ def parse_known(name: str) -> "Tuple[int, int, str]":
 
 
 def names_of(domid: int, devid: int) -> "Tuple[str, str, str]":
-    """Every name that a port of this VIF can have: the vif first, then the two for the tap side."""
+    """Every name that a port of this VIF can have: the vif's, then the two of the tap side."""
     vif = "vif%d.%d" % (domid, devid)
     return vif, "tap%d.%d" % (domid, devid), vif + _EMULATED

@@ -1,7 +1,7 @@
-"""Which of two siblings decides about the VLAN unit (docs/design.md 4.5, rules 1 to 5 and 7).
+"""Which of two siblings gives its VLAN unit to the other (docs/design.md 4.5, rules 1 to 5 and 7).
 
-With a base that names the other row the rules come down to a three-way merge of whole
-units (docs/design.md 4.5, 2).
+Where a base names the other row, the choice is a three-way merge of whole units (docs/design.md
+4.5, 2).
 """
 from . import identity
 from .hold import is_held
@@ -17,23 +17,26 @@ if MYPY:
 
     Choice = Tuple[str, Optional[str], str]
 
-# What can be said of a pair.
-COPY = "copy"  # one side's unit goes to the other
-ALIKE = "alike"  # nothing to do
-HOLD = "hold"  # both are to be held
-PARTED = "parted"  # one is held, and the other has nothing that opens it: both stay
-WAIT = "wait"  # the agent's own port has no tag yet: wait for it
-CONFLICT = "conflict"
-REFUSED = "refused"
+# The verdicts on the units of a pair.
+COPY = "copy"  # one side's unit goes to the other side
+ALIKE = "alike"  # both units are the same and stay
+HOLD = "hold"  # both ports become held, or stay held
+PARTED = "parted"  # one port is held, and the other's unit does not open it: both units stay
+WAIT = "wait"  # the agent's own port has no tag yet: both units stay until it has one
+CONFLICT = "conflict"  # nothing says which of the two units is right
+REFUSED = "refused"  # no unit may be given to the other side
 
 
 class Pair(object):
-    """Two siblings' drafts (after hold.tidy) and what their marks say of their history.
+    """The drafts of two siblings (after hold.tidy), and the history that their marks tell.
 
-    base (dict or None): the mark's ``base`` that names the other row as it stands.
-    old_base (dict or None): where there is no such base: the ``base`` of a sibling that is gone.
-    holder (str): the side whose mark has the one or the other; meaningless where both are None.
-    lends (dict): side -> whether its row may lend.
+    rows (dict): side -> Draft.
+    lends (dict): side -> whether the row may lend.
+    base (dict or None): the ``base`` that names the other row as it stands.
+    old_base (dict or None): where no base does, the ``base`` that names a row that is gone.
+    holder (str): the side whose mark has base or old_base; "tap" where both are None.
+    cleared (list): the sides whose row is empty although the row's own base has a unit.
+    owner (str or None): the side that is the agent's own port, if exactly one is.
     """
 
     def __init__(self, vif: "Draft", tap: "Draft", settings: "Settings") -> None:
@@ -44,38 +47,39 @@ class Pair(object):
         bases = {side: self.rows[side].mark["base"] for side in SIDES
                  if "base" in self.rows[side].mark}
         named = [side for side in bases if bases[side]["port"] == self.rows[OTHER[side]].port.uuid]
-        # Rule 5: of two bases the one that names the other row counts; if neither or both, none.
+        # Rule 5: of two bases the one that names the other row counts. If both do or neither does,
+        # none counts.
         counting = named if len(named) == 1 else list(bases) if len(bases) == 1 else []
         self.holder = counting[0] if counting else TAP
         self.base = bases[self.holder] if counting and named else None
         self.old_base = bases[self.holder] if counting and not named else None
-        # A row that has lost what its own base says it had, whichever base counts.
         self.cleared = [side for side in bases
                         if bases[side]["unit"] and not self.rows[side].unit]
         managed = [side for side in SIDES if self.rows[side].port.managed]
         self.owner = managed[0] if len(managed) == 1 else None
 
     def unit(self, side: str) -> "Unit":
+        """The side's VLAN unit, as the draft has it."""
         return self.rows[side].unit
 
     def says(self, side: str) -> str:
-        """``vif12.0 has tag 5``, for reasons."""
+        """A side's unit in words, for reasons: ``vif12.0 has tag 5``."""
         return "%s has %s" % (self.rows[side].port.name, describe(self.unit(side)))
 
     def changed_since_seen(self) -> "Optional[List[str]]":
-        """The sides that have changed since the pair was reported as in conflict: list; None where
-        it was not."""
+        """The sides whose unit has changed since the pair was reported to be in conflict (list), or
+        None where no conflict was reported."""
         seen = self.rows[TAP].mark.get("seen")
         if seen is None or seen["port"] != self.rows[VIF].port.uuid:
             return None
         return [side for side in SIDES if self.unit(side) != seen[side]]
 
     def choose(self, prefer: "Optional[str]") -> "Choice":
-        """What is to happen to the units.
+        """Choose what becomes of the two units.
 
         :param prefer: the side that a person has named as the source, or None
-        :returns: ``(verdict, side, why)``: one of the words above, for COPY the side whose unit
-            goes to the other, and the reason in words
+        :returns: ``(verdict, side, reason)``: one of the verdicts above; for COPY the side whose
+            unit goes to the other side, else None; and the reason in words
         """
         if not any(self.lends.values()):
             return REFUSED, None, "both are left over: neither may lend to the other"
@@ -86,7 +90,7 @@ class Pair(object):
             return self._choose_held(held)
         if self.unit(VIF) == self.unit(TAP):
             if self._was_cleared(VIF) and self._may_hold():
-                return HOLD, None, "both were cleared; on this bridge that means held"
+                return HOLD, None, "both were cleared; on this bridge a port without a VLAN is held"
             return ALIKE, None, "both have %s" % describe(self.unit(VIF))
         for side in SIDES:
             if not self.lends[side]:
@@ -100,15 +104,16 @@ class Pair(object):
         return self._choose_without_base()
 
     def is_split(self) -> bool:
-        """Whether the agent has both for its own, each in another network: with the same tag on
-        both, its restart would end in a KeyError (neutron, _restore_local_vlan_map)."""
+        """Whether both are the agent's own ports, each in another network. With the same tag on
+        both, the agent's restart would end in a KeyError (neutron, _restore_local_vlan_map)."""
         ports = [self.rows[side].port for side in SIDES]
         return all(port.managed for port in ports) and ports[0].network != ports[1].network
 
     def _choose_by_hand(self, prefer: str) -> "Choice":
         source, target = self.rows[prefer], self.rows[OTHER[prefer]]
         if not self.lends[prefer]:
-            return REFUSED, None, "%s is left over from another guest: no source" % source.port.name
+            return REFUSED, None, "%s is left over from another guest: it can't be the source" % (
+                source.port.name)
         if self.owner == OTHER[prefer]:
             return REFUSED, None, "%s is the agent's own port: only the agent sets its VLAN" % (
                 target.port.name)
@@ -127,16 +132,18 @@ class Pair(object):
             return COPY, side, "%s: that releases %s" % (
                 self.says(side), self.rows[held[0]].port.name)
         if not self.unit(side) and self.owner != side:
-            return HOLD, None, "%s is held, so its sibling is" % self.rows[held[0]].port.name
+            return HOLD, None, "%s is held, so its sibling is held too" % (
+                self.rows[held[0]].port.name)
         return PARTED, None, "%s is held, and %s, which does not open it" % (
             self.rows[held[0]].port.name, self.says(side))
 
     def _was_cleared(self, side: str) -> bool:
-        """Whether the side is empty because somebody cleared it, by a base that names it."""
+        """Whether the side is empty, and the base says that the pair had a unit: somebody cleared
+        the side."""
         return bool(self.base and self.base["unit"]) and not self.unit(side)
 
     def _may_hold(self) -> bool:
-        """Whether this is a bridge that holds, and both ports are ours to hold."""
+        """Whether the pair is on a bridge that holds, and neither port is the agent's own."""
         ports = [self.rows[side].port for side in SIDES]
         return ports[0].bridge in self.settings.hold_bridges and not any(
             port.managed for port in ports)
@@ -144,27 +151,28 @@ class Pair(object):
     def _choose_lender(self, lender: str) -> "Choice":
         taker = OTHER[lender]
         if self.owner == taker:
-            return REFUSED, None, "%s is left over, and the agent's own port" % (
-                self.rows[taker].port.name)
+            return REFUSED, None, (
+                "%s is left over, but is the agent's own port: only the agent sets its VLAN" % (
+                    self.rows[taker].port.name))
         if self.unit(lender) or self._was_cleared(lender):
-            return COPY, lender, "%s, and %s may only take" % (
+            return COPY, lender, "%s, and %s is left over, so it takes that" % (
                 self.says(lender), self.rows[taker].port.name)
-        return REFUSED, None, "%s is left over: its %s is lent to nobody" % (
+        return REFUSED, None, "%s is left over: its sibling does not get its %s" % (
             self.rows[taker].port.name, describe(self.unit(taker)))
 
     def _choose_owner(self, owner: str) -> "Choice":
-        # Rule 1. An agent's port without a tag that it is known to have lost is one that is just
-        # being bound (older agents write other_config first, docs/design.md 2.4): to copy that
-        # would
-        # open the sibling to every VLAN for a moment.
+        # Rule 1. If the base does not say that the agent's own port had a tag, a port without a tag
+        # is just being bound: older agents write other_config first and the tag later
+        # (docs/design.md 2.4). A copy of the empty unit would open the sibling to every VLAN.
         if self.unit(owner) or self._was_cleared(owner):
             return COPY, owner, "%s, and it is the agent's own port" % self.says(owner)
         return WAIT, None, "%s is the agent's own port and has no tag yet: %s stays as it is" % (
             self.rows[owner].port.name, self.rows[OTHER[owner]].port.name)
 
     def _choose_by_base(self, base: "Dict[str, Any]") -> "Choice":
-        # Rules 2 to 4 where the base names the other row. A change since the conflict was
-        # reported comes first: it is the last decision, also where it goes back to the base.
+        # Rules 2 to 4 where the base names the other row. If a conflict was reported, a side has
+        # changed if it differs from the reported unit, not from the base: a change back to the
+        # base's unit is also somebody's latest decision.
         changed = self.changed_since_seen()
         if changed is None:
             changed = [side for side in SIDES if self.unit(side) != base["unit"]]

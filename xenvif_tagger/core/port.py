@@ -1,4 +1,4 @@
-"""A port as it stands in the database: what a decision about it is based on."""
+"""A port as it stands in the database, and the changes that turn one state of it into another."""
 from collections import namedtuple
 
 from . import mark
@@ -13,22 +13,24 @@ if MYPY:
 
 POLICING = ("ingress_policing_rate", "ingress_policing_burst")
 
-# One cell of the database that is to change. row: the port's name (its Interface has the same);
-# key: the key in a map column, else None; old, new: the value, None for "not there".
+# One cell of the database that is to change. table: "Port" or "Interface"; row: the port's name,
+# which its Interface has too; column; key: the key in a map column, None in any other column;
+# old, new: the value before and after, None where the cell is not set.
 Change = namedtuple("Change", "table row column key old new")
 
 
 class Port(object):
     """One Port row with its Interface row.
 
-    name, uuid (str): of the Port row.
-    bridge (str): the bridge that has it; for a port on a VLAN ("fake") bridge, that one's name.
-    unit (dict): its VLAN unit.
+    name, uuid (str): the Port row's name and UUID.
+    bridge (str): the name of the bridge that has the port; for a port on a VLAN ("fake") bridge,
+        the name of that VLAN bridge.
+    unit (dict): the VLAN unit of the Port.
     ids (dict): ``{"Port": {...}, "Interface": {...}}``, the external_ids of the two rows.
-    policing (dict): those of POLICING that are not 0.
-    network (str or None): the one that Neutron's agent has noted on the row: its port_bound()
-        writes net_uuid into the Port's other_config.
-    gone (bool): Open vSwitch has the row but not the device any more.
+    policing (dict): those columns of POLICING that are not 0, with their values (int).
+    network (str or None): the network that Neutron's agent has noted on the Port: net_uuid of
+        other_config (neutron, port_bound).
+    gone (bool): the row is there, but Open vSwitch has no device for it any more.
     mark (dict): our own notes on the row, see mark.py.
     cvlans (bool): the database's schema has Port.cvlans (Open vSwitch 2.5 had not).
     """
@@ -42,7 +44,8 @@ class Port(object):
                  other_config: "Optional[Mapping[str, str]]" = None,
                  ofport: "Optional[int]" = None, error: "Optional[str]" = None,
                  policing: "Optional[Mapping[str, int]]" = None, cvlans: bool = True) -> None:
-        """other_config is the Port's; ofport and error are the Interface's."""
+        """Make a Port of the two rows' columns: ofport, error and policing are the Interface's,
+        other_config is the Port's."""
         self.name = name
         self.uuid = uuid
         self.bridge = bridge
@@ -50,26 +53,26 @@ class Port(object):
         self.ids: "Ids" = {"Port": dict(port_ids or {}), "Interface": dict(interface_ids or {})}
         self.policing = {key: value for key, value in (policing or {}).items() if value}
         self.network = (other_config or {}).get("net_uuid")
-        # An empty ofport is a port that ovs-vswitchd has not opened yet: that one is coming.
+        # A port with an empty ofport is not gone: ovs-vswitchd has not opened its device yet.
         self.gone = ofport == -1 or bool(error)
         self.mark = mark.parse(self.ids["Port"].get(mark.KEY))
         self.cvlans = cvlans
 
     @property
     def managed(self) -> bool:
-        """Whether it is the agent's own port (docs/design.md 4.5): the agent has bound it, and
-        finds it by its iface-id."""
+        """Whether this is the agent's own port (docs/design.md 4.5): the agent has bound the port,
+        and finds its Interface by iface-id."""
         return self.network is not None and "iface-id" in self.ids["Interface"]
 
     def is_same(self, other: "Port", unit: "Unit", ids: "Ids") -> bool:
-        """Whether this port is the other one with this unit and these ids in place of its own."""
+        """Whether this port equals the other one, if the other one had this unit and these ids."""
         return (self.uuid == other.uuid and self.unit == unit and self.ids == ids
                 and self.bridge == other.bridge and self.network == other.network
                 and self.gone == other.gone and self.policing == other.policing)
 
 
 def differences(port: Port, draft: "Any") -> "List[Change]":
-    """What must be written to turn a port as read into the draft of it.
+    """The changes that turn a port as read into the draft of it.
 
     :param Port port: the row as it stands
     :param draft: an object with the attributes unit, ids, policing and mark (decision.Draft)
@@ -79,7 +82,7 @@ def differences(port: Port, draft: "Any") -> "List[Change]":
 
     def compare(table: str, old: "Mapping[str, Any]", new: "Mapping[str, Any]",
                 column: "Optional[str]" = None, unset: "Any" = None) -> None:
-        if old == new:  # nearly always: twelve of these a decision are most of its time
+        if old == new:  # nearly always, and comparing takes most of a decision's time
             return
         for key in sorted(set(old) | set(new)):
             was, becomes = old.get(key, unset), new.get(key, unset)
@@ -91,7 +94,7 @@ def differences(port: Port, draft: "Any") -> "List[Change]":
     compare("Interface", port.policing, draft.policing, unset=0)
     compare("Interface", port.ids["Interface"], draft.ids["Interface"], "external_ids")
     if draft.mark == port.mark:
-        # Not re-encoded: a mark that says the same in other words is no reason to write.
+        # Keep the mark's text as it stands: another text for the same mark is no reason to write.
         compare("Port", port.ids["Port"], draft.ids["Port"], "external_ids")
         return changes
     ids = dict(draft.ids["Port"])
@@ -103,9 +106,10 @@ def differences(port: Port, draft: "Any") -> "List[Change]":
 
 
 def after(port: Port, changes: "Iterable[Change]") -> "Tuple[Unit, Ids]":
-    """The VLAN unit and the ids (see Port) that a port has when changes are made."""
+    """The VLAN unit and the ids (see Port) that a port has once the changes are written. Changes to
+    other rows are ignored, and so is policing."""
     unit = dict(port.unit)
-    ids = {table: dict(found) for table, found in port.ids.items()}
+    ids = {table: dict(keys) for table, keys in port.ids.items()}
     for change in changes:
         if change.row != port.name or change.column in POLICING:
             continue
@@ -124,5 +128,5 @@ def _set(cells: "Dict[str, Any]", key: str, value: "Any") -> None:
 
 
 def is_bookkeeping(change: Change) -> bool:
-    """Whether the change is only to our own mark, and nothing that anybody else looks at."""
+    """Whether the change is to our own mark, which nobody else reads."""
     return (change.column, change.key) == ("external_ids", mark.KEY)

@@ -1,7 +1,8 @@
-"""The VLAN unit: those columns of a Port that say together which VLANs it is in.
+"""The VLAN unit: the columns of a Port that say together which VLANs the port is in.
 
-A unit is a dict of those columns of UNIT that are set, and is copied as a whole (docs/design.md
-4.4); ``{}`` is a port of which none is set: to Open vSwitch that is a trunk of every VLAN.
+A unit is a dict of those columns of UNIT that are set, with their values. It is copied as a whole
+(docs/design.md 4.4). ``{}``, the empty unit, is that of a port on which none of the columns is set:
+to Open vSwitch such a port is a trunk of every VLAN.
 """
 
 MYPY = False
@@ -10,9 +11,9 @@ if MYPY:
 
     Unit = Dict[str, Any]
 
-# The columns, and the Python type of each one's value; a list is a sorted list of int. A further
-# column of Port in the unit is a further line here: what reads, guards, writes, marks and shows a
-# unit goes by this table. (cvlans came with Open vSwitch 2.8.)
+# The columns of the unit, and the Python type of each column's value; a list is a sorted list of
+# int. The code that reads, guards, writes, marks and shows a unit goes by this table, so a further
+# column of the unit is a further entry here. (cvlans came with Open vSwitch 2.8.)
 UNIT = {"tag": int, "vlan_mode": str, "trunks": list, "cvlans": list}
 
 # Neutron's "dead" VLAN (DEAD_VLAN_TAG in neutron's plugins/ml2/.../openvswitch/agent/common):
@@ -21,7 +22,7 @@ DEAD = 4095
 
 
 def is_unit(value: "Any") -> bool:
-    """Whether a value of JSON (any type) is a VLAN unit."""
+    """Whether a value that was read from JSON is a VLAN unit."""
     return isinstance(value, dict) and all(
         column in UNIT and isinstance(item, UNIT[column]) and (
             not isinstance(item, list) or all(isinstance(vlan, int) for vlan in item))
@@ -29,15 +30,15 @@ def is_unit(value: "Any") -> bool:
 
 
 def is_real(unit: "Unit") -> bool:
-    """Whether the unit puts its port into a tenant's VLAN: a tag, and not the dead one."""
+    """Whether the unit puts its port into a tenant's VLAN: it has a tag other than DEAD."""
     return bool(unit.get("tag", DEAD) != DEAD)
 
 
 def is_open_trunk(unit: "Unit") -> bool:
     """Whether the unit lets every VLAN through: trunk or native mode without a list of trunks.
 
-    Without a vlan_mode the tag decides: no tag, a trunk; a tag, an access port
-    (ovs-vswitchd.conf.db(5), Port, vlan_mode).
+    Where vlan_mode is not set, a port with a tag is an access port, and a port without a tag is a
+    trunk (ovs-vswitchd.conf.db(5), Port, vlan_mode).
     """
     mode = unit.get("vlan_mode") or ("access" if "tag" in unit else "trunk")
     return mode in ("trunk", "native-tagged", "native-untagged") and not unit.get("trunks")
