@@ -1,4 +1,4 @@
-"""Network devices whose guest side we are, as QEMU is of a tap's."""
+"""Network devices whose guest side is the test, as QEMU is the guest side of a tap."""
 
 import fcntl
 import os
@@ -9,7 +9,7 @@ TUNSETIFF, IFF_TAP, IFF_NO_PI = 0x400454CA, 0x0002, 0x1000  # linux/if_tun.h
 
 
 class Device(object):
-    """A tap device of any name. It is there until close(). Make it inside the namespace."""
+    """A tap device of any name, which exists until close(). Make one inside the namespace."""
 
     def __init__(self, name):
         self.name = name
@@ -30,12 +30,12 @@ class Device(object):
             self.fd = None
 
     def send(self, frame):
-        """The guest sends this frame. The device must be up."""
+        """Send a frame as the guest does. The device must be up."""
         os.write(self.fd, frame)
 
     def receive(self, timeout=0):
-        """The frames that came to the guest since the last call, 802.1Q tags included; waits up
-        to `timeout` seconds for the first one."""
+        """The frames that have reached the guest since the last call (list of bytes, with their
+        802.1Q tags). Waits up to `timeout` seconds for the first frame."""
         frames = []
         while select.select([self.fd], [], [], 0 if frames else timeout)[0]:
             frames.append(os.read(self.fd, 1 << 16))

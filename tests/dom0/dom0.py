@@ -1,4 +1,4 @@
-"""A stand-in dom0, in which plug scripts run for real; any number at a time, each by itself.
+"""A stand-in dom0, in which plug scripts run for real. Any number of them can run at a time.
 
     with Dom0() as dom0:
         dom0.add_bridge("xenbr0")
@@ -6,12 +6,13 @@
         dom0.plug_vif(1, 0)
         assert dom0.ovs.interface("vif1.0")["external_ids"]["xs-vif-uuid"]
 
-It has namespaces of its own for mounts, network and processes; /usr, /etc, /opt, /var, /run and
-/dev that can be written to and are thrown away; a real ovsdb-server and ovs-vswitchd at the usual
-socket; the stock scripts (stock.py) at their usual places; a xenstore; /dev/log; and as
-/usr/bin/python3 the Python under test, bare. /tmp and the checkout are the host's.
+A Dom0 has namespaces of its own for mounts, network and processes. Its /usr, /etc, /opt, /var,
+/run and /dev can be written to and are thrown away at the end. A real ovsdb-server and ovs-vswitchd
+run at the usual socket, the stock scripts (stock.py) are at their usual places, and there are a
+xenstore and /dev/log. /usr/bin/python3 is the Python under test, without its site-packages. /tmp
+and the checkout are the host's.
 
-It takes root, util-linux, iproute2 and Open vSwitch. The process that uses it stays outside.
+A Dom0 needs root, util-linux, iproute2 and Open vSwitch. The test process itself stays outside.
 """
 
 import contextlib
@@ -36,11 +37,11 @@ CLIENTS = ("read", "write", "rm", "list", "exists")
 class Dom0(xapi.Toolstack, libxl.Toolstack):
     """See the module.
 
-    python    the interpreter that is /usr/bin/python3 in there
-    scripts   a directory with real stock scripts; default XEN_SCRIPTS, or our stand-ins
-    vswitchd  as PrivateOvs has it: with "dummy" no frame moves, with "userspace" they do
-    bridge    True: no Open vSwitch module, so that the scripts use the Linux bridge
-    udev      True: a real systemd-udevd runs the stock rule on taps that come and go
+    python    the interpreter that becomes /usr/bin/python3 inside
+    scripts   a directory with real stock scripts; the default is XEN_SCRIPTS, else our stand-ins
+    vswitchd  as in PrivateOvs: with "dummy" no frame moves, with "userspace" frames do move
+    bridge    True: the Open vSwitch module is missing, so the scripts use the Linux bridge
+    udev      True: a real systemd-udevd runs the stock rule for each tap that appears or goes
     """
 
     def __init__(self, python=sys.executable, scripts=None, vswitchd="dummy", bridge=False,
@@ -83,12 +84,12 @@ class Dom0(xapi.Toolstack, libxl.Toolstack):
         return self
 
     def stop(self):
-        """End everything in there, ovs too, and leave nothing of it."""
+        """End all processes inside, Open vSwitch too, and remove all that they made."""
         self._stack.close()
 
     @property
     def pid(self):
-        """The first process in there."""
+        """The pid of the first process inside, as seen from outside."""
         return self._inside.pid
 
     def _furnish(self):
@@ -110,9 +111,11 @@ class Dom0(xapi.Toolstack, libxl.Toolstack):
         os.symlink(self.python, link)
 
     def _start_udevd(self):
-        # Debian's own rules are for the host's devices, whose events come in here, too.
+        # Hide Debian's own rules: the events of the host's devices arrive in here too, and udevd
+        # would apply those rules to them.
         self.run("mount", "-n", "-t", "tmpfs", "rules", "/usr/lib/udev/rules.d", check=True)
-        # It returns when it listens. (Its daemon would keep a pipe of ours open.)
+        # The command returns once its daemon listens. The daemon inherits the output streams, and
+        # would keep a pipe of ours open.
         quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
         if self.run(UDEVD, "--daemon", "--resolve-names=never", **quiet).returncode:
             raise Dom0Error("%s didn't start" % UDEVD)
@@ -120,27 +123,27 @@ class Dom0(xapi.Toolstack, libxl.Toolstack):
     # -- acts
 
     def run(self, *args, **options):
-        """Run a command in there and return a subprocess.CompletedProcess with its output as text.
+        """Run a command inside and return a subprocess.CompletedProcess with the output as text.
 
-        env (default: a PATH and HOME only), check (raise Dom0Error), timeout, input, and what
-        subprocess.Popen takes. Its cwd is /.
+        Options: env (default: only PATH and HOME), check (raise Dom0Error on failure), timeout,
+        input, and those of subprocess.Popen. The command's working directory is /.
         """
         return self._inside.run(args, **options)
 
     def popen(self, *args, **options):
-        """Start a command in there; returns the subprocess.Popen. Options as of run()."""
+        """Start a command inside; returns the subprocess.Popen. The options are those of run()."""
         return self._inside.popen(args, **options)
 
     def kill(self, process):
-        """End what popen() started. (Its pid is that of nsenter, which only waits for it.)"""
+        """End a command that popen() started. (The Popen's pid is nsenter's, which only waits.)"""
         self._inside.kill(process)
 
     def in_netns(self, function):
-        """function() run in there as far as the network goes: the socket that it makes, say."""
+        """Call function() in the network namespace, to open a socket, say; returns its result."""
         return self._inside.in_netns(function)
 
     def path(self, inside):
-        """Where the file of this name in there is found from outside."""
+        """The path outside of the file that has this path inside."""
         return self._inside.path(inside)
 
     def read_file(self, path):
@@ -151,31 +154,31 @@ class Dom0(xapi.Toolstack, libxl.Toolstack):
         place = self.path(path)
         os.makedirs(os.path.dirname(place), exist_ok=True)
         if os.path.islink(place):
-            os.unlink(place)  # from out here an absolute link leads to the host's file
+            os.unlink(place)  # an absolute link, followed from outside, leads to the host's file
         with open(place, "wb") as stream:
             stream.write(content if isinstance(content, bytes) else content.encode())
         os.chmod(place, mode)
 
     def syslog(self):
-        """What was sent to /dev/log until now: a list of "tag: text"."""
+        """The messages sent to /dev/log until now: a list of "tag: text"."""
         return self._log.lines()
 
     # -- network
 
     def add_bridge(self, name):
-        """A bridge of the kind that the scripts use."""
+        """Add a bridge of the kind that the scripts use: Open vSwitch's or Linux's."""
         if self.bridge_mode:
             self.run("ip", "link", "add", name, "type", "bridge", check=True)
         else:
             self.ovs.add_bridge(name)
 
     def create_device(self, name):
-        """A network device, whose guest side is the Device returned."""
+        """Create a network device; returns the Device, which is its guest side."""
         self.devices[name] = self.in_netns(lambda: Device(name))
         return self.devices[name]
 
     def remove_device(self, name):
-        """As when QEMU closes its tap, or netback its vif."""
+        """Remove a device, as QEMU does by closing its tap, and netback with its vif."""
         self.devices.pop(name).close()
 
     def _remove_devices(self):
@@ -183,10 +186,10 @@ class Dom0(xapi.Toolstack, libxl.Toolstack):
             self.remove_device(name)
 
     def udev_settle(self):
-        """Wait until udev has done all there was to do for what happened before this call.
+        """Wait until udev has handled all events from before this call.
 
-        With udev=True, create_device("tap1.0") is a plug and remove_device an unplug; plug_tap
-        would be a second one. A vif's event can't be had without Xen's kernel: use plug_vif.
+        With udev=True, create_device("tap1.0") is a plug and remove_device is an unplug; plug_tap
+        would plug the tap a second time. Only Xen's kernel sends the event of a vif: use plug_vif.
         """
         self.run("udevadm", "settle", "--timeout=30", check=True)
 
@@ -198,14 +201,14 @@ class Dom0(xapi.Toolstack, libxl.Toolstack):
 
 
 class _Ovs(PrivateOvs):
-    """A PrivateOvs whose ovs-vswitchd has dom0's devices."""
+    """A PrivateOvs whose ovs-vswitchd runs in dom0's network namespace, with its devices."""
 
     def __init__(self, inside, vswitchd):
         super().__init__(vswitchd=vswitchd)
         self._inside = inside
 
     def _start_vswitchd(self):
-        self._inside.ready()  # it had all the time that ovsdb-server needed
+        self._inside.ready()  # furnishing went on while ovsdb-server started
         super()._start_vswitchd()
 
     def _spawn(self, *command):

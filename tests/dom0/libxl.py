@@ -1,4 +1,4 @@
-"""What libxl (xl, libvirt) does about a VIF."""
+"""The calls by which libxl (xl, libvirt) plugs and unplugs a VIF."""
 
 import uuid
 
@@ -13,8 +13,11 @@ class Toolstack(object):
 
     def add_libxl_vif(self, domid, devid, bridge="xenbr0", vm_uuid=None, name="guest", mac=None,
                       script="vif-openvswitch", **backend):
-        """Tell xenstore about a VIF. `bridge` may name VLANs: "xenbr0.5:6:7" has tag 5 and trunks
-        6 and 7. `backend`: further keys of its own, such as ip or vifname. Returns the Vif."""
+        """Write a VIF's keys to xenstore; returns the Vif.
+
+        bridge: may name VLANs too: "xenbr0.5:6:7" means tag 5 and trunks 6 and 7.
+        backend: further keys of the VIF's backend, such as ip or vifname.
+        """
         vif = Vif(
             domid, devid, str(vm_uuid or uuid.uuid4()), bridge=bridge, name=name,
             mac=mac or "00:16:3e:%02x:%02x:%02x" % (domid >> 8 & 255, domid & 255, devid),
@@ -34,26 +37,27 @@ class Toolstack(object):
         return vif
 
     def plug_libxl_vif(self, domid, devid, **added):
-        """libxl's first call of the script. Options are of add_libxl_vif, which they call first.
+        """libxl's first call of the script.
 
-        This and the others return the script's subprocess.CompletedProcess.
+        With options, add_libxl_vif is called with them first. Like the other calls here, this one
+        returns the script's subprocess.CompletedProcess.
         """
         vif = self._libxl_vif(domid, devid, added)
         self._have(vif.vif)
         return self._libxl(vif, "online", "vif")
 
     def plug_libxl_emu(self, domid, devid, **added):
-        """libxl's second call, when QEMU has made its device."""
+        """libxl's second call of the script, once QEMU has made its device."""
         vif = self._libxl_vif(domid, devid, added)
         self._have(vif.emu)
         return self._libxl(vif, "add", "tap")
 
     def unplug_libxl_vif(self, domid, devid):
-        """The guest ends: the device is still there when the script is called."""
+        """libxl's call when the guest ends. The vif's device still exists at that time."""
         return self._libxl(self.vifs[domid, devid], "offline", "vif")
 
     def unplug_libxl_emu(self, domid, devid):
-        """The guest ends: QEMU, and with it its device, is gone when the script is called."""
+        """libxl's call when the guest ends. QEMU and its device are gone by that time."""
         vif = self.vifs[domid, devid]
         self._have_not(vif.emu)
         return self._libxl(vif, "remove", "tap")

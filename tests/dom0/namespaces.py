@@ -1,7 +1,8 @@
-"""Mount, network and process namespaces of their own, and how to do things in them.
+"""Mount, network and process namespaces for one stand-in dom0, and calls that run inside them.
 
-The process that uses them stays outside. It holds the write end of a pipe: when that is closed,
-however the process ended, the first process in there ends, and the kernel takes away the rest.
+The process that makes the namespaces stays outside and holds the write end of a pipe. When that end
+is closed, in whatever way the process ended, the first process inside ends, and the kernel ends all
+other processes inside and removes the namespaces.
 """
 
 import contextlib
@@ -14,7 +15,7 @@ import tempfile
 import threading
 
 HERE = os.path.dirname(os.path.abspath(__file__))
-COVERED = ("/usr", "/etc", "/opt", "/var", "/run")  # by setup.sh
+COVERED = ("/usr", "/etc", "/opt", "/var", "/run")  # setup.sh mounts a layer over each
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 CLONE_NEWNET = 0x40000000
 _LIBC = ctypes.CDLL(None, use_errno=True)
@@ -25,7 +26,7 @@ class Dom0Error(Exception):
 
 
 class Namespaces(object):
-    """See the module. start() returns at once; ready() waits until they are furnished."""
+    """See the module. start() returns at once; ready() waits until setup.sh has done its mounts."""
 
     def __init__(self):
         self._process = self._netns = self.pid = None
@@ -42,7 +43,7 @@ class Namespaces(object):
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            start_new_session=True,  # Ctrl-C ends the tests, and leaves it to them to stop this
+            start_new_session=True,  # Ctrl-C must reach the tests only: they stop this process
         )
 
     def ready(self):
@@ -50,20 +51,20 @@ class Namespaces(object):
         self._netns = os.open("/proc/%d/ns/net" % self.pid, os.O_RDONLY)
 
     def bind_ovs(self, directory):
-        """Let this directory be the Open vSwitch run directory in there."""
+        """Make a directory of the host the run directory of Open vSwitch inside."""
         self._process.stdin.write(directory.encode() + b"\n")
         self._process.stdin.flush()
         self._answer()
 
     def stop(self):
-        """End all processes in there. What they had mounted and written goes with them."""
+        """End all processes inside. Their mounts and files go with them."""
         if self._netns is not None:
             os.close(self._netns)
             self._netns = None
         if self._process is not None:
             process, self._process = self._process, None
             process.stdin.close()
-            process.wait()  # unshare, which waits for the first process, and that for the others
+            process.wait()  # unshare ends after the first process, which ends after all others
             process.stdout.close()
             process.stderr.close()
             self.pid = None
@@ -78,14 +79,15 @@ class Namespaces(object):
     # -- acts
 
     def enter(self, *kinds):
-        """The command that becomes another one in there. Without "pid", in the same process."""
+        """The words to put before a command so that it runs inside. Without "pid" among the kinds,
+        the command runs in the very process that was started."""
         return [_tool("nsenter"), "--target", str(self.pid)] + ["--" + kind for kind in kinds]
 
     def popen(self, args, env=None, **popen):
-        """Start a command in there, with exactly this environment, and with / as its cwd."""
+        """Start a command inside, with exactly this environment and / as working directory."""
         env = {"PATH": PATH, "HOME": "/root"} if env is None else env
         command = self.enter("mount", "net", "pid")
-        if any(name.startswith("LD_") for name in env):  # for the command, not for nsenter
+        if any(name.startswith("LD_") for name in env):  # not for nsenter itself
             command += ["/usr/bin/env", "-i"] + ["%s=%s" % pair for pair in sorted(env.items())]
             env = {}
         popen.setdefault("stdin", subprocess.DEVNULL)
@@ -98,7 +100,7 @@ class Namespaces(object):
         )
 
     def run(self, args, env=None, check=False, timeout=60, input=None, **popen):
-        """Run a command in there and return subprocess.CompletedProcess, its output as text."""
+        """Run a command inside and return a subprocess.CompletedProcess with the output as text."""
         popen.setdefault("stdout", subprocess.PIPE)
         popen.setdefault("stderr", subprocess.PIPE)
         if input is not None:
@@ -115,11 +117,11 @@ class Namespaces(object):
 
     @staticmethod
     def kill(process):
-        """End what popen() started, with all that is in its session."""
+        """End a command that popen() started, and every process of its session."""
         if process.poll() is not None:
             return
-        # The command first, so that nsenter, its parent, takes note. Killed before that, it would
-        # leave it to the host's init, and stop() would wait until that comes round to it.
+        # Kill the command first, so that nsenter, its parent, reaps it. If nsenter died first, the
+        # host's init would have to reap the command, and stop() would wait until init does.
         with open("/proc/{0}/task/{0}/children".format(process.pid)) as stream:
             commands = stream.read().split()
         for command in commands:
@@ -130,10 +132,10 @@ class Namespaces(object):
             os.killpg(process.pid, signal.SIGKILL)
 
     def in_netns(self, function):
-        """Call function() in there as far as the network goes; returns what it returns.
+        """Call function() in the network namespace; returns its result.
 
-        A thread does it, and only that thread is in there: a socket, or a tap, that it opens
-        stays in there, whoever uses it then.
+        A thread enters the namespace and calls the function. A socket or tap that the function
+        opens stays in that namespace, whichever thread uses it afterwards.
         """
         result = []
 
@@ -153,7 +155,7 @@ class Namespaces(object):
         return result[0]
 
     def path(self, inside):
-        """Where a file in there is found from outside."""
+        """The path outside of the file that has this path inside."""
         root = "/proc/%d/root" % self.pid
         done, left = [], inside.split("/")
         while left:
@@ -164,8 +166,8 @@ class Namespaces(object):
                 del done[-1:]
                 continue
             here = "/".join([root] + done + [part])
-            # An absolute link would lead to the file of that name outside. The last part is
-            # taken as it is, so that a link itself can be looked at.
+            # An absolute link would lead to the file of that name outside, so follow links by hand.
+            # The last part is not followed, so that a caller can look at the link itself.
             if any(left) and os.path.islink(here):
                 target = os.readlink(here)
                 left = target.split("/") + left

@@ -1,13 +1,14 @@
 #!/bin/sh
-# Furnishes the namespaces of a stand-in dom0, as their first process, and then holds them: when
-# its standard input ends, so does it, and with it every process, mount and device in there.
+# The first process in the namespaces of a stand-in dom0: mounts all that the dom0 needs, and waits
+# for the end of its standard input. When this process ends, every process, mount and device in the
+# namespaces goes.
 #
-#   setup.sh [DIRECTORY...]    these stay visible although what they are in is covered
+#   setup.sh [DIRECTORY...]    directories that stay visible below a tree that gets covered
 #
-# All that is written in there goes to a tmpfs of its own, so nothing is left on the host's disk.
+# All files written in the namespaces are on a tmpfs, so nothing is left on the host's disk.
 set -eu
 
-read -r pid _ </proc/self/stat # as it is called outside
+read -r pid _ </proc/self/stat # this process's pid as the host sees it
 mount -n -t proc proc /proc
 
 mount -n -t tmpfs -o mode=755 run /mnt
@@ -25,7 +26,7 @@ for tree in usr etc opt var; do
         "$tree" "/$tree"
 done
 
-# A socket made in the real /dev would be seen by everybody.
+# Every process of the host would see a socket that is made in the real /dev.
 mkdir /mnt/.dom0/dev
 mount -n -t tmpfs -o mode=755 dev /mnt/.dom0/dev
 cp -a /dev/null /dev/zero /dev/full /dev/random /dev/urandom /dev/tty /dev/net /mnt/.dom0/dev/
@@ -49,7 +50,7 @@ done
 
 mount -n -t sysfs sysfs /sys
 mount -n -t tmpfs -o mode=755 module /sys/module
-for each in all default; do # no frames but those of the tests
+for each in all default; do # only the tests may send frames
     echo 1 >"/proc/sys/net/ipv6/conf/$each/disable_ipv6" || :
 done 2>/dev/null
 ip link set lo up

@@ -1,8 +1,8 @@
 """The stock scripts of a dom0: our stand-ins, or real ones.
 
-XEN_SCRIPTS names a directory with real ones, all in one place, under the names that they have in
-dom0 or in their source trees (`vif.in`). Of the two families, xapi's and libxl's, one may be
-missing there: then it is the stand-in's.
+XEN_SCRIPTS names one directory with all real scripts, under the names that they have in dom0 or in
+their source trees (`vif.in`). If one of the two families, xapi's or libxl's, is missing there, our
+stand-ins take its place.
 """
 
 import os
@@ -22,7 +22,7 @@ SUBSTITUTES = {
 
 
 def files(directory=None):
-    """{path in dom0: contents}"""
+    """The stock scripts as a dict: path in dom0 -> contents."""
     stand_ins = _read(os.path.join(HERE, "scripts"))
     directory = directory or os.environ.get("XEN_SCRIPTS")
     real = _read(directory) if directory else {}

@@ -9,7 +9,7 @@ _HEAD = re.compile(r"<\d+>(?:[A-Z][a-z]{2} [ \d]\d \d\d:\d\d:\d\d )?")
 
 
 class Syslog(object):
-    """Binds the socket `path`, and keeps every message that comes to it."""
+    """Binds the socket `path`, and keeps every message that is sent there."""
 
     def __init__(self, path):
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
@@ -19,15 +19,15 @@ class Syslog(object):
         self._messages = []
         self._marks = {}
         self._closing = False
-        # The kernel holds ten messages, then it makes the sender wait: they must be taken off.
+        # The kernel holds ten messages and then makes the sender wait, so read them all the time.
         self._thread = threading.Thread(target=self._collect, daemon=True)
         self._thread.start()
 
     def lines(self):
-        """All that was sent before this call, as "tag: text"."""
+        """All messages that were sent before this call, as "tag: text"."""
         mark, seen = os.urandom(16), threading.Event()
         self._marks[mark] = seen
-        self._send(mark)  # what comes after what was sent before has come
+        self._send(mark)  # once the mark has arrived, all messages sent before have arrived
         seen.wait()
         return [_HEAD.sub("", data.decode(errors="replace")).rstrip("\0\n")
                 for data in self._messages]

@@ -1,6 +1,6 @@
-"""The stand-in dom0 itself, with stock scripts only: no tagger is in these tests.
+"""Tests of the stand-in dom0 itself, with stock scripts only: xenvif-tagger has no part in them.
 
-With XEN_SCRIPTS=DIRECTORY they are run on the real scripts in there (dom0/stock.py).
+With XEN_SCRIPTS=DIRECTORY the tests use the real scripts in that directory (dom0/stock.py).
 """
 
 import os
@@ -43,7 +43,7 @@ def ports(dom0):
 
 
 def flows(dom0, bridge="xenbr0"):
-    """Those that setup-vif-rules made."""
+    """The flows that setup-vif-rules has made."""
     shown = dom0.run("ovs-ofctl", "--no-stats", "dump-flows", bridge, check=True).stdout
     return [line.strip() for line in shown.splitlines() if "cookie=0x1," in line]
 
@@ -310,7 +310,7 @@ def test_a_command_can_be_ended_with_all_that_it_started(dom0):
     assert process.stdout.readline() == b"started\n"
     dom0.kill(process)
     assert process.wait() == -signal.SIGKILL
-    assert process.stdout.read() == b""  # nobody has its other end any more
+    assert process.stdout.read() == b""  # no process has the pipe's other end any more
     process.stdout.close()
 
 
@@ -357,7 +357,8 @@ KINDS = ("mnt", "net", "pid")
 
 
 class Traces(object):
-    """What this process has, and what a Dom0 is seen by from outside."""
+    """The traces of Dom0s outside: the processes in their namespaces, and the descriptors, threads,
+    mounts and temporary files of this process."""
 
     def __init__(self):
         self.own = self._own()
@@ -366,14 +367,14 @@ class Traces(object):
 
     def see(self, pid):
         for kind in KINDS:
-            # Held, lest another Dom0's namespace should get the number of one that is gone.
+            # Keep each namespace open: another Dom0's must not get the number of one that is gone.
             self._held.append(os.open("/proc/%d/ns/%s" % (pid, kind), os.O_RDONLY))
             self.namespaces.add(self._namespace(pid, kind))
         assert not {self._namespace("self", kind) for kind in KINDS} & self.namespaces
         assert self.inhabitants()
 
     def inhabitants(self):
-        """The processes that are in a namespace of a Dom0 that was seen."""
+        """The processes in any namespace of a Dom0 that these Traces have seen."""
         return [
             pid for pid in os.listdir("/proc") if pid.isdigit()
             and any(self._namespace(pid, kind) in self.namespaces for kind in KINDS)
@@ -399,13 +400,13 @@ class Traces(object):
     def _namespace(pid, kind):
         try:
             return os.readlink("/proc/%s/ns/%s" % (pid, kind))
-        except OSError:  # it has just ended, or is a zombie
+        except OSError:  # the process has just ended, or is a zombie
             return None
 
 
 @pytest.fixture
 def traces(monkeypatch):
-    # A directory in which nobody else puts things; its path is short enough for a socket's.
+    # A directory that nobody else writes to, with a path that is short enough for a socket's.
     with tempfile.TemporaryDirectory(dir="/tmp") as directory:
         monkeypatch.setattr(tempfile, "tempdir", directory)
         seen = Traces()
@@ -466,7 +467,8 @@ sys.stdin.read()
 
 
 def wait_until(condition):
-    """With nothing to wait on: these processes are no children of ours."""
+    """Wait until condition() is true. No event tells us of the end of processes that are not our
+    children, so look again and again."""
     ended = threading.Event()
     for _ in range(2000):
         if condition():

@@ -1,4 +1,4 @@
-"""A VIF as the toolstacks know it, and where they keep what they know."""
+"""A VIF as the toolstacks know it, with the names of its devices and its paths in xenstore."""
 
 import re
 
@@ -41,6 +41,6 @@ class Vif(object):
 
 
 def numbers(device):
-    """(domid, devid) of the VIF that a device's name names."""
+    """The (domid, devid) in the name of a VIF's device."""
     domid, devid = re.match(r"(?:vif|tap)(\d+)\.(\d+)(?:-emu)?$", device).groups()
     return int(domid), int(devid)

@@ -1,4 +1,4 @@
-"""What xenopsd and udev do about a VIF on XenServer and XCP-ng."""
+"""The calls by which xenopsd and udev plug and change a VIF on XenServer and XCP-ng."""
 
 import json
 import uuid
@@ -9,7 +9,7 @@ from .vif import Vif, numbers
 VIF_SCRIPT = LIBEXEC + "/vif"
 SETUP_VIF_RULES = LIBEXEC + "/setup-vif-rules"
 METADATA = "/var/run/nonpersistent/xenopsd/classic/VM/%s/vif.%d"
-# What a daemon's children have; udev's have not even that.
+# The environment of a daemon's children. udev's children have less (udev_env).
 DAEMON = {"PATH": "/sbin:/usr/sbin:/bin:/usr/bin", "LANG": "en_US.UTF-8"}
 
 
@@ -19,11 +19,13 @@ class Toolstack(object):
     def add_vif(self, domid, devid, vm_uuid=None, vif_uuid=None, mac=None, bridge="xenbr0",
                 network_uuid=None, locking_mode=None, ipv4=(), ipv6=(), trunks=None,
                 setup_vif_rules=SETUP_VIF_RULES, final_uuid=None):
-        """Tell xenstore and the metadata about a VIF, as xenopsd does before it is plugged.
+        """Write a VIF's keys to xenstore, and its metadata, as xenopsd does before the plug.
 
-        Identities not given are made up. locking_mode: None (unlocked), "locked", "disabled".
-        trunks: a list of VLANs, for a vif-real that sets or (if empty) clears them; None: as a
-        xapi of the version of these scripts has it. final_uuid: of a migration's target.
+        Identities that are not given are made up.
+        locking_mode: None (unlocked), "locked" or "disabled".
+        trunks: a list of VLANs, which vif-real sets, or clears if the list is empty; None: the list
+            that a xapi of these scripts' version writes: empty, or none at all.
+        final_uuid: the VM's final uuid, on the target of a migration.
         Returns the Vif.
         """
         vif = Vif(
@@ -59,34 +61,34 @@ class Toolstack(object):
         return vif
 
     def plug_vif(self, domid, devid):
-        """What udev does when netback says that the vif is there. The device is made if it isn't.
+        """udev's call when netback has made the vif. Makes the device if there is none yet.
 
-        This and the others return the script's subprocess.CompletedProcess.
+        Like the other calls here, this one returns the script's subprocess.CompletedProcess.
         """
         vif = self.vifs[domid, devid]
         self._have(vif.vif)
         return self._udev(vif, "online", "vif")
 
     def plug_tap(self, domid, devid):
-        """What udev does when QEMU has made its tap. The device is made if it isn't there."""
+        """udev's call when QEMU has made its tap. Makes the device if there is none yet."""
         vif = self.vifs[domid, devid]
         self._have(vif.tap)
         return self._udev(vif, "add", "tap")
 
     def unplug_vif(self, domid, devid):
-        """What udev does when the vif is gone. The device is removed if it is still there."""
+        """udev's call when the vif is gone. Removes the device if there still is one."""
         vif = self.vifs[domid, devid]
         self._have_not(vif.vif)
         return self._udev(vif, "remove", "vif")
 
     def unplug_tap(self, domid, devid):
-        """What udev does when the tap is gone. The device is removed if it is still there."""
+        """udev's call when the tap is gone. Removes the device if there still is one."""
         vif = self.vifs[domid, devid]
         self._have_not(vif.tap)
         return self._udev(vif, "remove", "tap")
 
     def move_vif(self, domid, devid, bridge):
-        """VIF.move: the tap stays where it is, though the script is called for it too."""
+        """VIF.move: xenopsd calls the script for vif and tap, but the tap stays on its bridge."""
         vif = self.vifs[domid, devid]
         vif.bridge = bridge
         self._write_metadata(vif)
@@ -102,9 +104,9 @@ class Toolstack(object):
         return results[0]
 
     def set_locking_mode(self, domid, devid, mode, ipv4=(), ipv6=()):
-        """VIF.set_locking_mode of a running HVM guest: the rules of vif and tap anew.
+        """VIF.set_locking_mode of a running HVM guest: setup-vif-rules runs for vif and tap.
 
-        Returns both results; the tap's is a failure where there is none, which xenopsd ignores.
+        Returns both results. Where there is no tap its script fails, which xenopsd ignores.
         """
         vif = self.vifs[domid, devid]
         vif.locking_mode, vif.ipv4, vif.ipv6 = mode, list(ipv4), list(ipv6)
@@ -123,7 +125,7 @@ class Toolstack(object):
             self.run("/usr/bin/ovs-vsctl", *what, env=DAEMON)
 
     def filter(self, device, script=None):
-        """setup-vif-rules called for this device as xenopsd calls it."""
+        """Call setup-vif-rules for this device with the action "filter", as xenopsd does."""
         return self._setup_vif_rules(device, "filter", script)
 
     def clear(self, device, script=None):
@@ -131,12 +133,12 @@ class Toolstack(object):
 
     @property
     def needs_trunks(self):
-        """Is vif-real one that fails without a `trunks` key?"""
+        """Whether this vif-real fails where xenstore has no `trunks` key."""
         return "Failed to read ${PRIVATE}/trunks" in self.read_file(LIBEXEC + "/vif-real")
 
     @property
     def sets_trunks(self):
-        """Does vif-real write the port's trunks at all?"""
+        """Whether this vif-real writes the port's trunks at all."""
         return "trunks" in self.read_file(LIBEXEC + "/vif-real")
 
     # -- how
@@ -148,7 +150,7 @@ class Toolstack(object):
         return self.run(script, *args, env=DAEMON)
 
     def udev_env(self, vif, action, kind):
-        """The environment that udev gives its rule's program: the event's, and nothing else."""
+        """The environment that udev gives its rule's program: the event's properties only."""
         if kind == "tap":
             return {
                 "ACTION": action, "SUBSYSTEM": "net", "INTERFACE": vif.tap,

@@ -1,4 +1,4 @@
-"""The store behind bin/xenstore, for the tests: without a process for each key."""
+"""Access for tests to the store behind bin/xenstore, without a process for each key."""
 
 import os
 import shutil
@@ -7,7 +7,7 @@ TREE = "/run/xenstore"
 
 
 class Xenstore(object):
-    """read(), write(), rm() and list() as their commands, but None where those would fail."""
+    """read(), write(), rm() and list() do as xenstore's commands, but give None for a failure."""
 
     def __init__(self, namespaces):
         self._namespaces = namespaces

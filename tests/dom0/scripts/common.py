@@ -1,8 +1,8 @@
 #!/usr/bin/python3
 """A stand-in for xapi's module of this name, as far as setup-vif-rules uses it.
 
-Who imports it must know: it takes its PATH and its name in the log from sys.argv[0], once; and
-VIF finds its metadata only after set_xenopsd_backend().
+As in the original, the module makes its PATH, and its name in the log, of sys.argv[0] when it is
+imported; and VIF finds its metadata only after set_xenopsd_backend().
 """
 
 import json
@@ -78,7 +78,7 @@ class VIF:
     def get_external_ids(self):
         ids = {"xs-vm-uuid": self.vm_uuid}
         code, stdout, _ = doexec([xs_read, "/vm/%s/final-uuid" % self.vm_uuid])
-        if code == 0:  # the target of a migration: the UUID that it will have
+        if code == 0:  # on a migration's target: the UUID that the VM will have
             ids["xs-vm-uuid"] = stdout.readline().strip()
         for key in ("vif-uuid", "network-uuid"):
             if key in self.json["extra_private_keys"]:

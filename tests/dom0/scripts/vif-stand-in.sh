@@ -1,6 +1,6 @@
 # shellcheck shell=bash
-# What the stand-in for vif-openvswitch shares with its like: it says what is to be done with
-# which `device` (`action`), and ends the script where there is nothing to do.
+# The part that libxl's hotplug scripts share: sets `device` and `action` from the script's arguments
+# and environment, and ends the script where there is nothing to do.
 
 exec 2>>/var/log/xen/xen-hotplug.log
 export PATH="/usr/bin:/usr/sbin:/usr/lib/xen/bin:/sbin:/bin:$PATH" LANG=POSIX
