@@ -1,13 +1,13 @@
-"""Who else writes the rows of a VIF's ports, true to life, and a host of them with a watcher.
+"""Actors: stand-ins for the programs and people that write the rows of a VIF's ports beside us.
 
-A method of an actor is a generator: it does one OVSDB transaction at a time, as the program does
-that it stands for, and yields after each, so that a test can put something in between:
+An actor stands for one program. Each of its methods is a generator: it sends the program's OVSDB
+transactions one at a time and yields after each, so that a test can act in between:
 
     act(agent.bind("vif12.0", "net-1", 5), between=host.settle)
 
-A transaction that would change nothing is not sent, as ovsdbapp, ovs-vsctl and ovs-xapi-sync
-don't. Read from the sources at: neutron 2131d26 (master), unmaintained/yoga and 12.1.1 (queens);
-openvswitch branch-2.5 and v2.17.7; os-vif e75e5c7; xen-api e2ee48d; xen c447b73.
+Like ovsdbapp, ovs-vsctl and ovs-xapi-sync, an actor sends no transaction that would change nothing.
+The transactions are those of the sources at: neutron 2131d26 (master), unmaintained/yoga and 12.1.1
+(queens); openvswitch branch-2.5 and v2.17.7; os-vif e75e5c7; xen-api e2ee48d; xen c447b73.
 """
 import json
 
@@ -19,14 +19,14 @@ DEAD_VLAN = 4095
 
 
 def act(steps, between=None):
-    """Do all the steps, and after each what the test wants."""
+    """Do all steps of an actor's method, and call `between` after each."""
     for _ in steps:
         if between:
             between()
 
 
 class Nic:
-    """One NIC of a guest: the names of its ports, and what the toolstack writes on them."""
+    """One NIC of a guest: its ports' names, and the external_ids that the toolstack gives them."""
 
     def __init__(self, domid, guest="a", devid=0, bridge="br0", iface_id=None):
         self.vif, self.tap = ("%s%d.%d" % (kind, domid, devid) for kind in ("vif", "tap"))
@@ -41,8 +41,9 @@ class Nic:
 
 
 def write(ovs, table, name, who, **columns):
-    """Whole columns of one row, by UUID and unguarded; all of them if any differs: how ovsdbapp's
-    DbSetCommand and DbClearCommand come out of the Python IDL (None and []: empty)."""
+    """Write whole columns of one row, by UUID and unguarded, as the Python IDL does for ovsdbapp's
+    DbSetCommand and DbClearCommand. If one column differs, all are written. None and [] clear a
+    column."""
     found = ovs.rows(table, [["name", "==", name]])[0]
     as_read = {column: [] if value is None else value if isinstance(value, (dict, list))
                else [value] for column, value in columns.items()}
@@ -55,8 +56,8 @@ def write(ovs, table, name, who, **columns):
 
 
 def merge(ovs, table, name, who, column, **keys):
-    """Keys of a map column: waits for the old map, then writes the whole new one, and on a lost
-    race all over again: ovsdbapp's DbSetCommand for maps."""
+    """Set keys of a map column as ovsdbapp's DbSetCommand does: one transaction waits for the old
+    map and writes the whole new map; after a lost race the command begins again."""
     while True:
         found = ovs.rows(table, [["name", "==", name]])[0]
         new = dict(found[column], **keys)
@@ -79,10 +80,11 @@ def merge(ovs, table, name, who, column, **keys):
 class NeutronAgent:
     """neutron/plugins/ml2/drivers/openvswitch/agent/ovs_neutron_agent.py, OVSNeutronAgent.
 
-    release: "new" (23.0 to master), "yoga" (20; 17.4, 18.3 and 19.2 are alike), "queens" (12; the
-    last that never clears vlan_mode and trunks are 17.3, 18.2 and 19.1). Which of two ports with
-    one iface-id it takes is the test's to say: the last modified, or another (ovs_lib,
-    get_vifs_by_ids, get_vif_port_by_id).
+    release: "new" (23.0 to master), "yoga" (20; 17.4, 18.3 and 19.2 do the same) or "queens" (12;
+    17.3, 18.2 and 19.1 are the last releases that never clear vlan_mode and trunks).
+
+    Of two ports with one iface-id the real agent takes the one modified last, or another (ovs_lib,
+    get_vifs_by_ids, get_vif_port_by_id). Here the test chooses: it names the port in each call.
     """
 
     RELEASES = ("new", "yoga", "queens")
@@ -90,8 +92,8 @@ class NeutronAgent:
     def __init__(self, ovs, release="new"):
         self.ovs = ovs
         self.release = release
-        self.vlans = {}  # vlan_manager: network -> the local VLAN that it has here
-        self.ports = {}  # the ports bound: name -> network
+        self.vlans = {}  # as vlan_manager: network -> its local VLAN on this host
+        self.ports = {}  # the bound ports: name -> network
 
     def _tag(self, name):
         return (self.ovs.port(name)["tag"] or [None])[0]
@@ -102,7 +104,8 @@ class NeutronAgent:
     def bind(self, name, network, vlan):
         """process_network_ports -> treat_vif_port -> port_bound, then _bind_devices.
 
-        Also a port that is up again, bound to another network, or seen again by a new agent.
+        The agent does the same for a port that is up again, or is bound to another network, and
+        for every port after the agent's restart.
         """
         assert self.vlans.setdefault(network, vlan) == vlan, "its VLAN is another one"
         assert list(self.vlans.values()).count(vlan) == 1, "the VLAN is another network's"
@@ -126,16 +129,17 @@ class NeutronAgent:
             yield "other_config:tag"
         tag = self._tag(name)
         if tag != vlan:
-            # The clears: all releases but the oldest, and only of what was dead.
+            # All releases but the oldest clear vlan_mode and trunks, but only those of a dead port.
             clears = self.release != "queens" and tag == DEAD_VLAN and self._ofport(name) != -1
             write(self.ovs, "Port", name, "neutron: _bind_devices", tag=vlan,
                   **({"vlan_mode": None, "trunks": []} if clears else {}))
         yield "tag"
 
     def dead(self, name):
-        """port_dead: admin down; process_deleted_ports; a port without an active binding here.
+        """port_dead: for a port that is admin down, that process_deleted_ports handles, or that has
+        no active binding on this host.
 
-        A port without a tag is not made dead: it stays the trunk that it is.
+        The agent does not make a port without a tag dead: that port stays a trunk.
         """
         usable = self.release == "queens" or self._ofport(name) not in (None, -1)
         if usable and self._tag(name) not in (None, DEAD_VLAN):
@@ -150,9 +154,10 @@ class NeutronAgent:
         yield "del-port"
 
     def lost(self, name):
-        """treat_devices_removed -> port_unbound -> reclaim_local_vlan: nothing in the database.
+        """treat_devices_removed -> port_unbound -> reclaim_local_vlan. Writes nothing to the
+        database.
 
-        The last port of its network: the VLAN is anybody's.
+        If this was the last port of its network, any network can get the VLAN next.
         """
         network = self.ports.pop(name, None)
         if network not in self.ports.values():
@@ -161,11 +166,11 @@ class NeutronAgent:
     def restored(self):
         """_restore_local_vlan_map: network -> VLAN, as an agent that starts now would believe.
 
-        :raises KeyError: as there, where it ends the agent: two networks with one VLAN
+        :raises KeyError: two networks have one VLAN; the real agent ends with the same error
         """
         available, hints = set(range(1, DEAD_VLAN)), {}
         for interface in self.ovs.rows("Interface"):
-            # ovs_lib.get_vif_ports(ofport_filter): a port of a VM, and not without a device.
+            # ovs_lib.get_vif_ports(ofport_filter) takes the ports of VMs that have a device.
             if not {"iface-id", "attached-mac"} <= set(interface["external_ids"]):
                 continue
             if interface["ofport"] in ([], [-1]):
@@ -178,7 +183,8 @@ class NeutronAgent:
         return hints
 
     def restart(self):
-        """The same agent anew: it takes the VLANs from the rows, then binds all ports again."""
+        """Restart the agent: it takes the networks' VLANs from the rows, then binds all ports
+        again."""
         ports, self.ports, self.vlans = self.ports, {}, self.restored()
         for name, network in sorted(ports.items()):
             if self.ovs.port(name):
@@ -190,7 +196,8 @@ class OvsXapiSync:
     """XenServer's ovs-xapi-sync as Open vSwitch has it: xenserver/
     usr_share_openvswitch_scripts_ovs-xapi-sync (branch-2.5 to v2.17.7).
 
-    iface_ids: VIF.other_config:nicira-iface-id by xs-vif-uuid; without one it is the UUID itself.
+    iface_ids: xs-vif-uuid -> VIF.other_config:nicira-iface-id; where a VIF has none, its iface-id
+    is its UUID.
     """
 
     def __init__(self, ovs, iface_ids=None):
@@ -198,12 +205,13 @@ class OvsXapiSync:
         self.iface_ids = dict(iface_ids or {})
 
     def _wanted(self, rows):
-        """main(), update_tap_from_vif(), update_iface_id/_vm_id/_iface_status: row -> its ids."""
+        """The external_ids that main(), update_tap_from_vif() and update_iface_id, _vm_id and
+        _iface_status want on the rows: row -> ids."""
         wanted = {}
         for name in rows:
             ids = wanted[name] = dict(rows[name]["external_ids"])
             vif = rows.get("vif" + name[3:]) if name.startswith("tap") else None
-            if vif:  # by the name alone, whatever bridge or VM
+            if vif:  # found by the name alone, whatever its bridge or VM
                 for key in ("attached-mac", "xs-network-uuid", "xs-vif-uuid", "xs-vm-uuid"):
                     _put(ids, key, vif["external_ids"].get(key))
             uuid = ids.get("xs-vif-uuid")
@@ -215,7 +223,7 @@ class OvsXapiSync:
         return wanted
 
     def look(self):
-        """A pass of main(): all Interface rows in one transaction, guarded by all of them."""
+        """A pass of main(): one transaction on all Interface rows, guarded by all of their ids."""
         while True:
             rows = {row["name"]: row for row in self.ovs.rows("Interface")}
             wanted = self._wanted(rows)
@@ -237,7 +245,7 @@ class OvsXapiSync:
             except OvsError as error:
                 if "timed out" not in str(error):
                     raise
-                continue  # TRY_AGAIN
+                continue  # the real program reads again, too: TRY_AGAIN
             yield "written"
             return
 
@@ -249,7 +257,8 @@ def _put(ids, key, value):
 
 
 class Vswitchd:
-    """ovs-vswitchd: vswitchd/bridge.c, iface_create/iface_refresh_*: what it writes of a port."""
+    """ovs-vswitchd: the columns that it writes of a port (vswitchd/bridge.c, iface_create and
+    iface_refresh_*)."""
 
     def __init__(self, ovs):
         self.ovs = ovs
@@ -260,17 +269,17 @@ class Vswitchd:
         write(self.ovs, "Interface", name, "vswitchd", ofport=self.last, error=None)
 
     def gone(self, name):
-        """The device is not, or no longer, there."""
+        """Note on the Interface that its device is missing."""
         write(self.ovs, "Interface", name, "vswitchd", ofport=-1,
               error="could not open network device %s (No such device)" % name)
 
 
 class StockScripts:
-    """xapi's scripts, ocaml/xenopsd/scripts: setup-vif-rules and vif-real, and what xenopsd does
-    with them (xc/xenops_server_xen.ml). ovs-vsctl is the real one.
+    """xapi's scripts setup-vif-rules and vif-real (ocaml/xenopsd/scripts), and the calls by which
+    xenopsd runs them (xc/xenops_server_xen.ml). ovs-vsctl is the real one.
 
-    config (str): the text of our config file: then setup-vif-rules is run by our hook, that is,
-    with the real Plug around its commands. None: all stock.
+    config (str): the text of our config file. With a text, our hook runs setup-vif-rules: the real
+    Plug wraps the script's commands. With None the scripts run without our hook.
     """
 
     def __init__(self, ovs, vswitchd, config=None):
@@ -281,18 +290,18 @@ class StockScripts:
             self.values, problems = config_file.parse(config)
             assert not problems, problems
             self.values["ovsdb", "remote"] = ovs.remote
-            self.values["plug", "timeout"] = 30.0  # on a busy machine
+            self.values["plug", "timeout"] = 30.0  # seconds: enough on a busy machine
         self.device = True
         self.meanwhile = self.afterwards = None
 
     def _doexec(self, device, action):
-        """common.doexec(), ours around it where the hook is."""
+        """common.doexec(), wrapped by the hook if there is one."""
         def run(args):
             adds = "add-port" in args
             if adds and self.meanwhile:
                 self.meanwhile()
             self.ovs.vsctl(*args[2:])
-            if adds:  # ovs-vsctl ends when ovs-vswitchd has done its part
+            if adds:  # ovs-vsctl waits until ovs-vswitchd has opened the port
                 (self.vswitchd.opened if self.device else self.vswitchd.gone)(device)
                 if self.afterwards:
                     self.afterwards()
@@ -310,8 +319,9 @@ class StockScripts:
     def filter(self, device, nic, present=True, meanwhile=None, afterwards=None):
         """setup-vif-rules ... filter -> handle_vswitch: del-port, add-port with the ids.
 
-        present: there is such a device; meanwhile: called when the hook has read and decided, just
-        before ovs-vsctl commits; afterwards: called just after, before the hook's second look.
+        present: whether the port's device exists.
+        meanwhile: called after the hook has read and decided, just before ovs-vsctl commits.
+        afterwards: called just after that commit, before the hook's second look.
         """
         doexec = self._doexec(device, "filter")
         self.device, self.meanwhile, self.afterwards = present, meanwhile, afterwards
@@ -324,7 +334,8 @@ class StockScripts:
         yield "add-port"
 
     def late_clear(self, device, trunks=()):
-        """vif-real's end from xapi 26.17 on: handle_trunks. Nothing is sent if there are none."""
+        """handle_trunks, the end of vif-real from xapi 26.17 on. Sends nothing if the port has no
+        trunks."""
         if trunks:
             self.ovs.vsctl("set", "Port", device, "trunks=" + ",".join(map(str, trunks)))
         else:
@@ -332,41 +343,42 @@ class StockScripts:
         yield "trunks"
 
     def add(self, device, nic, trunks=(), **how):
-        """vif-real online|add, by udev: a plug."""
+        """A plug: udev calls vif-real online or add."""
         for step in self.filter(device, nic, **how):
             yield step
         for step in self.late_clear(device, trunks):
             yield step
 
     def clear(self, device):
-        """vif-real remove -> setup-vif-rules ... clear: an unplug."""
+        """An unplug: vif-real remove -> setup-vif-rules ... clear."""
         if self.ovs.port(device):
             self._doexec(device, "clear")(
                 ["/usr/bin/ovs-vsctl", "--timeout=30", "--", "--if-exists", "del-port", device])
         yield "del-port"
 
     def set_locking_mode(self, nic, tap_present=True):
-        """VIF.set_locking_mode: filter for vif and tap, no handle_trunks after it. The tap's row
-        is made even where PV drivers have closed the tap."""
+        """VIF.set_locking_mode: filter for vif and tap, without handle_trunks afterwards. The
+        script makes the tap's row even where PV drivers have closed the tap."""
         for device, present in ((nic.vif, True), (nic.tap, tap_present)):
             for step in self.filter(device, nic, present):
                 yield step
 
     def move(self, nic, bridge):
-        """VIF.move: vif-real move, for the vif alone."""
+        """VIF.move: vif-real move, for the vif only."""
         nic.bridge = bridge
         for step in self.add(nic.vif, nic):
             yield step
 
     def set_trunks(self, devices, trunks):
-        """VIF.set_trunks and remove_trunks of a running VM: the vif, then the tap."""
+        """VIF.set_trunks and remove_trunks of a running VM: first the vif's trunks, then the
+        tap's."""
         for device in devices:
             for step in self.late_clear(device, trunks):
                 yield step
 
 
 class Libxl:
-    """Xen's tools/hotplug/Linux/vif-openvswitch: one ovs-vsctl for add|online, one for remove."""
+    """Xen's tools/hotplug/Linux/vif-openvswitch: one ovs-vsctl call to plug, one to unplug."""
 
     def __init__(self, ovs, vswitchd):
         self.ovs = ovs
@@ -388,14 +400,16 @@ class Libxl:
 
 
 class OsVif:
-    """os-vif's vif_plug_ovs/ovsdb/ovsdb_lib.py, create_ovs_vif_port: the row with all its ids."""
+    """os-vif's create_ovs_vif_port (vif_plug_ovs/ovsdb/ovsdb_lib.py): makes a row with all its
+    ids."""
 
     def __init__(self, ovs, vswitchd):
         self.ovs = ovs
         self.vswitchd = vswitchd
 
     def plug(self, device, nic, isolate=False):
-        """isolate_vif as since 4.1.0: dead until the agent binds it; off: a trunk of everything."""
+        """Plug the port. With isolate_vif (since 4.1.0) the port is dead until the agent binds it;
+        without isolate_vif it is a trunk of every VLAN until then."""
         port = {"name": device, "interfaces": ["named-uuid", "i"]}
         if isolate:
             port.update(tag=DEAD_VLAN, vlan_mode="trunk", trunks=to_set([DEAD_VLAN]))
@@ -418,13 +432,13 @@ class OsVif:
 
 
 class Operator:
-    """Who writes by hand, or glue that gives XCP-ng's ports their iface-id: ovs-vsctl set."""
+    """A person who writes with ovs-vsctl, or a script that gives XCP-ng's ports their iface-id."""
 
     def __init__(self, ovs):
         self.ovs = ovs
 
     def ids(self, device, table="Interface", **keys):
-        """Keys of external_ids (``_`` stands for ``-``), removed where the value is None."""
+        """Set keys of external_ids (``_`` stands for ``-``); None removes a key."""
         for key, value in sorted(keys.items()):
             key = key.replace("_", "-")
             if value is None:

@@ -1,4 +1,4 @@
-"""Builds the bundle and the RPM of a copy of the checkout."""
+"""Functions that build the bundle and the RPM from a copy of the checkout."""
 import os
 import shutil
 import subprocess
@@ -13,7 +13,7 @@ PARTS = ("packaging", "dom0-install.sh", "dom0-install.d", "hotplug", "xenvif_ta
 
 
 def run(*command, **options):
-    """(exit status, stdout, stderr)"""
+    """Run a command; returns ``(exit status, stdout, stderr)``."""
     process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                                stderr=subprocess.PIPE, universal_newlines=True, **options)
     try:
@@ -36,9 +36,9 @@ def environment(**variables):
 
 
 def commit_copy(directory, **written):
-    """A repository in directory with one commit of DATE: PARTS of the checkout, and `written`.
+    """Make a repository in a directory, with one commit of DATE.
 
-    written: {path: content}
+    The commit has PARTS of the checkout, and the files of `written` (dict: path -> content).
     """
     files = must("git", "-C", ROOT, "ls-files", "-co", "--exclude-standard", "--",
                  *PARTS).splitlines()
@@ -58,14 +58,14 @@ def commit_copy(directory, **written):
 
 
 def clone(repository, directory):
-    """Another checkout of the commit, as someone with other habits would have it."""
+    """Clone the repository as a user with other settings than ours would."""
     must("sh", "-c", 'umask 077 && git clone -q "$1" "$2"', "sh", repository, directory,
          env=environment())
     return directory
 
 
 def bundle(root, output, *options, **variables):
-    """The path of the bundle of the repository in root."""
+    """Build the bundle of the repository in root; returns the bundle's path."""
     env = dict(os.environ)
     env.pop("SOURCE_DATE_EPOCH", None)
     env.update(variables)
@@ -74,6 +74,6 @@ def bundle(root, output, *options, **variables):
 
 
 def rpm(root, output):
-    """The path of the RPM of the repository in root."""
+    """Build the RPM of the repository in root; returns the RPM's path."""
     return must(os.path.join(root, "packaging", "rpm"), "--output", output, "--downloads",
                 DOWNLOADS, env=dict(os.environ, PYTHON=sys.executable)).strip()

@@ -1,4 +1,4 @@
-"""What the tests of the client of OVSDB ask of it."""
+"""Calls and checks that the tests of the OVSDB client share."""
 import os
 import time
 
@@ -7,7 +7,7 @@ import pytest
 from support.constants import LONG
 from xenvif_tagger.ovsdb.client import Client, OvsdbError
 
-SHORT = 0.5  # seconds: the client's limit where the server never answers
+SHORT = 0.5  # seconds: the client's timeout in tests whose server never answers
 PORT_NAMES = {"op": "select", "table": "Port", "where": [], "columns": ["name"]}
 
 
@@ -16,13 +16,14 @@ def where_name(name):
 
 
 def problem_of(call, *args):
-    """The one line that the call's OvsdbError says; the time it took is not the client's LONG."""
+    """Make a call that must raise an OvsdbError; returns ``(error, its one line)``. The call must
+    end long before the client's timeout LONG."""
     started = time.monotonic()
     with pytest.raises(OvsdbError) as caught:
         call(*args)
     assert time.monotonic() - started < LONG / 2
     text = str(caught.value)
-    assert text.isprintable()  # so: one line
+    assert text.isprintable()  # so it is one line
     return caught.value, text
 
 
@@ -36,7 +37,7 @@ def names(client):
 
 
 def ovs_port_for_tcp(ovs, address="127.0.0.1", inactivity_probe=None):
-    """Let ovsdb-server listen on TCP, too; the port that the kernel chose."""
+    """Make ovsdb-server listen on TCP too; returns the port, which the kernel chooses."""
     if inactivity_probe is None:
         ovs.appctl("ovsdb-server", "ovsdb-server/add-remote", "ptcp:0:" + address)
     else:
@@ -55,7 +56,7 @@ def ovs_port_for_tcp(ovs, address="127.0.0.1", inactivity_probe=None):
             "ovsdb-server/add-remote",
             "db:Open_vSwitch,Open_vSwitch,manager_options",
         )
-    # It listens from its next turn on; each answer takes it at least one.
+    # ovsdb-server listens from the next turn of its loop on, and each answer takes a turn at least.
     until = time.monotonic() + LONG
     ports = listening_ports(ovs.server_pid)
     while not ports and time.monotonic() < until:

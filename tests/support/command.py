@@ -1,4 +1,4 @@
-"""The command as a stranger runs it."""
+"""Runs xenvif-tagger as a user does: as a process, with its output and exit code."""
 import json
 import os
 import re
@@ -9,14 +9,15 @@ from support.constants import LONG
 
 
 def environment(**more):
-    """Ours without what would change the command's ways; None takes a variable away."""
+    """This process's environment without the variables that the command or its libraries read, and
+    with `more`; a value of None removes the variable."""
     env = {
         name: value for name, value in os.environ.items()
         if not name.startswith(("XENVIF_TAGGER_", "OVS_", "LC_", "PYTHON"))
     }
     env.update(
         LC_ALL="C.UTF-8", COLUMNS="80",
-        # Not what this host may have in /etc: an empty file.
+        # An empty config file, in place of one that this host may have in /etc.
         XENVIF_TAGGER_CONFIG=os.devnull,
     )
     env.update(more)
@@ -24,13 +25,15 @@ def environment(**more):
 
 
 def command(*args, db=None):
-    """The command's argv; db: a PrivateOvs, a Proxy (anything with .remote), a remote, or None."""
+    """The argv of the command. db: an object with .remote, such as a PrivateOvs or Proxy; the text
+    of a remote; or None."""
     remote = [] if db is None else ["--db", getattr(db, "remote", db)]
     return [sys.executable, "-m", "xenvif_tagger"] + remote + [str(arg) for arg in args]
 
 
 class Run:
-    """The command in the background. As a context manager it is ended, however the test ends."""
+    """A command that runs in the background. The end of the context kills the command, if need
+    be."""
 
     def __init__(self, *args, db=None, env=None, cwd=None, argv=None):
         self.argv = argv or command(*args, db=db)
@@ -55,7 +58,7 @@ class Run:
             " ".join(self.argv[1:]), self.code, self.out, self.err)
 
     def end(self):
-        """Wait until it has ended by itself."""
+        """Wait until the command has ended by itself."""
         out, err = self.process.communicate(timeout=LONG)
         self.code = self.process.returncode
         self.out, self.err = out.decode(), err.decode()
@@ -82,7 +85,8 @@ def assert_done(result, code=0):
 
 
 def assert_error(result, code, *words):
-    """One line on stderr that names things, nothing on stdout."""
+    """The command has ended with this code, one line on stderr that has all of the words, and
+    nothing on stdout."""
     assert result.code == code, result
     assert "Traceback" not in result.err, result
     assert re.match(r"xenvif-tagger: [^\n]+\n\Z", result.err), result

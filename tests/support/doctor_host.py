@@ -1,5 +1,5 @@
-"""The host that `doctor` examines: its files, /proc included, are a stand-in's, below a directory;
-xenstore-ls is one, too. Database and watcher are real."""
+"""The host that `doctor` examines. Its files, /proc included, are stand-ins below a directory, and
+xenstore-ls is a stand-in too. The database and the watcher are real."""
 import json
 import os
 import subprocess
@@ -18,7 +18,8 @@ CONFIG = "/etc/xenvif-tagger.conf"
 KEY = '/xapi/vm-%s/private/vif/0/setup-vif-rules = "%s"\n'
 BOOT = "0b6d1c9e-boot"
 PID, XAPI_SYNC_PID = 1000, 2000
-# The command, with the stand-in for the host's files; argv: its directory, code to run first.
+# A program that runs the command on the stand-in host. Its argv: the directory of the host's files,
+# code to run first, and the command's own arguments.
 RUNNER = r"""
 import functools, sys
 root, patch = sys.argv[1:3]
@@ -29,7 +30,7 @@ from xenvif_tagger.doctor import host
 host.Host = functools.partial(host.Host, root=root)
 main()
 """
-# On a right host: what is not OK.
+# The checks that are not OK on a host that is set up right: name -> state.
 USUAL = {"xapi-vifs": "SKIP"}
 NO_WATCHER = {"watcher-lock": "SKIP", "watcher-error": "SKIP", "last-mirrored": "SKIP"}
 NO_DATABASE = dict.fromkeys((
@@ -38,14 +39,14 @@ NO_DATABASE = dict.fromkeys((
 
 
 class Host(object):
-    """A dom0 that is set up right, but for what a test changes."""
+    """A dom0 that is set up right until a test changes it."""
 
     def __init__(self, base, run_dir):
         self.root = str(base / "root")
         self.bin = str(base / "bin")
         self.run_dir = run_dir
         self.patch = ""
-        self.options = []  # before the command
+        self.options = []  # xenvif-tagger's options before the command's name
         self.write("/etc/xensource/network.conf", "openvswitch\n")
         os.makedirs(self.at("/sys/module/openvswitch"))
         self.write("/etc/xenopsd.conf", "# setup-vif-rules=/nowhere\nvif-script=vif\n")
@@ -58,7 +59,7 @@ class Host(object):
         self.write("/proc/sys/kernel/random/boot_id", BOOT + "\n")
         self.write("/proc/uptime", "1000.00 1.00\n")
         self.process(1, "/usr/lib/systemd/systemd")
-        # Started 100 s ago, and the setting was written 200 s ago.
+        # xenopsd started 100 s ago, after its setting was written: that was 200 s ago.
         self.process(PID, "/usr/sbin/xenopsd-xc", "--config", "/etc/xenopsd.conf", "--config-dir",
                      "/etc/xenopsd.conf.d", began=900)
         self.age(SETTING, 200)
@@ -84,7 +85,7 @@ class Host(object):
             pid, " ".join(["1"] * 18), ticks))
 
     def program(self, name, script):
-        """A stand-in for a command of the host's."""
+        """Write a stand-in for one of the host's commands."""
         os.makedirs(self.bin, exist_ok=True)
         path = os.path.join(self.bin, name)
         with open(path, "w") as stream:
@@ -114,7 +115,7 @@ class Host(object):
         return done.returncode, done.stdout.decode("utf-8"), done.stderr.decode("utf-8")
 
     def doctor(self, db):
-        """name -> check, after a look at what holds for every run."""
+        """Run doctor, and check the form of its answer; returns the checks: name -> check."""
         code, out, err = self.run(db, "doctor", "--json")
         assert err == ""
         checks = json.loads(out)["checks"]
@@ -126,7 +127,8 @@ class Host(object):
         return {check["name"]: check for check in checks}
 
     def is_ill(self, db, name, state, *words, **others):
-        """It is this check, and no other one but others (name -> state); returns it."""
+        """This check has this state, the `others` (name -> state) have theirs, and all other checks
+        are as usual. Returns this check."""
         checks = self.doctor(db)
         wanted = dict(USUAL, **others)
         wanted[name] = state
@@ -139,7 +141,7 @@ class Host(object):
 
 
 def reach(watcher, run_dir):
-    """Give its control socket the name that it would have without --unixctl."""
+    """Give the watcher's control socket the name that it would have without --unixctl."""
     os.symlink(watcher.socket, os.path.join(run_dir, "xenvif-tagger.%d.ctl" % watcher.pid))
 
 
@@ -153,7 +155,9 @@ HERE = "0e7c0cbb-5d8b-4a0e-9a63-5f0f3c7b0d11"  # this host's uuid
 
 
 class Xapi(XapiServer):
-    """Another actor may come in between two calls: before (dict): method -> function, called once.
+    """An XapiServer with an actor that acts between two calls.
+
+    before (dict): method -> function, called once, before the server's first answer to the method.
     """
 
     def __init__(self, **how):
@@ -173,7 +177,8 @@ def ids(number, **more):
 
 
 def plug(host, ovs, vif=(), tap=(), number=1, seen=True):
-    """A pair; vif and tap: add_port's arguments, where they differ. seen: by us."""
+    """Add a pair of ports. vif, tap: add_port's arguments for that side, where they are not the
+    usual ones. seen: run `mirror all` afterwards, so that the rows have our marks."""
     for side, columns in (("vif", vif), ("tap", tap)):
         columns = dict(columns)
         ovs.add_port(columns.pop("bridge", "br0"), "%s%d.0" % (side, number),

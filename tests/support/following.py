@@ -1,4 +1,4 @@
-"""``status --follow`` in a terminal of its own, and what it told."""
+"""``status --follow`` in a terminal of the test's own, and the changes that the command shows."""
 import re
 
 from support.terminal import Terminal
@@ -19,7 +19,7 @@ def set_tag(ovs, name, tag):
 
 
 def told(text):
-    """The changes below the table, without their times."""
+    """The lines of changes below the table, without their times."""
     return [found.group(1) for found in map(CHANGE.fullmatch, text.split("\n")) if found]
 
 
