@@ -2,61 +2,66 @@
 
 The file has ``[section]``, ``key = value``, and comments on lines that begin with ``#`` or ``;``;
 nothing else. Lines end with a newline; the blanks round a word are spaces, tabs and carriage
-returns. configparser is not used: its import alone takes longer than we may delay a plug, and it
-does not tell the line number of an unknown key.
+returns. This module does not use configparser: the import of configparser alone takes longer than
+we may delay a plug, and configparser does not tell the line number of an unknown key.
 
-Two scripts have to find ``[plug] stock_script`` where this module can't be had: the hook
-hotplug/setup-vif-rules when the package can't be loaded, and hotplug/vif-openvswitch-tagger, which
-is bash, before Python starts. Each has a few lines for that one key;
-tests/install/test_config_readers.py holds them to the answers of this module. (The file is parsed
-by hand, by plain rules, so that bash can follow them.)
+Two scripts must find ``[plug] stock_script`` without this module: the hook hotplug/setup-vif-rules
+when the package can't be loaded, and hotplug/vif-openvswitch-tagger, which is bash, before Python
+starts. Each has a few lines for that one key; tests/install/test_config_readers.py compares their
+answers with those of this module. (The rules of the file are so plain that bash can follow them.)
 """
 import os
 
 from .paths import parse_remote
+
+MYPY = False
+if MYPY:
+    from typing import Any, Callable, Dict, List, Optional, Set, Tuple
+
+    Values = Dict[Tuple[str, str], Any]  # (section, key): the value, of the type that KEYS gives
 
 DEFAULT_PATH = "/etc/xenvif-tagger.conf"
 BLANK = " \t\r"
 
 
 class BadValue(ValueError):
-    """What a value must be, in words."""
+    """A value that its key can't have. str() says what the value must be: ``must be ...``."""
 
 
-def _words(text):
+def _words(text: str) -> "Tuple[str, ...]":
     return tuple(text.replace(",", " ").split())
 
 
-def _choice(*words):
-    def convert(text):
+def _choice(*words: str) -> "Callable[[str], str]":
+    def convert(text: str) -> str:
         if text not in words:
             raise BadValue("must be %s" % " or ".join(words))
         return text
     return convert
 
 
-def _switch(text):
+def _switch(text: str) -> bool:
     return {"yes": True, "no": False}[_choice("yes", "no")(text)]
 
 
-def _seconds(text):
+def _seconds(text: str) -> float:
     try:
         seconds = float(text)
     except ValueError:
-        seconds = -1
+        seconds = -1.0
     if not 0 < seconds <= 86400:
         raise BadValue("must be a number of seconds, above 0 and at most 86400")
     return seconds
 
 
-def _path(text):
-    # The plug path runs with whatever directory udev has.
+def _path(text: str) -> str:
+    # The hook runs in the working directory that udev gives it, whichever that is.
     if not os.path.isabs(text):
         raise BadValue("must be an absolute path")
     return text
 
 
-def _remotes(text):
+def _remotes(text: str) -> str:
     try:
         for remote in text.split(","):  # the watcher takes several
             parse_remote(remote)
@@ -65,8 +70,8 @@ def _remotes(text):
     return text
 
 
-# (section, key): (what turns its text into a value, the default)
-KEYS = {
+# (section, key): (the function that turns the text into the value, the default value)
+KEYS: "Dict[Tuple[str, str], Tuple[Callable[[str], Any], Any]]" = {
     ("mirror", "iface_id"): (_choice("one", "both"), "one"),
     ("mirror", "exclude"): (_words, ()),
     ("mirror", "policing"): (_switch, False),
@@ -79,16 +84,16 @@ KEYS = {
 }
 
 
-def parse(text):
+def parse(text: str) -> "Tuple[Values, List[str]]":
     """Read the text of a config file.
 
-    :returns: ``(values, problems)``: dict (section, key) -> value, defaults included, and a list
-        of strings, each ``line N: what is wrong``. What is wrong has its default in values.
+    :returns: ``(values, problems)``: dict (section, key) -> value, and a list of strings, each
+        ``line N: what is wrong``. A key that is not set, or set to a bad value, has its default.
     """
     values = {key: default for key, (_, default) in KEYS.items()}
-    problems = []
-    section = None
-    seen = set()
+    problems: "List[str]" = []
+    section: "Optional[str]" = None
+    seen: "Set[Tuple[str, str]]" = set()
     for number, line in enumerate(text.split("\n"), 1):
         line = line.strip(BLANK)
         if not line or line[0] in "#;":
@@ -101,13 +106,13 @@ def parse(text):
         key, equals, value = (part.strip(BLANK) for part in line.partition("="))
         if not equals:
             problems.append("line %d: neither [section] nor key = value: %s" % (number, line))
-        elif (section, key) not in KEYS:
+        elif section is None or (section, key) not in KEYS:
             where = "before any [section]" if section is None else "in [%s]" % section
             problems.append("line %d: unknown key %s %s" % (number, key, where))
         elif (section, key) in seen:
             problems.append("line %d: %s was set above already" % (number, key))
         elif not value:
-            pass  # as if it were not there: the file as shipped names every key
+            pass  # an empty value sets nothing: the file as shipped names every key
         else:
             seen.add((section, key))
             try:
@@ -117,12 +122,10 @@ def parse(text):
     return values, problems
 
 
-def read(path):
-    """Read a config file.
+def read(path: str) -> "Tuple[Values, List[str]]":
+    """Read the config file at ``path``; returns the same as ``parse``.
 
-    :param str path: the file
-    :returns: as ``parse``
-    :raises OSError: it can't be read
+    :raises OSError: the file can't be read
     """
     with open(path, "rb") as stream:
         return parse(stream.read().decode("utf-8-sig", "replace"))

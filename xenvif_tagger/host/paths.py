@@ -1,38 +1,42 @@
 """Where things are on this host: our own, the stock script, and Open vSwitch's."""
 import os
 
+MYPY = False
+if MYPY:
+    from typing import Optional, Tuple
+
 NAME = "xenvif-tagger"  # of the command, the service, the pidfile, and in every line of a log
 
-BASE = "/opt/xenvif-tagger"
+BASE = "/opt/xenvif-tagger"  # where dom0-install.sh installs us
 INSTALL = BASE + "/dom0-install.sh"
-STOCK = "setup-vif-rules"
+STOCK = "setup-vif-rules"  # the file name of the stock script, and of our hook in its place
 HOOK = BASE + "/hotplug/" + STOCK
-PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))  # the code that runs
-USUAL = ("/usr/libexec/xenopsd", "/opt/xensource/libexec")  # Fedora's and CentOS's; older
+PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))  # of the code that runs
+USUAL = ("/usr/libexec/xenopsd", "/opt/xensource/libexec")  # directories of the stock script
 
 
-def boot_id():
+def boot_id() -> str:
     """This boot of the host (str). Source: random(4), /proc/sys/kernel/random/boot_id."""
     with open("/proc/sys/kernel/random/boot_id") as stream:
         return stream.read().strip()
 
 
-def run_dir():
+def run_dir() -> str:
     """Open vSwitch's directory for sockets: absolute path (str). Source: ovs-vswitchd(8)."""
     return os.path.abspath(os.environ.get("OVS_RUNDIR") or "/var/run/openvswitch")
 
 
-def default_remote():
+def default_remote() -> str:
     """The remote of ovsdb-server on this host (str)."""
     return "unix:%s/db.sock" % run_dir()
 
 
-def pidfile_path():
-    """Where this host's watcher has its pidfile."""
+def pidfile_path() -> str:
+    """The path of the pidfile of this host's watcher."""
     return os.path.join(run_dir(), NAME + ".pid")
 
 
-def parse_remote(remote):
+def parse_remote(remote: str) -> "Tuple[str, str, Optional[int]]":
     """The parts of one remote of a database, written as for ovs-vsctl(8), --db.
 
     :param str remote: ``unix:PATH``, ``tcp:HOST[:PORT]``, ``ssl:HOST[:PORT]``; HOST may be [IPV6]
@@ -41,15 +45,15 @@ def parse_remote(remote):
     :raises ValueError: it is no remote
     """
     kind, _, where = remote.partition(":")
-    port = None
+    port: "Optional[int]" = None
     if kind in ("tcp", "ssl"):
         if ":" in where and not where.endswith("]"):
             where, _, text = where.rpartition(":")
             port = int(text) if text.isdecimal() else -1
         if where.startswith("[") and where.endswith("]"):
             where = where[1:-1]
-        elif ":" in where:  # an IPv6 address without brackets: where does it end?
-            where = ""
+        elif ":" in where:
+            where = ""  # an IPv6 address without brackets: a port can't be told from its end
     if kind not in ("unix", "tcp", "ssl") or not where or (
             port is not None and not 0 < port < 65536):
         raise ValueError("not a database remote: %r" % remote)

@@ -2,21 +2,22 @@
 import errno
 import fcntl
 import os
+from typing import Optional, TextIO
 
 
 class Pidfile(object):
-    """A file with our pid, locked as ovs-appctl wants it (openvswitch/ovs lib/daemon-unix.c,
-    read_pidfile: a file that nobody has locked is a dead daemon's)."""
+    """A file with our pid, which we keep locked: ovs-appctl takes a pidfile without a lock for that
+    of a dead daemon (openvswitch/ovs lib/daemon-unix.c, read_pidfile)."""
 
-    def __init__(self, path):
+    def __init__(self, path: str) -> None:
         self.path = path
-        self._file = None
+        self._file: Optional[TextIO] = None
 
-    def take(self):
-        """Make it ours, unless a living process has it or the directory is not ours to write.
+    def take(self) -> bool:
+        """Lock the file and write our pid into it, unless a living process has it locked.
 
-        :returns: whether we have it
-        :raises OSError: it can't be written
+        :returns: whether this process has the pidfile
+        :raises OSError: the file can't be written
         """
         if self._file is not None:
             return True
@@ -28,7 +29,7 @@ class Pidfile(object):
             if error.errno in (errno.EACCES, errno.EAGAIN):
                 return False
             raise
-        # Who had it may have removed it between our open() and our lock.
+        # Another watcher may have removed the file between our open() and our lock.
         if not _is_same(stream, self.path):
             stream.close()
             return self.take()
@@ -39,8 +40,8 @@ class Pidfile(object):
         self._file = stream
         return True
 
-    def _sweep(self, stream):
-        """Remove the control socket of a watcher that was killed."""
+    def _sweep(self, stream: TextIO) -> None:
+        """Remove the control socket of a watcher that was killed: the file still has its pid."""
         stream.seek(0)
         pid = stream.read(32).strip()
         if pid.isdigit():
@@ -49,8 +50,8 @@ class Pidfile(object):
             except OSError:
                 pass
 
-    def drop(self):
-        """Remove it, if it is ours."""
+    def drop(self) -> None:
+        """Remove the pidfile, if this process has it."""
         if self._file is not None:
             if _is_same(self._file, self.path):
                 os.unlink(self.path)
@@ -58,15 +59,15 @@ class Pidfile(object):
             self._file = None
 
 
-def _is_same(stream, path):
+def _is_same(stream: TextIO, path: str) -> bool:
     try:
         return os.path.samestat(os.fstat(stream.fileno()), os.stat(path))
     except FileNotFoundError:
         return False
 
 
-def running(path):
-    """The pid of the living process whose pidfile this is (int), or None."""
+def running(path: str) -> Optional[int]:
+    """The pid of the living process that has locked the pidfile at ``path``; None if none has."""
     try:
         with open(path, "r+") as stream:
             try:

@@ -1,29 +1,32 @@
-"""Signals that end this process, once what it must give back has been given back."""
+"""Signals that end this process only after it has cleaned up, its terminal for example."""
 import os
 import signal
+from typing import Any, Iterable
 
 
 class Ended(BaseException):
-    """A signal has come that ends us; its number."""
+    """A signal has come that must end this process. args: (number of the signal,)."""
 
 
-def catch(numbers):
-    """Let the first of these signals (list of int) raise Ended; all of them are ignored then."""
-    def end(number, _):
+def catch(numbers: Iterable[int]) -> None:
+    """Let the first of these signals raise Ended; from then on the process ignores all of them."""
+    def end(number: int, _: Any) -> None:
         handle(numbers, signal.SIG_IGN)
         raise Ended(number)
 
     handle(numbers, end)
 
 
-def handle(numbers, handler):
-    """Give all of these signals the same handler, or SIG_IGN, or SIG_DFL."""
+def handle(numbers: Iterable[int], handler: Any) -> None:
+    """Give all of these signals one handler: a function as for signal.signal, SIG_IGN or SIG_DFL.
+    """
     for number in numbers:
         signal.signal(number, handler)
 
 
-def end_by(ended):
-    """End by the signal of an Ended, as our parent must see: Ctrl-C ends a shell's loop, too."""
+def end_by(ended: Ended) -> None:
+    """End this process by the signal that raised ``ended``: our parent must see that signal, so
+    that Ctrl-C ends a shell's loop, too."""
     number, = ended.args
     signal.signal(number, signal.SIG_DFL)
     os.kill(os.getpid(), number)
