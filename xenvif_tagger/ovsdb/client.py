@@ -1,9 +1,10 @@
 """One-shot client of ovsdb-server: JSON-RPC 1.0 over a unix or TCP stream, as in RFC 7047.
 
-For the plug path and the one-shot commands: to import OVS's own library takes longer than a plug
-may, and it has no time limit. Few imports, all of the standard library: each plug pays for them.
+The plug path and the one-shot commands use this client: the import of Open vSwitch's own library
+takes longer than a plug may be delayed, and that library has no time limit. This module imports
+little, and from the standard library only: each plug pays for every import.
 """
-# The C half of `socket`: to import the other one takes a plug longer than all that it does here.
+# The C half of `socket`: the import of `socket` itself takes longer than a plug's whole work here.
 import _socket as socket
 import json
 import time
@@ -11,25 +12,34 @@ import time
 from ..host.paths import parse_remote
 from .jsonstream import Framer, NotJson
 
+MYPY = False
+if MYPY:
+    from typing import Any, Dict, Iterable, List, Mapping, Optional, Set, Tuple
+
+    from .rows import Operation, Result
+
+    Message = Dict[str, Any]  # a message of JSON-RPC (RFC 7047, section 4)
+    Address = Tuple[int, Any]  # the address family, and the address of that family
+
 DATABASE = "Open_vSwitch"
 DEFAULT_PORT = 6640  # RFC 7047, section 6
 MONITOR = "xenvif-tagger"  # the name of our monitor in the server's notifications (4.1.5, 4.1.6)
 RECEIVE_SIZE = 1 << 16
-LONGEST_WAIT = 3600  # poll(2) takes milliseconds in an int: longer waits are made of several
+LONGEST_WAIT = 3600  # seconds: poll(2) takes milliseconds in an int, so a longer wait is several
 
 
 class OvsdbError(Exception):
-    """Something is wrong with the database. str() is one line: remote, what happened, cure."""
+    """A request to the database failed. str() is one line: remote, what happened, cure."""
 
 
 class BadRemote(OvsdbError):
-    """Not a remote that this client understands. Nothing was tried."""
+    """The client does not understand this remote. No connection was tried."""
 
 
 class Unreachable(OvsdbError):
     """No connection, time-out, connection lost, or no OVSDB server. The client is closed.
 
-    If a transaction was under way, it is not known whether it was committed.
+    Whether the server committed a transaction that was under way is not known.
     """
 
 
@@ -38,35 +48,41 @@ class ServerError(OvsdbError):
 
 
 class OperationError(OvsdbError):
-    """A transaction failed; nothing of it was committed (RFC 7047, 4.1.3).
+    """A transaction failed, and the server committed nothing of it (RFC 7047, 4.1.3).
 
-    index (int): the operation that failed; None if it was the commit after all of them.
+    index (int): of the operation that failed; None if the commit after all of them failed.
     error (str): the short name: "timed out" (of a wait), "constraint violation", ...
     details (str): may be empty.
     """
 
-    def __init__(self, message, index, error, details):
+    def __init__(self, message: str, index: "Optional[int]", error: str, details: str) -> None:
         OvsdbError.__init__(self, message)
         self.index = index
         self.error = error
         self.details = details
 
 
-def failure(results, count):
-    """What failed of a transaction of so many operations, by its results (RFC 7047, 4.1.3).
+def failure(results: "Iterable[Any]", count: int) -> "Optional[Tuple[Optional[int], str, str]]":
+    """Which operation of a transaction failed, and how (RFC 7047, 4.1.3).
 
-    :returns: ``(index, error, details)``, index None if it was the commit; None if nothing failed
+    :param results: the server's results of the transaction
+    :param int count: how many operations the transaction had
+    :returns: as the attributes of OperationError, ``(index, error, details)``; None if none failed
     """
     for index, result in enumerate(results):
-        # After the one that failed come nulls; an error of the commit is one result more.
+        # The results after the failed operation are null. If the commit failed, the error follows
+        # the results of all operations.
         if isinstance(result, dict) and "error" in result:
             return (index if index < count else None, str(result["error"]),
                     str(result.get("details", "")))
     return None
 
 
-def _addresses(remote):
-    """What to connect to: list of (family, address). BadRemote; OSError from the resolver."""
+def _addresses(remote: str) -> "List[Address]":
+    """The addresses of a remote, to be tried in this order.
+
+    Raises BadRemote; OSError if the resolver does not know the host name.
+    """
     if remote.startswith("ssl:"):
         raise BadRemote("%s: one-shot commands and the plug hook speak unix: and tcp: only: "
                         "give them ovsdb-server's unix socket" % remote)
@@ -77,14 +93,14 @@ def _addresses(remote):
                         "tcp:[IPV6][:PORT]" % (remote or "''"))
     if kind == "unix":
         return [(socket.AF_UNIX, host)]
-    # As bytes: for str Python imports its IDNA tables, some milliseconds.
-    host = host.encode("utf-8", "surrogateescape")
-    found = socket.getaddrinfo(host, port or DEFAULT_PORT, 0, socket.SOCK_STREAM)
-    return [(family, address) for family, _, _, _, address in found]
+    # As bytes: for a str Python imports its IDNA tables, which takes some milliseconds.
+    known = socket.getaddrinfo(host.encode("utf-8", "surrogateescape"), port or DEFAULT_PORT, 0,
+                               socket.SOCK_STREAM)
+    return [(family, address) for family, _, _, _, address in known]
 
 
-def _connect_problem(error):
-    """What to say of an OSError from connecting (str)."""
+def _connect_problem(error: OSError) -> str:
+    """In words: why a connection could not be made."""
     if isinstance(error, FileNotFoundError):
         return "no such socket: is ovsdb-server running?"
     if isinstance(error, ConnectionRefusedError):
@@ -93,12 +109,12 @@ def _connect_problem(error):
         return "permission denied: run as root"
     if isinstance(error, socket.gaierror):
         return "can't resolve the host name: %s" % error.strerror
-    if error.errno is None:  # Python's own check of sun_path, unix(7)
-        return "%s: it may have 107 bytes" % error
+    if error.errno is None:  # Python itself checks the length of sun_path, unix(7)
+        return "%s: a socket's path has at most 107 bytes" % error
     return "can't connect: %s" % error.strerror
 
 
-def _one_line(text):
+def _one_line(text: str) -> str:
     return "".join(c if c.isprintable() else " " for c in text)
 
 
@@ -107,19 +123,19 @@ class Client:
 
     remote (str): as for ovs-vsctl --db: "unix:PATH" (PATH absolute), "tcp:HOST[:PORT]",
         "tcp:[IPV6][:PORT]".
-    timeout (float): seconds, above 0, for connecting and all calls together. Only the look-up of
-        a host name, by the C library, is outside of it: give an address where that matters.
+    timeout (float): seconds, above 0, for the connection and all calls together. Only the time in
+        which the C library looks up a host name does not count: give an address where that matters.
     Raises BadRemote, Unreachable.
     """
 
-    def __init__(self, remote, timeout):
+    def __init__(self, remote: str, timeout: float) -> None:
         self.remote = remote
         self._timeout = timeout
-        self._socket = None
+        self._socket: "socket.socket" = None  # type: ignore[assignment]  # _connect() makes one
         self._framer = Framer()
         self._id = 0  # of the last request
-        self._reply = None  # to the last request
-        self._updated = False  # a notification came that wait_update() has not told of
+        self._reply: "Optional[Message]" = None  # to the last request
+        self._updated = False  # whether an update came since wait_update() returned
         self.restart_deadline()
         try:
             addresses = _addresses(remote)
@@ -127,7 +143,8 @@ class Client:
             raise self._unreachable(_connect_problem(error))
         for family, address in addresses:
             try:
-                return self._connect(family, address)
+                self._connect(family, address)
+                return
             except socket.timeout:
                 problem = "no connection within %g s" % timeout
             except OSError as error:
@@ -135,30 +152,30 @@ class Client:
             self.close()
         raise self._unreachable(problem)
 
-    def __enter__(self):
+    def __enter__(self) -> "Client":
         return self
 
-    def __exit__(self, *_):
+    def __exit__(self, *_: "Any") -> None:
         self.close()
 
-    def close(self):
-        """Close the connection; a second time does nothing."""
+    def close(self) -> None:
+        """Close the connection, if it is open."""
         if self._socket:
             self._socket.close()
 
-    def restart_deadline(self):
-        """Let `timeout` begin anew."""
+    def restart_deadline(self) -> None:
+        """Give the calls from now on the whole timeout again."""
         self._deadline = time.monotonic() + self._timeout
 
-    def extend_deadline(self, seconds):
-        """Don't count the last `seconds` (float): it was not the server that took them."""
+    def extend_deadline(self, seconds: float) -> None:
+        """Leave `seconds` out of the timeout: something else than the server took them."""
         self._deadline += seconds
 
-    def call(self, method, params):
+    def call(self, method: str, params: "List[Any]") -> "Any":
         """Send a request, return the result in its reply (RFC 7047, section 4).
 
-        For what has no method of its own here; the control socket of a daemon of Open vSwitch's
-        (ovs-appctl(8)) speaks the same. ServerError, Unreachable.
+        For requests without a method of their own here. (The control sockets of Open vSwitch's
+        daemons, ovs-appctl(8), speak the same protocol.) Raises ServerError, Unreachable.
         """
         if self._socket.fileno() < 0:
             raise self._unreachable("the connection is closed")
@@ -176,75 +193,77 @@ class Client:
             raise self._garbage(self._reply)
         return self._reply["result"]
 
-    def transact(self, operations):
-        """Run operations (list of dict, RFC 7047, 5.2) as one transaction.
+    def transact(self, operations: "List[Operation]") -> "List[Result]":
+        """Run operations (RFC 7047, 5.2) as one transaction; returns their results, in order.
 
-        Returns their results in order (list of dict). OperationError, ServerError, Unreachable.
+        Raises OperationError, ServerError, Unreachable.
         """
-        results = self.call("transact", [DATABASE] + operations)
+        results = self.call("transact", [DATABASE, *operations])
         if not isinstance(results, list):
             raise self._garbage(results)
         failed = failure(results, len(operations))
         if failed:
             index, error, details = failed
-            what = "the commit"
+            culprit = "the commit"
             if index is not None:
                 op = operations[index]
-                what = "operation %d (%s %s)" % (index, op.get("op"), op.get("table", ""))
-            message = "%s: %s failed: %s: %s" % (self.remote, what, error, details)
+                culprit = "operation %d (%s %s)" % (index, op.get("op"), op.get("table", ""))
+            message = "%s: %s failed: %s: %s" % (self.remote, culprit, error, details)
             raise OperationError(_one_line(message), index, error, details)
-        if len(results) != len(operations) or not all(isinstance(each, dict) for each in results):
+        if len(results) != len(operations) or not all(isinstance(row, dict) for row in results):
             raise self._garbage(results)
         return results
 
-    def get_schema(self):
-        """The server's schema: dict, table to set of columns. ServerError, Unreachable."""
+    def get_schema(self) -> "Dict[str, Set[str]]":
+        """The server's schema: dict, table to set of columns. Raises ServerError, Unreachable."""
         schema = self.call("get_schema", [DATABASE])
         try:
             return {name: set(table["columns"]) for name, table in schema["tables"].items()}
         except (TypeError, KeyError, AttributeError):
             raise self._garbage(schema)
 
-    def monitor(self, tables):
-        """Ask to be told of changes from now on; once per client. ServerError, Unreachable.
+    def monitor(self, tables: "Mapping[str, List[str]]") -> None:
+        """Have the server send changes from now on, for wait_update(); at most once per client.
 
         tables (dict): table to the list of columns whose changes count. Rows that come and go
-        always count. Plain "monitor" of RFC 7047 (4.1.5): OVS 2.5 has it, too.
+        always count. The request is RFC 7047's "monitor" (4.1.5), which Open vSwitch 2.5 has too.
+        Raises ServerError, Unreachable.
         """
         requests = {table: {"columns": columns, "select": {"initial": False}}
                     for table, columns in tables.items()}
         self.call("monitor", [DATABASE, MONITOR, requests])
 
-    def wait_update(self, timeout):
-        """Wait at most timeout seconds (float) for a monitored change; whether one came.
+    def wait_update(self, timeout: float) -> bool:
+        """Wait at most timeout seconds for a monitored change; returns whether one came.
 
-        Those that came since the last call count, the client's own included. All that has arrived
-        is taken: a burst wakes once. The waiting is outside of the client's own deadline, which
-        begins anew at the end of it. Raises Unreachable.
+        Changes that came since the last call count, the client's own included. The call takes all
+        updates that have arrived, so that a burst of changes wakes the caller once. The client's
+        timeout begins anew when the wait ends. Raises Unreachable.
         """
         until = time.monotonic() + timeout
-        self._deadline = until + self._timeout  # for the answer to an echo in between
+        self._deadline = until + self._timeout  # the server may ask for an echo meanwhile
         while True:
             left = until - time.monotonic()
-            came = self._receive(0 if self._updated else min(max(left, 0), LONGEST_WAIT))
-            if left <= 0 or self._updated and not came:
+            received = self._receive(0 if self._updated else min(max(left, 0), LONGEST_WAIT))
+            if left <= 0 or self._updated and not received:
                 break
         updated, self._updated = self._updated, False
         self.restart_deadline()
         return updated
 
-    def _connect(self, family, address):
+    def _connect(self, family: int, address: "Any") -> None:
         self._socket = socket.socket(family, socket.SOCK_STREAM)
         while True:
             self._socket.settimeout(self._left())
             try:
-                return self._socket.connect(address)
+                self._socket.connect(address)
+                return
             except BlockingIOError:
-                # EAGAIN, connect(2): a hung server's queue is full, and poll(2) doesn't tell when
-                # a unix socket has room again.
+                # EAGAIN, connect(2): a hung server's queue of connections is full, and poll(2)
+                # does not tell when that queue has room again.
                 time.sleep(0.01)
 
-    def _left(self):
+    def _left(self) -> float:
         """Seconds until the deadline (at most LONGEST_WAIT). Raises Unreachable after it."""
         left = self._deadline - time.monotonic()
         if left <= 0:
@@ -253,26 +272,28 @@ class Client:
                 % ("complete " if self._framer.partial else "", self._timeout))
         return min(left, LONGEST_WAIT)
 
-    def _unreachable(self, problem):
+    def _unreachable(self, problem: str) -> Unreachable:
+        """Close the connection; returns the error for the caller to raise."""
         self.close()
         return Unreachable(_one_line("%s: %s" % (self.remote, problem)))
 
-    def _garbage(self, value):
+    def _garbage(self, value: "Any") -> Unreachable:
+        """The error for what no OVSDB server sends: a JSON value, or the NotJson that it raised."""
         if not isinstance(value, NotJson):
             value = NotJson(json.dumps(value))
         return self._unreachable("not an OVSDB server: it sent %s" % value)
 
-    def _send(self, message, seconds):
+    def _send(self, message: "Message", seconds: float) -> None:
         try:
             self._socket.settimeout(seconds)
             self._socket.sendall(json.dumps(message).encode("ascii"))
         except ConnectionError:
-            pass  # what the server sent before it closed may say why: the next read shows it
+            pass  # the server may have sent its reason before it closed: the next read gets that
         except OSError as error:
             raise self._unreachable("takes no request (%s): is ovsdb-server hung?" % error)
 
-    def _receive(self, seconds):
-        """Take what one read gives within `seconds` (0: what is there). Whether anything came."""
+    def _receive(self, seconds: float) -> bool:
+        """Read once, waiting at most `seconds`; returns whether any bytes came."""
         try:
             self._socket.settimeout(seconds)
             data = self._socket.recv(RECEIVE_SIZE)
@@ -292,15 +313,15 @@ class Client:
             self._take(message)
         return True
 
-    def _take(self, message):
+    def _take(self, message: "Message") -> None:
         method = message.get("method")
         params = message.get("params")
-        if method == "echo":  # RFC 7047, 4.1.11: the server asks whether we still live
+        if method == "echo":  # RFC 7047, 4.1.11: the server asks whether this client still lives
             answer = {"id": message.get("id"), "result": params, "error": None}
             self._send(answer, self._left())
         elif method == "update":
             self._updated |= isinstance(params, list) and params[:1] == [MONITOR]
         elif method is None and "id" not in message:
             raise self._garbage(message)
-        elif method is None and message["id"] == self._id:  # else: nobody waits for it any more
+        elif method is None and message["id"] == self._id:  # a reply to an earlier request is old
             self._reply = message

@@ -2,13 +2,21 @@
 import codecs
 import json
 
+MYPY = False
+if MYPY:
+    from typing import Any, Callable, Dict, List, Optional
+
 WHITESPACE = " \t\r\n"  # RFC 7159, section 2
 
 
 class NotJson(ValueError):
-    """The stream is no sequence of JSON objects. str() is a literal of a piece, near the fault."""
+    """A stream, or a value, that is no sequence of JSON objects.
 
-    def __init__(self, stream, at=0):
+    str() shows, as a literal, the 40 characters round position `at`, where the fault is.
+    """
+
+    def __init__(self, stream: "Any", at: int = 0) -> None:
+        """stream: the str or bytes with the fault."""
         piece = stream[max(0, at - 20):][:40]
         ValueError.__init__(self, repr(piece) + ("..." if len(piece) < len(stream) else ""))
 
@@ -16,29 +24,30 @@ class NotJson(ValueError):
 class Framer:
     """Cuts a stream of bytes, in whatever pieces it arrives, into JSON objects.
 
-    JSON-RPC 1.0 has no delimiters and no lengths: only the closing brace tells the end. To try
-    and decode at each piece would be quadratic. So the braces outside of strings are counted, by
-    str methods alone, which run in C, and each character is decoded once.
+    JSON-RPC 1.0 has no delimiters and no lengths: only an object's closing brace tells its end. A
+    decoder that is tried at each piece takes quadratic time. So the Framer counts the braces
+    outside of strings, by str methods alone, which run in C, and decodes each character once.
     """
 
-    def __init__(self, object_hook=None):
+    def __init__(self,
+                 object_hook: "Optional[Callable[[Dict[str, Any]], Any]]" = None) -> None:
         """object_hook: as json.JSONDecoder's."""
         self._utf8 = codecs.getincrementaldecoder("utf-8")()  # keeps the start of a split character
         self._json = json.JSONDecoder(object_hook=object_hook)
-        self._parts = []  # the text of the object that is not complete
-        self._depth = 0  # its open braces
+        self._parts: "List[str]" = []  # the text of the object that is not complete
+        self._depth = 0  # the open braces of that object
         self._in_string = False
         self._escape = ""  # the backslash that ended the last piece
 
     @property
-    def partial(self):
-        """Whether the beginning of an object is here and its end is not."""
+    def partial(self) -> bool:
+        """Whether the beginning of an object has come and its end has not."""
         return bool(self._parts)
 
-    def feed(self, data):
-        """Take the next piece (bytes), return the objects that it completed (list of dict).
+    def feed(self, data: bytes) -> "List[Dict[str, Any]]":
+        """Take the next piece, return the objects that it completed.
 
-        Raises NotJson, and must not be fed after that.
+        Raises NotJson; nobody may feed this Framer after that.
         """
         try:
             text = self._utf8.decode(data)
@@ -52,7 +61,7 @@ class Framer:
         complete = self._count(text) if text else 0
         return self._decode(complete) if complete else []
 
-    def _count(self, text):
+    def _count(self, text: str) -> int:
         """Follow the braces through `text`; return how many objects it completed."""
         text = (self._escape + text).replace("\\\\", "")
         self._escape = "\\" if text.endswith("\\") else ""
@@ -63,9 +72,11 @@ class Framer:
         # Inside an object there is always a comma between "}" and "{".
         return "".join(outside.split()).count("}{") + (self._depth <= 0)
 
-    def _decode(self, count):
+    def _decode(self, count: int) -> "List[Dict[str, Any]]":
+        """Decode the `count` complete objects, keep the text of the next one."""
         text = "".join(self._parts)
-        objects, at = [], 0
+        objects: "List[Dict[str, Any]]" = []
+        at = 0
         while True:
             while text[at:at + 1] and text[at] in WHITESPACE:
                 at += 1
@@ -76,6 +87,6 @@ class Framer:
                 return objects
             try:
                 value, at = self._json.raw_decode(text, at)
-            except (ValueError, RecursionError) as error:  # the latter: some thousand levels deep
+            except (ValueError, RecursionError) as error:  # RecursionError: thousands of levels
                 raise NotJson(text, getattr(error, "pos", at))
             objects.append(value)

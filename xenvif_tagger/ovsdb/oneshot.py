@@ -1,4 +1,4 @@
-"""The one-shot driver: read the ports, ask the core, write, look again where a race was lost."""
+"""The one-shot driver: read the ports, ask the core, write, and read again if a race was lost."""
 import time
 
 from ..core.decide import decide_vif
@@ -6,84 +6,98 @@ from ..core.decision import IN_SYNC, MIRRORED, Outcome, settings_of
 from ..host.paths import boot_id
 from .vswitch import Unwritten, Vswitch
 
+MYPY = False
+if MYPY:
+    from typing import Callable, Dict, Iterable, List, Optional, Tuple
+
+    from ..host.config import Values
+    from .client import Client
+    from .rows import Vif
+
 # VIFs in one transaction: some 10 operations each.
 BATCH = 500
-# How often a VIF that somebody changes under our hands is read anew.
+# How many lost races end the attempt to mirror a VIF.
 TRIES = 20
-# From how many VIFs on all rows are read: the server looks for each name in all of its rows.
+# For more VIFs than these all rows are read: for each name the server looks through all its rows.
 MANY = 50
 
 
-
-
 class OneShot(object):
-    """Decisions about VIFs, once.
+    """Decides about VIFs, and mirrors them, once.
 
-    :param ovsdb.Client client: the connection
+    :param client.Client client: the connection
     :param dict values: the config file's values (see config.py)
-    :param bool patient: the client's deadline begins anew with each read of rows and each write
+    :param bool patient: whether the client's timeout begins anew at each read and each write
     """
 
-    def __init__(self, client, values, patient=True):
+    def __init__(self, client: "Client", values: "Values", patient: bool = True) -> None:
         self.client = client
         self._patient = patient
         self.vswitch = Vswitch(client)
         self.settings = settings_of(values, boot_id())
 
-    def look(self, vifs=None, prefer=None):
-        """What would be done, nothing written.
+    def look(self, vifs: "Optional[List[Vif]]" = None,
+             prefer: "Optional[str]" = None) -> "List[Outcome]":
+        """Read the ports of VIFs and decide about them; write nothing.
 
         :param vifs: list of (domid, devid), or None for all
-        :returns: list of Outcome, in the order of (domid, devid); a VIF without ports is left out
-        :raises ovsdb.OvsdbError: the database can't be reached
+        :param prefer: "vif" or "tap": a person has said which side is right; else None
+        :returns: list of Outcome, in the order of (domid, devid); a VIF without ports has none
+        :raises client.OvsdbError: the database can't be reached
         """
         self._renew()
         if vifs is None or len(vifs) > MANY:
-            found = self.vswitch.read_all()
+            ports = self.vswitch.read_all()
         else:
-            found = self.vswitch.read(vifs)
+            ports = self.vswitch.read(vifs)
         if vifs is not None:
-            found = {vif: found[vif] for vif in vifs if vif in found}
-        return [Outcome(vif, found[vif], decide_vif(found[vif], self.settings, prefer))
-                for vif in sorted(found)]
+            ports = {vif: ports[vif] for vif in vifs if vif in ports}
+        return [Outcome(vif, ports[vif], decide_vif(ports[vif], self.settings, prefer))
+                for vif in sorted(ports)]
 
-    def _renew(self):
+    def _renew(self) -> None:
         if self._patient:
             self.client.restart_deadline()
 
-    def mirror(self, vifs=None, prefer=None):
-        """Do it: parameters, result and errors as ``look``; outcomes as they are afterwards."""
-        done = {}
-        tries = {}
+    def mirror(self, vifs: "Optional[List[Vif]]" = None,
+               prefer: "Optional[str]" = None) -> "List[Outcome]":
+        """Read, decide, and write the changes; parameters, result and errors as ``look``.
+
+        An Outcome says whether its changes are written, or why not.
+        """
+        done: "Dict[Vif, Outcome]" = {}
+        tries: "Dict[Vif, int]" = {}
         while True:
             outcomes = self.look(vifs, prefer)
             for vif in vifs or ():
-                done.pop(vif, None)  # it may have gone
+                done.pop(vif, None)  # its ports may have gone since the last look
             done.update((outcome.vif, outcome) for outcome in outcomes)
             vifs = self._write([outcome for outcome in outcomes if outcome.decision.changes], tries)
             if not vifs:
                 return [done[vif] for vif in sorted(done)]
 
-    def _write(self, outcomes, tries):
-        """Write what is to be changed, in few transactions.
+    def _write(self, outcomes: "Iterable[Outcome]", tries: "Dict[Vif, int]") -> "List[Vif]":
+        """Write the changes of outcomes, in few transactions.
 
-        One that failed once goes alone from then on, so that it does not hold up the others.
+        A VIF that failed once gets a transaction of its own from then on, so that it does not hold
+        up the others.
 
-        :param tries: dict VIF -> how often it has failed, kept here
-        :returns: list of the VIFs that must be looked at again: a race was lost
+        :param tries: dict VIF -> how often it has failed; this method counts there
+        :returns: the VIFs that must be read again, since a race was lost
         """
         together = [outcome for outcome in outcomes if outcome.vif not in tries]
         batches = [together[at:at + BATCH] for at in range(0, len(together), BATCH)]
         batches += [[outcome] for outcome in outcomes if outcome.vif in tries]
-        again = []
+        again: "List[Vif]" = []
         while batches:
             batch = batches.pop()
-            self._renew()  # what was ours to do in between took the server no time
+            self._renew()  # our own work since the last answer is none of the server's time
             try:
                 self.vswitch.write([outcome.decision for outcome in batch])
             except Unwritten as error:
                 if error.culprit is None and len(batch) > 1:
-                    # The commit failed. Whose fault it is, only halving tells.
+                    # The commit failed, and the server does not say of which operation: halve the
+                    # batch until one VIF is left.
                     batches += [batch[:len(batch) // 2], batch[len(batch) // 2:]]
                     continue
                 for outcome in batch:
@@ -102,22 +116,25 @@ class OneShot(object):
                 outcome.written = True
         return again
 
-    def wait(self, find, seconds, prefer=None, name=None):
-        """Mirror as soon as there is something to mirror: woken by the database, not polling.
+    def wait(self, find: "Callable[[], Optional[List[Vif]]]", seconds: float,
+             prefer: "Optional[str]" = None,
+             name: "Optional[str]" = None) -> "Tuple[bool, List[Outcome]]":
+        """Mirror until the VIFs are ready: each change in the database wakes this method.
 
-        :param find: function without parameters: the VIFs to look at, list of (domid, devid)
+        :param find: function without parameters that returns the VIFs, as for ``look``
         :param float seconds: how long at most
+        :param prefer: as for ``look``
         :param name: a port that must be there; None: any
-        :returns: ``(ready, outcomes)``: whether every pair found has a VLAN on both, and there is
-            one; what became of each
+        :returns: ``(ready, outcomes)``: whether there is a pair of ports, and every pair has one
+            VLAN on both; the outcomes of the VIFs
         """
         until = time.monotonic() + seconds
-        mirrored = {}
+        mirrored: "Dict[Vif, Outcome]" = {}
         self.vswitch.monitor()
         while True:
-            self.client.restart_deadline()  # for find()
+            self.client.restart_deadline()  # find() may ask the database
             outcomes = self.mirror(find(), prefer)
-            # What was mirrored in an earlier round is told as such.
+            # A VIF that an earlier round has mirrored is reported as mirrored.
             outcomes = [mirrored.get(outcome.vif, outcome)
                         if outcome.state == IN_SYNC else outcome for outcome in outcomes]
             mirrored.update((outcome.vif, outcome) for outcome in outcomes
@@ -128,4 +145,3 @@ class OneShot(object):
             left = until - time.monotonic()
             if ready or left <= 0 or not self.client.wait_update(left):
                 return ready, outcomes
-

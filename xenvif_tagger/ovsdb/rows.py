@@ -1,13 +1,30 @@
-"""A VIF port's rows in the server's own notation: Ports made of them, decisions made operations.
+"""The rows of a VIF's port in the server's notation: a Port is made of them, and operations are
+made of a Decision.
 
-What the one-shot driver and the watcher have in common: they differ in how they come by the rows
-(dicts, column -> value as in RFC 7047, 5.1, with ``_uuid``) and in how the operations are sent.
+The one-shot driver and the watcher share this module. They differ in how they get the rows, and in
+how they send the operations.
 """
 from ..core.port import POLICING, Port
 from ..core.unit import UNIT
 
-# Every column that a decision is based on. Those that the server's schema lacks are left out:
-# cvlans came with Open vSwitch 2.8.
+MYPY = False
+if MYPY:
+    from typing import Any, Callable, Dict, Iterable, List, Mapping, Optional, Tuple
+
+    from ..core.decision import Decision
+    from ..core.port import Change
+    from ..core.unit import Unit
+
+    Vif = Tuple[int, int]  # (domid, devid)
+    Row = Dict[str, Any]  # column -> value in the notation of RFC 7047, 5.1; with _uuid
+    PortRows = Tuple[Row, Row, Row]  # of one port: its Port, its Interface, its Bridge
+    Operation = Dict[str, Any]  # of a transaction (RFC 7047, 5.2)
+    Result = Dict[str, Any]  # of an operation
+    Find = Callable[[str], Optional[Row]]  # the row that belongs to a UUID, None where none does
+    VlanBridges = Dict[Tuple[str, int], str]  # (UUID of a Bridge, tag) -> name
+
+# Every column that a decision is based on. A reader leaves out those that the server's schema
+# lacks: cvlans came with Open vSwitch 2.8.
 COLUMNS = {
     "Port": ("_uuid", "name", "interfaces", "fake_bridge", "external_ids",
              "other_config") + tuple(UNIT),
@@ -16,7 +33,7 @@ COLUMNS = {
 }
 
 
-def port_of(row, interface, bridge):
+def port_of(row: "Row", interface: "Row", bridge: str) -> Port:
     """The port.Port of a Port row, its Interface row and the name of its bridge."""
     return Port(row["name"], from_uuid(row["_uuid"]), bridge, unit_of(row),
                 from_map(row["external_ids"]), from_map(interface["external_ids"]),
@@ -26,53 +43,53 @@ def port_of(row, interface, bridge):
                 "cvlans" in row)
 
 
-def own_interface(port, find):
-    """The Interface row of a VIF's Port row: its only one, and of the same name. None for a bond,
-    which is no VIF's port, and where one of the two rows came or went between two looks.
+def own_interface(port: "Row", find: "Find") -> "Optional[Row]":
+    """The Interface row of a VIF's Port row.
 
-    :param find: function that gives the Interface row of a UUID (str), or None
+    :param find: function that gives the Interface row of a UUID
+    :returns: the only Interface of the port, if the two have one name. None for a bond, which is no
+        VIF's port, and where one of the two rows came or went between two selects
     """
     uuids = from_set(port["interfaces"])
     interface = find(from_uuid(uuids[0])) if len(uuids) == 1 else None
     return interface if interface and interface["name"] == port["name"] else None
 
 
-def vlan_bridges(fakes, find):
-    """The names of the VLAN ("fake") bridges, by which ``bridge_name`` finds a port's.
+def vlan_bridges(fakes: "Iterable[Row]", find: "Find") -> "VlanBridges":
+    """The names of the VLAN ("fake") bridges, for ``bridge_name``.
 
     :param fakes: the Port rows with fake_bridge
-    :param find: function that gives the Bridge row that has the Port of a UUID (str), or None
-    :returns: dict (UUID of a Bridge, tag) -> name
+    :param find: function that gives the Bridge row that has the Port of a UUID
     """
-    found = {}
+    bridges: "VlanBridges" = {}
     for row in fakes:
         bridge = find(from_uuid(row["_uuid"]))
-        for tag in from_set(row["tag"]) if bridge else ():
-            found[from_uuid(bridge["_uuid"]), tag] = row["name"]
-    return found
+        if bridge is not None:
+            for tag in from_set(row["tag"]):
+                bridges[from_uuid(bridge["_uuid"]), tag] = row["name"]
+    return bridges
 
 
-def bridge_name(port, bridge, on_vlan):
-    """The bridge that a Port row is on, as ovs-vsctl has it: a VLAN bridge, if the port has the
-    tag of one on its Bridge (openvswitch/ovs utilities/ovs-vsctl.c, vsctl_context_populate_cache).
-
-    :param on_vlan: what ``vlan_bridges`` gives
+def bridge_name(port: "Row", bridge: "Row", on_vlan: "VlanBridges") -> str:
+    """The name of the bridge that a Port row is on, as ovs-vsctl sees that: the VLAN bridge, if the
+    port's Bridge has one with the port's tag (openvswitch/ovs utilities/ovs-vsctl.c,
+    vsctl_context_populate_cache).
     """
-    name = bridge["name"]
+    name: str = bridge["name"]
     for tag in from_set(port["tag"]) if on_vlan else ():
         name = on_vlan.get((from_uuid(bridge["_uuid"]), tag), name)
     return name
 
 
-def _atom(value):
+def _atom(value: "Any") -> "Any":
     """The one value of an optional column, or None."""
-    found = from_set(value) if value is not None else ()
-    return found[0] if found else None
+    atoms = from_set(value) if value is not None else ()
+    return atoms[0] if atoms else None
 
 
-def unit_of(row):
-    """The VLAN unit (see core/unit.py) of a Port row as the server sent it."""
-    unit = {}
+def unit_of(row: "Row") -> "Unit":
+    """The VLAN unit (see core/unit.py) of a Port row."""
+    unit: "Unit" = {}
     for column, kind in UNIT.items():
         values = from_set(row.get(column, ["set", []]))
         if values:
@@ -80,21 +97,20 @@ def unit_of(row):
     return unit
 
 
-def operations(decision, rows):
+def operations(decision: "Decision", rows: "Mapping[str, PortRows]") -> "List[Operation]":
     """The guards and writes of one decision, and a line for the database's log.
 
-    :param decision.Decision decision: what is to be written
-    :param rows: dict name -> (Port row, Interface row, Bridge row), those it was based on
-    :returns: list of operations (RFC 7047, 5.2)
+    :param decision.Decision decision: its changes are to be written
+    :param rows: dict name of a port -> the rows that the decision was based on
     """
-    made = []
+    made: "List[Operation]" = []
     for port in decision.ports():
         made += guards(rows[port.name])
-    touched = []
+    written: "List[Tuple[str, str]]" = []  # (table, name) of each row, in the order of the changes
     for change in decision.changes:
-        if (change.table, change.row) not in touched:
-            touched.append((change.table, change.row))
-    for table, name in touched:
+        if (change.table, change.row) not in written:
+            written.append((change.table, change.row))
+    for table, name in written:
         row = rows[name][0 if table == "Port" else 1]
         made += _writes(table, row["_uuid"], [
             change for change in decision.changes if change[:2] == (table, name)])
@@ -102,33 +118,34 @@ def operations(decision, rows):
     return made
 
 
-def guards(rows):
+def guards(rows: "PortRows") -> "List[Operation]":
     """Operations that fail unless a port's three rows are as they were read."""
     row, interface, bridge = rows
     return [_guard("Port", row), _guard("Interface", interface), _guard_bridge(bridge, row)]
 
 
-def _guard(table, row):
+def _guard(table: str, row: "Row") -> "Operation":
     """Compare-and-set (RFC 7047, 5.2.6): fails unless the row still has the values that we read."""
-    # A row of this UUID has had its name from the beginning (vswitch.ovsschema: not mutable).
+    # A row never changes its name (vswitch.ovsschema: not mutable), so its UUID guards that too.
     values = {column: row[column] for column in COLUMNS[table]
               if column not in ("_uuid", "name") and column in row}
     return {"op": "wait", "table": table, "where": [["_uuid", "==", row["_uuid"]]], "timeout": 0,
             "columns": sorted(values), "until": "==", "rows": [values]}
 
 
-def _guard_bridge(bridge, port):
+def _guard_bridge(bridge: "Row", port: "Row") -> "Operation":
     """Fails unless the port is still on the bridge."""
     return {"op": "wait", "table": "Bridge", "timeout": 0, "columns": ["name"], "until": "==",
             "where": [["_uuid", "==", bridge["_uuid"]], ["ports", "includes", port["_uuid"]]],
             "rows": [{"name": bridge["name"]}]}
 
 
-def _writes(table, row_uuid, changes):
-    """The operations that make changes (of one row): one update, one mutate."""
+def _writes(table: str, row_uuid: "Any", changes: "Iterable[Change]") -> "List[Operation]":
+    """The operations that make the changes of one row: one update, one mutate."""
     where = [["_uuid", "==", row_uuid]]
-    columns = {}
-    gone, new = [], {}
+    columns: "Dict[str, Any]" = {}
+    deleted: "List[str]" = []  # keys of external_ids
+    inserted: "Dict[str, str]" = {}
     for change in changes:
         if change.key is None:
             value = change.new
@@ -137,58 +154,61 @@ def _writes(table, row_uuid, changes):
             columns[change.column] = value
         else:
             if change.old is not None:
-                gone.append(change.key)
+                deleted.append(change.key)
             if change.new is not None:
-                new[change.key] = change.new
-    operations = []
+                inserted[change.key] = change.new
+    made: "List[Operation]" = []
     if columns:
-        operations.append({"op": "update", "table": table, "where": where, "row": columns})
-    mutations = []
-    if gone:
-        # "insert" leaves a key that is there as it was (RFC 7047, 5.1): so out with it first.
-        mutations.append(["external_ids", "delete", to_set(gone)])
-    if new:
-        mutations.append(["external_ids", "insert", to_map(new)])
+        made.append({"op": "update", "table": table, "where": where, "row": columns})
+    mutations: "List[List[Any]]" = []
+    if deleted:
+        # An "insert" does not change the value of a key that is there (RFC 7047, 5.1), so a key
+        # with a new value is deleted first.
+        mutations.append(["external_ids", "delete", to_set(deleted)])
+    if inserted:
+        mutations.append(["external_ids", "insert", to_map(inserted)])
     if mutations:
-        operations.append({"op": "mutate", "table": table, "where": where, "mutations": mutations})
-    return operations
+        made.append({"op": "mutate", "table": table, "where": where, "mutations": mutations})
+    return made
 
 
 # ---- OVSDB's notation of sets, maps and UUIDs in JSON, and back (RFC 7047, 5.1) ------------------
-# Atoms (str, int, float, bool, and ["uuid", "..."]) are left as they are.
+# Atoms (str, int, float, bool, and ["uuid", "..."]) stay as they are.
 
 
-def from_set(value):
-    """The atoms of a set: list. A set of one may be written as its bare atom."""
+def from_set(value: "Any") -> "List[Any]":
+    """The atoms of a set. (The notation of a set of one may be the bare atom.)"""
     if isinstance(value, list) and value[:1] == ["set"]:
         return list(value[1])
     return [value]
 
 
-def to_set(atoms):
-    """The notation of a set of these atoms (any iterable), in the order given."""
+def to_set(atoms: "Iterable[Any]") -> "List[Any]":
+    """The notation of a set of these atoms, in the order given."""
     return ["set", list(atoms)]
 
 
-def from_map(value):
-    """The dict that a map's notation stands for. Raises ValueError if it is none."""
+def from_map(value: "Any") -> "Dict[Any, Any]":
+    """The dict that a map's notation stands for. Raises ValueError for any other value."""
     if not isinstance(value, list) or value[:1] != ["map"]:
         raise ValueError("not an OVSDB map: %r" % (value,))
     return dict(value[1])
 
 
-def to_map(values):
-    """The notation of a dict (its keys of one type), sorted: equal dicts are written alike."""
+def to_map(values: "Mapping[Any, Any]") -> "List[Any]":
+    """The notation of a dict whose keys have one type. The keys are sorted, so that equal dicts
+    have equal notations."""
     return ["map", [[key, values[key]] for key in sorted(values)]]
 
 
-def uuid(text):
+def uuid(text: str) -> "List[str]":
     """The notation of a UUID given as str."""
     return ["uuid", text]
 
 
-def from_uuid(value):
-    """The UUID as str. Raises ValueError if the value is none."""
+def from_uuid(value: "Any") -> str:
+    """The UUID as str. Raises ValueError for any other value."""
     if not isinstance(value, (list, tuple)) or value[:1] not in (["uuid"], ("uuid",)):
         raise ValueError("not an OVSDB UUID: %r" % (value,))
-    return value[1]
+    text: str = value[1]
+    return text

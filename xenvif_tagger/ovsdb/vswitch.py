@@ -1,6 +1,6 @@
 """VIF ports read from Open vSwitch's database, and decisions written to it, by the one-shot client.
 
-The reader keeps the rows as the server sent them: they are what a write is guarded with.
+The Vswitch keeps the rows that it read, as the server sent them: a write is guarded by those rows.
 """
 import functools
 
@@ -19,41 +19,65 @@ from .rows import (
     vlan_bridges,
 )
 
+MYPY = False
+if MYPY:
+    from typing import (
+        Any,
+        Callable,
+        Dict,
+        Iterable,
+        List,
+        Optional,
+        Tuple,
+        TypeVar,
+    )
+
+    from ..core.decision import Decision
+    from ..core.port import Port
+    from .client import Client
+    from .rows import Operation, PortRows, Row, Vif
+
+    Method = TypeVar("Method", bound=Callable[..., Any])
+    Vifs = Dict[Vif, List[Port]]  # each VIF's ports
+
 
 class Unwritten(Exception):
-    """A transaction that the database did not take.
+    """The database refused a transaction, and has written nothing of it.
 
-    culprit (decision.Decision): the one that it failed of; None where the server does not say.
-    lost (bool): somebody has changed what the decision was based on; reason (str).
+    culprit (decision.Decision or None): the one whose operation failed; None if the server does not
+        say which.
+    lost (bool): somebody changed a row that the decision was based on, so a race was lost.
+    reason (str): the server's error, in one line.
     """
 
-    def __init__(self, culprit, error):
+    def __init__(self, culprit: "Optional[Decision]", error: OperationError) -> None:
         Exception.__init__(self, str(error))
         self.culprit = culprit
         self.lost = error.error == "timed out"  # of a wait, RFC 7047, 5.2.6
         self.reason = str(error)
 
 
-def _understood(method):
-    """Turns what comes of rows that are not as Open vSwitch's schema has them into an error."""
+def _understood(method: "Method") -> "Method":
+    """Makes a method raise Unreachable where it meets rows that do not fit Open vSwitch's schema.
+    """
     @functools.wraps(method)
-    def checked(self, *args):
+    def checked(self: "Vswitch", *args: "Any") -> "Any":
         try:
             return method(self, *args)
         except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
             raise Unreachable("%s: not Open vSwitch's own database, by its answer (%s: %s)" % (
                 self.client.remote, type(error).__name__, error))
-    return checked
+    return checked  # type: ignore[return-value]
 
 
 class Vswitch(object):
     """The database behind a client.Client."""
 
-    def __init__(self, client):
+    def __init__(self, client: "Client") -> None:
         self.client = client
-        self._rows = {}
+        self._rows: "Dict[str, PortRows]" = {}  # name of a port: its rows as read last
 
-    def _known_columns(self):
+    def _known_columns(self) -> "Dict[str, List[str]]":
         """COLUMNS without those that the server's schema lacks."""
         schema = self.client.get_schema()
         return {table: [column for column in columns
@@ -61,82 +85,90 @@ class Vswitch(object):
                 for table, columns in COLUMNS.items()}
 
     @_understood
-    def monitor(self):
-        """From now on the client's wait_update() tells of changes that a decision may depend on."""
+    def monitor(self) -> None:
+        """Let a change of any column that a decision is based on end the client's wait_update()."""
         self.client.monitor({table: [column for column in columns if column != "_uuid"]
                              for table, columns in self._known_columns().items()})
 
     @_understood
-    def vifs(self, domid=None):
-        """The VIFs that have a port: sorted list of (domid, devid), of one domain (int) or all."""
-        rows = self._answers([_select("Port", ["name"])])[0][0]
-        found = (names.parse(row["name"]) for row in rows)
-        return sorted({name[:2] for name in found if name and domid in (None, name[0])})
+    def vifs(self, domid: "Optional[int]" = None) -> "List[Vif]":
+        """The VIFs that have a port, of one domain or of all: sorted list of (domid, devid)."""
+        ports = self._rows_of([_select("Port", ["name"])])
+        return _vifs_named(ports, domid)
 
     @_understood
-    def vifs_with(self, key, values):
+    def vifs_with(self, key: str, values: "Iterable[str]") -> "List[Vif]":
         """The VIFs of which an Interface has one of some values of an external_id.
 
-        The server looks through its rows, once for each value: only those found are sent.
+        The server looks through all its Interfaces for each value, and sends only those that match.
 
         :returns: sorted list of (domid, devid)
         """
-        rows = self._answers([_select("Interface", ["name"], ["external_ids", "includes", to_map({
-            key: value})]) for value in sorted(values)])[0]
-        found = (names.parse(row["name"]) for each in rows for row in each)
-        return sorted({name[:2] for name in found if name})
+        interfaces = self._rows_of([
+            _select("Interface", ["name"], ["external_ids", "includes", to_map({key: value})])
+            for value in sorted(values)])
+        return _vifs_named(interfaces)
 
     @_understood
-    def read(self, vifs):
-        """Some VIFs' ports: dict (domid, devid) -> list of port.Port. Absent ports are left out."""
+    def read(self, vifs: "Iterable[Vif]") -> "Vifs":
+        """The ports of some VIFs: dict (domid, devid) -> list of port.Port. A VIF without a port is
+        not in it."""
         return self._read(vifs, [])[0]
 
     @_understood
-    def read_beside(self, bridge, vif):
-        """What a port is plugged beside, in one look: ``(ports, fake, cvlans)``.
+    def read_beside(self, bridge: str, vif: "Vif") -> "Tuple[List[Port], bool, bool]":
+        """Read in one go what the birth of a port depends on.
 
-        ports: those of a VIF, (domid, devid), list of port.Port; fake (bool): the bridge (str, its
-        name) is a VLAN ("fake") bridge; cvlans (bool): the schema has Port.cvlans. Every bridge
-        has a port of its own name, and the row of that port says both.
+        :param str bridge: the name of the bridge that it is to be plugged to
+        :param vif: (domid, devid) of the port
+        :returns: ``(ports, fake, cvlans)``: the ports that the VIF has already; whether the bridge
+            is a VLAN ("fake") bridge; whether the schema has Port.cvlans. (Every bridge has a port
+            of its own name, and the row of that port tells the latter two.)
         """
-        vifs, rows = self._read([vif], [bridge])
-        return (vifs.get(vif, []), any(row["fake_bridge"] for row in rows),
-                all("cvlans" in row for row in rows))
+        vifs, bridge_ports = self._read([vif], [bridge])
+        return (vifs.get(vif, []), any(row["fake_bridge"] for row in bridge_ports),
+                all("cvlans" in row for row in bridge_ports))
 
-    def _read(self, vifs, others):
-        """Some VIFs' ports, as ``read``, and the Port rows of other names.
+    def _read(self, vifs: "Iterable[Vif]",
+              other_names: "Iterable[str]") -> "Tuple[Vifs, List[Row]]":
+        """The ports of some VIFs, as ``read``, and the Port rows of other names.
 
-        Rows come whole, so that no schema need be asked for first: that would take longer than
-        all the rest. Only the Ports are looked for by name, which the server does one by one.
+        The selects name no columns: to ask for the schema first would take longer than all the
+        rest. Only Ports are selected by name, for which the server looks through all its rows.
         """
-        wanted = [name for vif in vifs for name in names.names_of(*vif)]
-        found, rows = self._answers(*([_select("Port", None, ["name", "==", name])
-                                       for name in group] for group in (wanted, others)))
-        ports = [row for rows in found for row in rows]
+        vif_names = [name for vif in vifs for name in names.names_of(*vif)]
+        ports, other_ports = (_flat(rows) for rows in self._answers(*(
+            [_select("Port", None, ["name", "==", name]) for name in group]
+            for group in (vif_names, other_names))))
         tags = sorted({tag for row in ports for tag in from_set(row["tag"])})
-        # A port does not say which bridge it is on.
-        interfaces, holders, fakes = self._answers(
+        # A Port row does not say which Bridge has it.
+        interfaces, bridges, fakes = self._answers(
             [_select("Interface", None, ["_uuid", "==", uuid])
              for row in ports for uuid in from_set(row["interfaces"])],
-            [_on_bridge(row) for row in ports],
+            [_select_bridge_of(row) for row in ports],
             [_select("Port", None, ["fake_bridge", "==", True], ["tag", "==", tag])
              for tag in tags])
-        fakes = [row for rows in fakes for row in rows]
-        holders += self._answers([_on_bridge(row) for row in fakes])[0]
-        bridges = {from_uuid(row["_uuid"]): found[0]
-                   for row, found in zip(ports + fakes, holders) if found}
-        ports = self._join(ports, [row for rows in interfaces for row in rows], fakes, bridges)
-        return ports, [row for each in rows for row in each]
+        fake_ports = _flat(fakes)
+        bridges += self._answers([_select_bridge_of(row) for row in fake_ports])[0]
+        bridge_by_port = {from_uuid(row["_uuid"]): found[0]
+                          for row, found in zip(ports + fake_ports, bridges) if found}
+        return self._join(ports, _flat(interfaces), fake_ports, bridge_by_port), other_ports
 
-    def _answers(self, *groups):
-        """The rows that each operation of some lists of selects gives: the same shape."""
-        operations = [operation for group in groups for operation in group]
-        results = iter(self.client.transact(operations) if operations else ())
+    def _answers(self, *groups: "List[Operation]") -> "List[List[List[Row]]]":
+        """Run lists of selects in one transaction; returns, for each list, for each of its selects,
+        the rows that the select found."""
+        selects = [select for group in groups for select in group]
+        results = iter(self.client.transact(selects) if selects else ())
         return [[next(results)["rows"] for _ in group] for group in groups]
 
+    def _rows_of(self, selects: "List[Operation]") -> "List[Row]":
+        """Run selects in one transaction; returns all rows that they found."""
+        return _flat(self._answers(selects)[0])
+
     @_understood
-    def is_unchanged(self, port):
-        """Whether a port (port.Port) still is as it was read. By UUIDs: fast at any size."""
+    def is_unchanged(self, port: "Port") -> bool:
+        """Whether the rows of a port are still as they were read. The server finds them by their
+        UUIDs, which is fast at any number of ports."""
         try:
             self.client.transact(guards(self._rows[port.name]))
         except OperationError:
@@ -144,40 +176,47 @@ class Vswitch(object):
         return True
 
     @_understood
-    def read_all(self):
-        """All VIFs' ports, as ``read``."""
+    def read_all(self) -> "Vifs":
+        """The ports of all VIFs, as ``read``."""
         columns = self._known_columns()
-        ports, interfaces, holders = self._answers(
+        ports, interfaces, bridges = self._answers(
             [_select(table, columns[table]) for table in ("Port", "Interface", "Bridge")])[0]
-        bridges = {from_uuid(port): bridge for bridge in holders
-                   for port in from_set(bridge["ports"])}
+        bridge_by_port = {from_uuid(port): bridge for bridge in bridges
+                          for port in from_set(bridge["ports"])}
         fakes = [row for row in ports if row["fake_bridge"]]
-        return self._join([row for row in ports if names.parse(row["name"])], interfaces, fakes,
-                          bridges)
+        return self._join(ports, interfaces, fakes, bridge_by_port)
 
-    def _join(self, ports, interfaces, fakes, bridges):
-        """Ports from rows as the server sent them; bridges: dict Port UUID -> Bridge row."""
+    def _join(self, ports: "Iterable[Row]", interfaces: "Iterable[Row]", fakes: "Iterable[Row]",
+              bridges: "Dict[str, Row]") -> "Vifs":
+        """Make Ports of the rows of VIFs, as the server sent them.
+
+        :param ports: Port rows; those that are no VIF's are left out
+        :param fakes: the Port rows with fake_bridge
+        :param bridges: dict UUID of a Port -> the Bridge row that has it
+        """
         on_vlan = vlan_bridges(fakes, bridges.get)
         by_uuid = {from_uuid(row["_uuid"]): row for row in interfaces}
-        vifs = {}
+        vifs: "Vifs" = {}
         for row in ports:
-            interface = own_interface(row, by_uuid.get)
+            parsed = names.parse(row["name"])
+            interface = own_interface(row, by_uuid.get) if parsed else None
             bridge = bridges.get(from_uuid(row["_uuid"]))
-            if interface is None or bridge is None:
+            if parsed is None or interface is None or bridge is None:
                 continue
             port = port_of(row, interface, bridge_name(row, bridge, on_vlan))
             self._rows[port.name] = (row, interface, bridge)
-            vifs.setdefault(names.parse(port.name)[:2], []).append(port)
+            vifs.setdefault(parsed[:2], []).append(port)
         return vifs
 
-    def write(self, decisions):
-        """Write decisions (list of decision.Decision) in one transaction, or nothing.
+    def write(self, decisions: "Iterable[Decision]") -> None:
+        """Write the changes of decisions in one transaction, all or none.
 
-        Each is guarded by all that it was based on.
+        The transaction fails unless all rows that the decisions were based on are as they were.
 
-        :raises Unwritten: the database did not take them
+        :raises Unwritten: the database refused the transaction
         """
-        batch, owners = [], []
+        batch: "List[Operation]" = []
+        owners: "List[Decision]" = []  # for each operation: the decision that it belongs to
         for decision in decisions:
             made = operations(decision, self._rows)
             batch += made
@@ -189,14 +228,25 @@ class Vswitch(object):
             raise Unwritten(culprit, error)
 
 
-def _select(table, columns, *where):
-    """A select of columns (None: all) of the rows that fulfil all of where."""
-    operation = {"op": "select", "table": table, "where": list(where)}
+def _select(table: str, columns: "Optional[List[str]]", *where: "List[Any]") -> "Operation":
+    """The select of columns (None: all) of the rows that meet all conditions in where."""
+    operation: "Operation" = {"op": "select", "table": table, "where": list(where)}
     if columns is not None:
         operation["columns"] = columns
     return operation
 
 
-def _on_bridge(port):
-    """The select of the bridge that has a port."""
+def _select_bridge_of(port: "Row") -> "Operation":
+    """The select of the Bridge that has a Port, without the Bridge's ports: they may be many."""
     return _select("Bridge", ["_uuid", "name"], ["ports", "includes", port["_uuid"]])
+
+
+def _flat(lists: "Iterable[Iterable[Row]]") -> "List[Row]":
+    return [row for rows in lists for row in rows]
+
+
+def _vifs_named(rows: "Iterable[Row]", domid: "Optional[int]" = None) -> "List[Vif]":
+    """The VIFs, of one domain or of all, whose ports' names rows have: sorted."""
+    parsed_names = (names.parse(row["name"]) for row in rows)
+    return sorted({parsed[:2] for parsed in parsed_names
+                   if parsed and domid in (None, parsed[0])})
