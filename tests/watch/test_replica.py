@@ -12,7 +12,6 @@ from support.watching import PATIENCE
 from xenvif_tagger.core.port import Port
 from xenvif_tagger.ovsdb.client import Client
 from xenvif_tagger.ovsdb.vswitch import Vswitch
-from xenvif_tagger.replica import compact, ovsjson
 from xenvif_tagger.replica.replica import Replica
 
 ovs_idl, ovs_jsonrpc = ovs.db.idl, ovs.jsonrpc  # `ovs` is a fixture's name here
@@ -68,8 +67,6 @@ def copy(ovs, monkeypatch):
     for module, name in ((ovs_idl, "data"), (ovs_idl, "ColumnDefaultDict"), (ovs_idl, "Row"),
                          (ovs_jsonrpc, "Connection")):
         monkeypatch.setattr(module, name, getattr(module, name))  # put back in the end
-    ovsjson.use()
-    compact.use()
     for bridge in "br0", "br1":
         ovs.add_bridge(bridge)
     ovs.vsctl("add-br", "fake", "br0", "5")

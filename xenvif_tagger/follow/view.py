@@ -16,7 +16,7 @@ from ..output import report
 from ..output.console import BadUsage, unknown, warn
 from ..output.text import clean, is_terminal, width
 from ..ovsdb.client import Unreachable
-from ..replica import compact, ovsjson, remote
+from ..replica import remote
 from ..replica.replica import Replica
 from . import layout, screen
 from .signals import Signals
@@ -45,8 +45,6 @@ def follow(options, domid):
         client.get_schema()
         if domid is not None and not shot.vswitch.vifs(domid):
             raise BadUsage(unknown("domain %d" % domid))
-    ovsjson.use()
-    compact.use()
     replica = Replica(address, values["mirror", "policing"])
     view = Follow(replica, Followed(replica, shot.settings, domid), options.xapi,
                   options.patience(values))

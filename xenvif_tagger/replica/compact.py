@@ -1,28 +1,31 @@
-"""The library's replica made small: rows and values kept much as they came.
+"""Classes that keep the rows of the library's Idl in little memory, nearly as the server sent them.
 
-The library turns each string of each map into an object that is checked by the schema, and gives
-each row three dicts for what might be written to it. With 10,000 ports that is two thirds of the
-start-up and of the memory; and we want the JSON, to decide and to guard by. So the Idl is given
-these classes in the place of its own: they have what it calls (ovs/db/idl.py; the same in 2.17 to
-4.0) but for writing, which we do with operations of our own.
+The library's own classes make an object of each string of each map, checked by the schema, and give
+each row three dicts for writes that may come. With 10,000 ports these take two thirds of the
+watcher's start-up and memory. And we need the JSON, to decide and to guard by. So ``use`` gives the
+Idl these classes in the place of its own. They have all that the Idl calls (ovs/db/idl.py; the same
+in 2.17 to 4.0), but nothing to write with: our writes are operations of our own.
 """
 import sys
+from typing import Any, Dict, List
 from uuid import UUID
 
 import ovs.db.idl
 
-LONG = 64  # characters; a longer string is somebody's text: seldom the same twice
+LONG = 64  # characters: a longer string is seldom the same twice, so it is not interned
 
 
-class Map(dict):
-    """A map among JSON that is made small already."""
+class Map(dict):  # type: ignore[type-arg]
+    """A map that ``shrink`` has turned into a dict while the message was decoded."""
 
     __slots__ = ()
 
 
-def thin(json):
-    """A JSON object (dict) with its maps made small: for json.JSONDecoder's object_hook, so that
-    a large message is never there in full size."""
+def shrink(json: Dict[str, Any]) -> Dict[str, Any]:
+    """Turn the maps in a JSON object into Maps, in place.
+
+    As object_hook of json.JSONDecoder this keeps a large message from ever being there in full.
+    """
     for key, value in json.items():
         if type(value) is list and len(value) == 2 and value[0] == "map":
             json[key] = Map((_atom(key), _atom(value)) for key, value in value[1])
@@ -30,7 +33,7 @@ def thin(json):
 
 
 class Datum(object):
-    """A column's value.
+    """A column's value. Nobody changes one after it is made.
 
     type (ovs.db.types.Type); values: a dict for a map, a list for a set of none or several, else
     the atom itself: str, int, float, bool, or ("uuid", str).
@@ -38,12 +41,14 @@ class Datum(object):
 
     __slots__ = ("type", "values")
 
-    def __init__(self, type_, values):
+    def __init__(self, type_: Any, values: Any) -> None:
         self.type = type_
         self.values = values
 
     @staticmethod
-    def from_json(type_, json, _symtab=None):
+    def from_json(type_: Any, json: Any, _symtab: Any = None) -> "Datum":
+        """The Datum of a value in the notation of RFC 7047, 5.1, its maps as ``shrink`` made them.
+        """
         if type(json) is list and json[0] == "set":
             return Datum(type_, _set([_atom(atom) for atom in json[1]]))
         if type(json) is list and json[0] == "map":
@@ -51,24 +56,25 @@ class Datum(object):
         return Datum(type_, json if type(json) is Map else _atom(json))
 
     @staticmethod
-    def default(type_):
+    def default(type_: Any) -> "Datum":
+        """The default value of a column of this type."""
         if type_.n_min == 0:
             return Datum(type_, {} if type_.is_map() else [])
         atom = type_.key.type.default
         return Datum(type_, ("uuid", str(atom)) if isinstance(atom, UUID) else atom)
 
-    def copy(self):
-        return self  # none is ever changed
+    def copy(self) -> "Datum":
+        return self
 
-    def __eq__(self, other):
+    def __eq__(self, other: object) -> bool:
         if isinstance(other, Datum):
-            return self.values == other.values
+            return bool(self.values == other.values)
         return NotImplemented
 
-    __hash__ = None
+    __hash__ = None  # type: ignore[assignment]
 
-    def diff(self, other):
-        """This value with a difference made to it: ovsdb-server(7), 4.1.14, <row-update2>."""
+    def diff(self, other: "Datum") -> "Datum":
+        """This value after a difference, ``other``: ovsdb-server(7), 4.1.14, <row-update2>."""
         if isinstance(self.values, dict):
             values = dict(self.values)
             for key, value in other.values.items():
@@ -87,11 +93,12 @@ class Datum(object):
                 toggled[atom] = None
         return Datum(self.type, _set(list(toggled)))
 
-    def atoms(self):
-        """The atoms of what is no map: list."""
+    def atoms(self) -> List[Any]:
+        """The atoms of a column that is no map."""
         return self.values if isinstance(self.values, list) else [self.values]
 
-    def to_json(self):
+    def to_json(self) -> Any:
+        """The value in the notation of RFC 7047, 5.1."""
         if isinstance(self.values, dict):
             return ["map", sorted(list(pair) for pair in self.values.items())]
         if isinstance(self.values, list):
@@ -99,54 +106,55 @@ class Datum(object):
         return self.values
 
 
-def _atom(json):
+def _atom(json: Any) -> Any:
     if isinstance(json, str):
-        # The same few strings stand in thousands of rows.
+        # Thousands of rows have the same few strings.
         return sys.intern(json) if len(json) < LONG else json
     return tuple(json) if isinstance(json, list) else json
 
 
-def _set(atoms):
+def _set(atoms: List[Any]) -> Any:
     return atoms[0] if len(atoms) == 1 else atoms
 
 
 class Columns(ovs.db.idl.ColumnDefaultDict):
-    """A row's columns; those that have their default are not kept."""
+    """A row's columns: dict name -> Datum. A column that is not in it has its default."""
 
     __slots__ = ()
 
-    def __missing__(self, column):
+    def __missing__(self, column: str) -> Datum:
         return defaults(self._table)[column]
 
 
-def defaults(table):
-    """What columns have that are not kept: dict name -> Datum."""
-    found = table.__dict__.get("defaults")
-    if found is None:
-        found = table.__dict__["defaults"] = {
+def defaults(table: Any) -> Dict[str, Datum]:
+    """The default of each column of an ovs.db.idl.IdlTable; the table keeps them."""
+    kept: Dict[str, Datum] = table.__dict__.get("defaults")
+    if kept is None:
+        kept = table.__dict__["defaults"] = {
             name: Datum.default(column.type) for name, column in table.columns.items()}
-    return found
+    return kept
 
 
 class Row(object):
-    """A row, to be read."""
+    """A row that can be read, and not written to."""
 
     __slots__ = ("uuid", "_table", "_data")
 
-    def __init__(self, _idl, table, uuid, data, _persist_uuid=False):
+    def __init__(self, _idl: Any, table: Any, uuid: UUID, data: Any,
+                 _persist_uuid: bool = False) -> None:
         self.uuid = uuid
         self._table = table
         self._data = data
 
     @classmethod
-    def from_json(cls, idl, table, uuid, json):
-        """The old values in an update."""
+    def from_json(cls, idl: Any, table: Any, uuid: UUID, json: Dict[str, Any]) -> "Row":
+        """A row of the old values in an update, for Idl.notify()."""
         return cls(idl, table, uuid, {
             name: Datum.from_json(table.columns[name].type, value)
             for name, value in json.items() if name in table.columns})
 
-    def __getattr__(self, column):
-        # The library reads its own table of databases so.
+    def __getattr__(self, column: str) -> Any:
+        # The library reads its own table of databases, _Server, by these attributes.
         if column.startswith("_") or column not in self._table.columns:
             raise AttributeError(column)
         datum = self._data[column]
@@ -155,13 +163,13 @@ class Row(object):
 
 
 class _Module(object):
-    """Stands where the Idl has the library's module of values."""
+    """Stands in for ovs.db.data, the library's module of values, in ovs.db.idl."""
 
     Datum = Datum
 
 
-def use():
-    """Let the library's Idl keep its rows in this way from now on."""
+def use() -> None:
+    """Let the library's Idl keep its rows by these classes, in the whole process."""
     ovs.db.idl.data = _Module
     ovs.db.idl.ColumnDefaultDict = Columns
     ovs.db.idl.Row = Row

@@ -1,15 +1,16 @@
-"""The connection of Open vSwitch's Python library, with Python's own JSON parser.
+"""A connection for Open vSwitch's Python library, with Python's own JSON parser.
 
 The library's own connection
 
 * drops the stream when a UTF-8 character is split over two reads (seen with 2.17.12, 3.3.9 and
   4.0.0: ovs/jsonrpc.py, recv(), begins with a new decoder each time);
-* parses in Python where its C part is not built, as it is not by pip: that is most of the time
-  that a large database takes to arrive;
+* parses JSON in Python where its C part is not built, as pip does not build it: with a large
+  database that is most of the time until all rows are here;
 * reads 4 kB at a time.
 """
 import collections
 import errno
+from typing import Any, Deque, Dict, Optional, Tuple
 
 import ovs.jsonrpc
 import ovs.vlog
@@ -22,15 +23,16 @@ vlog = ovs.vlog.Vlog("jsonrpc")
 
 
 class Connection(ovs.jsonrpc.Connection):
-    """The library's, apart from what is received."""
+    """The library's connection, but for the receiving half."""
 
-    def __init__(self, stream):
+    def __init__(self, stream: Any) -> None:
         super(Connection, self).__init__(stream)
-        self._framer = Framer(compact.thin)
-        self._messages = collections.deque()
+        self._framer = Framer(compact.shrink)
+        self._messages: Deque[Dict[str, Any]] = collections.deque()
 
-    def recv(self):
-        """(0, the next Message), or (errno, None): EAGAIN where none is complete, EOF after all."""
+    def recv(self) -> Tuple[int, Optional[Any]]:
+        """(0, the next jsonrpc.Message), or (errno, None): EAGAIN if none is complete yet, EOF at
+        the end of the stream."""
         while not self._messages and not self.status:
             error, data = self.stream.recv(RECEIVE_SIZE)
             if error == errno.EAGAIN:
@@ -46,22 +48,24 @@ class Connection(ovs.jsonrpc.Connection):
         if self.status:
             return self.status, None
         message = ovs.jsonrpc.Message.from_json(self._messages.popleft())
-        if not isinstance(message, ovs.jsonrpc.Message):  # then it is a str that says what is wrong
-            self._refuse(message)
+        if not isinstance(message, ovs.jsonrpc.Message):
+            self._refuse(message)  # from_json() returned a str that says what is wrong
             return self.status, None
         return 0, message
 
-    def _refuse(self, problem):
+    def _refuse(self, problem: Any) -> None:
+        """Log a fault of the server's (NotJson or str), and give up the connection."""
         vlog.warn("%s: not an OVSDB server: it sent %s" % (self.name, problem))
         self.error(errno.EPROTO)
 
-    def recv_wait(self, poller):
+    def recv_wait(self, poller: Any) -> None:
+        """Let a message wake an ovs.poller.Poller."""
         if self.status or self._messages:
             poller.immediate_wake()
         else:
             self.stream.recv_wait(poller)
 
 
-def use():
-    """Let the library make its connections of this kind from now on."""
+def use() -> None:
+    """Let the library make its connections of this class, in the whole process."""
     ovs.jsonrpc.Connection = Connection

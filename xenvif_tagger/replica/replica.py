@@ -1,10 +1,11 @@
-"""The watcher's replica of the database: the library's Idl, and which VIFs have changed in it.
+"""The watcher's replica of the database: the library's Idl, which also notes the VIFs that change.
 
-Three things are reached for behind the library's interface, the same in 2.17 to 4.0: its session
-(to send operations of our own and to try again soon), the table of requests under way (to be given
-their answers), and the data of a row as it came.
+The Replica uses three private parts of the library, the same in 2.17 to 4.0: the session, to send
+operations of our own and to set the time between two tries to connect; the table of requests under
+way, to get the answers to our own; and the data of a row, to have the row as the server sent it.
 """
 import time
+from typing import TYPE_CHECKING, Any, Callable, Dict, List, Optional, Set, Tuple
 from uuid import UUID
 
 import ovs.db.idl
@@ -13,70 +14,84 @@ import ovs.jsonrpc
 from ..core import names
 from ..ovsdb.client import DATABASE
 from ..ovsdb.rows import COLUMNS, bridge_name, own_interface, port_of, vlan_bridges
+from . import compact, ovsjson
+
+if TYPE_CHECKING:
+    from ..core.port import Port
+    from ..ovsdb.rows import PortRows, Row, Vif, VlanBridges
+
+    Done = Callable[[Any], None]  # takes the answer, a jsonrpc.Message; None: it will never come
 
 NO_DATA = "00000000-0000-0000-0000-000000000000"
-KNOWN = 256  # ports read ahead: a few change again and again, and all would cost too much memory
+CACHED = 256  # ports: a few change again and again, and to keep all would take too much memory
 BACKOFF = 1000  # ms between two tries to connect; the least that the library takes
 vlog = ovs.vlog.Vlog("replica")
 
 
 class Request(object):
-    """A request under way, as the Idl keeps them: it calls done with the answer, a
-    jsonrpc.Message, or with None if the connection was lost before it came."""
+    """A request under way, in the Idl's table of transactions: it has what the Idl calls there.
 
-    def __init__(self, done):
+    done: called with the answer, or with None if the connection is lost before the answer comes.
+    """
+
+    def __init__(self, done: "Done") -> None:
         self._done = done
 
-    def _process_reply(self, message):
+    def _process_reply(self, message: Any) -> None:
         self._done(message)
 
-    def _lost(self, _status):
+    def _lose(self, _status: Any) -> None:
         self._done(None)
 
-    _status = property(fset=_lost)  # how Idl tells a transaction that its connection is lost
+    _status = property(fset=_lose)  # the Idl sets it when a transaction's connection is lost
 
 
 class Replica(ovs.db.idl.Idl):
-    """All VIFs' ports as the server has them.
+    """The ports of all VIFs, as the server has them.
 
-    changed (dict): VIFs, (domid, devid), that changed since their look: when, time.monotonic().
-    events (int): rows of VIFs that came, went or changed.
-    connections (int): how often it has connected.
+    changed (dict): VIFs, (domid, devid), that have changed since they were last looked at: when the
+        first change arrived, time.monotonic(). Whoever looks at a VIF takes it out.
+    events (int): how many rows of VIFs came, went or changed.
+    connections (int): how many connections were made.
+    problem (str or None): why the last schema could not be used.
     """
 
-    def __init__(self, remote, policing):
+    def __init__(self, remote: str, policing: bool) -> None:
         """
         :param str remote: any that the library takes, several with commas between them
-        :param bool policing: whether the Interface columns for policing matter
+        :param bool policing: whether to read the Interface columns for policing
         """
+        compact.use()
+        ovsjson.use()
         self._policing = policing
         self.events = 0
         self.connections = 0
-        self.problem = None
+        self.problem: Optional[str] = None
         self._forget()
-        # Which columns there are is asked of the server, each time: to ask for one that it has
-        # not got is an AssertionError in here, or a sync that never ends.
-        nothing = {"name": DATABASE, "version": "0.0.0", "tables": {}}
+        # Each new connection asks the server for its schema, and only then for the columns that
+        # the schema has: a column that the server lacks makes the library raise an AssertionError,
+        # or never finish the sync.
+        no_schema = {"name": DATABASE, "version": "0.0.0", "tables": {}}
         super(Replica, self).__init__(
-            remote, ovs.db.idl.SchemaHelper(None, nothing), leader_only=False)
+            remote, ovs.db.idl.SchemaHelper(None, no_schema), leader_only=False)
         self._session.reconnect.set_backoff(BACKOFF, BACKOFF)
 
-    def _forget(self):
-        self.changed = {}
-        self._ports = {}  # name: Port row
-        self._bridges = {}  # UUID of a Port, str: Bridge row
-        self._members = {}  # UUID of a Bridge: set of the UUIDs of its Ports, str
-        self._known = {}  # name: (port.Port, its rows as JSON), as read last
-        self._fakes = {}  # UUID of a Port that is a VLAN ("fake") bridge's, str: its row
-        self._on_vlan = None  # of those, as vlan_bridges gives it; None: to be looked up
-        self.has_cvlans = True
+    def _forget(self) -> None:
+        """Begin with no rows."""
+        self.changed: "Dict[Vif, float]" = {}
+        self._ports: Dict[str, compact.Row] = {}  # name: Port row
+        self._bridges: Dict[str, compact.Row] = {}  # UUID of a Port: Bridge row
+        self._members: Dict[UUID, Set[str]] = {}  # UUID of a Bridge: the UUIDs of its Ports
+        self._cache: "Dict[str, Tuple[Port, PortRows]]" = {}  # name: as _read() returns
+        self._fakes: Dict[str, compact.Row] = {}  # UUID of a VLAN ("fake") bridge's Port: its row
+        self._on_vlan: "Optional[VlanBridges]" = None  # of _fakes; None: not looked up yet
 
     # -- connection
 
-    def run(self):
-        """Take what has come. Returns as the library's."""
+    def run(self) -> bool:
+        """Take all messages that have come. Returns as the library's method."""
         try:
-            return super(Replica, self).run()
+            return bool(super(Replica, self).run())
         except Exception as error:  # the library trusts a server to follow RFC 7047
             vlog.warn("%s: not an OVSDB server: its message can't be taken (%s: %s)" % (
                 self.session_name(), type(error).__name__, error))
@@ -85,24 +100,24 @@ class Replica(ovs.db.idl.Idl):
             return True
 
     @property
-    def is_current(self):
-        """Whether it is connected and has all that the server has sent."""
-        return (self.state == self.IDL_S_MONITORING and self._session.is_connected()
-                and self._session.get_seqno() == self._last_seqno)
+    def is_current(self) -> bool:
+        """Whether there is a connection, and all rows that the server has sent are here."""
+        return bool(self.state == self.IDL_S_MONITORING and self._session.is_connected()
+                    and self._session.get_seqno() == self._last_seqno)
 
-    def restart_fsm(self):
+    def restart_fsm(self) -> None:
         """The library calls this when it has connected: ask for the schema, and begin anew."""
         self.connections += 1
         self.state = self.IDL_S_INITIAL
         self.ask("get_schema", [DATABASE], self._take_schema)
 
-    def ask(self, method, params, done):
-        """Send a request; done as in Request."""
+    def ask(self, method: str, params: List[Any], done: "Done") -> None:
+        """Send a request, and call done as Request does."""
         message = ovs.jsonrpc.Message.create_request(method, params)
-        self._session.send(message)  # if it fails, the connection is lost, and done is told so
+        self._session.send(message)  # if this fails the connection is lost, and the Idl calls done
         self._outstanding_txns[message.id] = Request(done)
 
-    def _take_schema(self, message):
+    def _take_schema(self, message: Any) -> None:
         if message is None:
             return
         self.problem = self._use_schema(message)
@@ -112,8 +127,8 @@ class Replica(ovs.db.idl.Idl):
         else:
             super(Replica, self).restart_fsm()
 
-    def _use_schema(self, message):
-        """Make the tables anew; returns what is wrong with the schema, or None."""
+    def _use_schema(self, message: Any) -> Optional[str]:
+        """Make empty tables by the schema in a message; returns what is wrong with it, or None."""
         if message.type != ovs.jsonrpc.Message.T_REPLY:
             return "no %s database there: %s" % (DATABASE, message.error)
         wanted = self._columns()
@@ -127,30 +142,34 @@ class Replica(ovs.db.idl.Idl):
         except (KeyError, TypeError, AttributeError, ovs.db.error.Error) as error:
             return "not Open vSwitch's own schema (%s: %s)" % (type(error).__name__, error)
         for table in self.tables.values():
-            table.rows.clear()  # else table and rows would hold each other in memory
+            table.rows.clear()  # table and rows refer to each other: this frees both at once
         self._db = schema
         self.readonly = schema.readonly
-        self.tables = ovs.db.idl.IdlTable.schema_tables(self, schema)
+        self.tables: Dict[str, Any] = ovs.db.idl.IdlTable.schema_tables(self, schema)
         self.last_id = NO_DATA
         self._forget()
-        self.has_cvlans = "cvlans" in self.tables["Port"].columns
         return None
 
-    def _columns(self):
-        columns = {table: [column for column in found if column != "_uuid"]
-                   for table, found in COLUMNS.items()}
+    def _columns(self) -> Dict[str, List[str]]:
+        """The columns to be monitored, if the schema has them."""
+        columns = {table: [column for column in decided_on if column != "_uuid"]
+                   for table, decided_on in COLUMNS.items()}
         if not self._policing:
             columns["Interface"] = [column for column in columns["Interface"]
                                     if not column.startswith("ingress_")]
         return columns
 
-    def _Idl__add_default(self, table, row_update):
-        """The library's own fills in what compact.Columns has anyway, a fifth of the start-up."""
+    def _Idl__add_default(self, table: Any, row_update: Any) -> None:
+        """Do nothing, in the place of the library's method: that one takes a fifth of the start-up
+        to fill in defaults, which compact.Columns has anyway."""
 
-    # -- what changes
+    # -- changes
 
-    def notify(self, event, row, updates=None):
-        """The library calls this for each row that came, went or changed."""
+    def notify(self, event: str, row: compact.Row, updates: Optional[compact.Row] = None) -> None:
+        """The library calls this for each row that came, went or changed.
+
+        :param updates: the columns that have changed, with their old values
+        """
         table = row._table.name
         gone = event == ovs.db.idl.ROW_DELETE
         if table == "Bridge":
@@ -158,7 +177,7 @@ class Replica(ovs.db.idl.Idl):
             return
         name = row._data["name"].values
         vif = names.parse(name)
-        self._known.pop(name, None)
+        self._cache.pop(name, None)
         if table == "Port":
             if gone:
                 if self._ports.get(name) is row:
@@ -171,7 +190,9 @@ class Replica(ovs.db.idl.Idl):
             self.events += 1
             self.touch(vif[:2])
 
-    def _take_other_port(self, row, gone, updates):
+    def _take_other_port(self, row: compact.Row, gone: bool,
+                         updates: Optional[compact.Row]) -> None:
+        """Take the change of a Port that is no VIF's, and may be a VLAN bridge's."""
         uuid, fake = str(row.uuid), row._data["fake_bridge"].values
         if not fake and uuid not in self._fakes:
             return
@@ -180,9 +201,10 @@ class Replica(ovs.db.idl.Idl):
         self._fakes.pop(uuid, None)
         if not gone and fake:
             self._fakes[uuid] = row
-        self.touch_all()  # any of the bridge's ports may have got on this VLAN or off it
+        self.touch_all()  # any port with its tag may be on another bridge now
 
-    def _take_bridge(self, row, gone, updates):
+    def _take_bridge(self, row: compact.Row, gone: bool, updates: Optional[compact.Row]) -> None:
+        """Take the change of a Bridge: which ports have come to it and left it."""
         if updates is not None and "ports" not in updates._data:
             return
         before = self._members.pop(row.uuid, set())
@@ -198,74 +220,78 @@ class Replica(ovs.db.idl.Idl):
             port = self.tables["Port"].rows.get(UUID(uuid))
             vif = port is not None and names.parse(port._data["name"].values)
             if vif:
-                self._known.pop(port._data["name"].values, None)
+                self._cache.pop(port._data["name"].values, None)
                 self.touch(vif[:2])
             if uuid in self._fakes:
                 self.touch_all()
 
-    def touch(self, vif):
-        """This VIF is to be looked at."""
+    def touch(self, vif: "Vif") -> None:
+        """Mark a VIF as changed."""
         self.changed.setdefault(vif, time.monotonic())
 
-    def touch_all(self):
-        self._known.clear()
+    def touch_all(self) -> None:
+        """Mark every VIF as changed."""
+        self._cache.clear()
         self._on_vlan = None
         for vif in self.vifs():
             self.touch(vif)
 
-    def vifs(self):
-        """All VIFs that have a port: set of (domid, devid)."""
-        return {names.parse(name)[:2] for name in self._ports}
+    def vifs(self) -> "Set[Vif]":
+        """All VIFs that have a port."""
+        return {parsed[:2] for parsed in map(names.parse, self._ports) if parsed}
 
-    # -- what stands
+    # -- ports as they stand
 
-    def ports(self, vif):
-        """A VIF's ports, and what they were read from.
+    def ports(self, vif: "Vif") -> "Tuple[List[Port], Dict[str, PortRows]]":
+        """A VIF's ports, and the rows that they were read from.
 
         :param vif: (domid, devid)
-        :returns: ``(ports, rows)``: list of port.Port, and dict name -> (Port row, Interface row,
-            Bridge row) in the server's notation, as rows.operations wants them
+        :returns: ``(ports, rows)``: list of port.Port, and dict name -> rows in the server's
+            notation, for rows.operations
         """
-        ports, rows = [], {}
+        ports: "List[Port]" = []
+        rows: "Dict[str, PortRows]" = {}
         for name in names.names_of(*vif):
-            found = self._known.get(name) or self._read(name)
-            if found is not None:
-                ports.append(found[0])
-                rows[name] = found[1]
+            port_and_rows = self._cache.get(name) or self._read(name)
+            if port_and_rows is not None:
+                ports.append(port_and_rows[0])
+                rows[name] = port_and_rows[1]
         return ports, rows
 
-    def _read(self, name):
-        """One port, and its rows; None if it is not there, or no VIF's."""
+    def _read(self, name: str) -> "Optional[Tuple[Port, PortRows]]":
+        """One port, and its rows; None if the port is not there, or is no VIF's."""
         row = self._ports.get(name)
         bridge = self._bridge_of(str(row.uuid)) if row is not None else None
-        if bridge is None:
+        if row is None or bridge is None:
             return None
-        port = _as_json(row)
-        interface = own_interface(port, self._interface)
+        port_row = _as_json(row)
+        interface = own_interface(port_row, self._interface)
         if interface is None:
             return None
         if self._on_vlan is None:
             self._on_vlan = vlan_bridges(map(_as_json, self._fakes.values()), self._bridge_of)
-        found = port_of(port, interface, bridge_name(port, bridge, self._on_vlan)), (
-            port, interface, bridge)
-        if len(self._known) >= KNOWN:
-            self._known.clear()
-        self._known[name] = found
-        return found
+        port = port_of(port_row, interface, bridge_name(port_row, bridge, self._on_vlan))
+        if len(self._cache) >= CACHED:
+            self._cache.clear()
+        self._cache[name] = port, (port_row, interface, bridge)
+        return self._cache[name]
 
-    def _interface(self, uuid):
-        """An Interface row, as the server would send it, or None."""
+    def _interface(self, uuid: str) -> "Optional[Row]":
+        """The Interface row of a UUID, in the server's notation, or None."""
         row = self.tables["Interface"].rows.get(UUID(uuid))
-        return row and _as_json(row)
+        return None if row is None else _as_json(row)
 
-    def _bridge_of(self, uuid):
-        """The Bridge row that has the Port of a UUID (str), as far as it is known, or None."""
+    def _bridge_of(self, uuid: str) -> "Optional[Row]":
+        """The Bridge row that has the Port of a UUID, in the server's notation, or None. Of its
+        columns only the name is there."""
         row = self._bridges.get(uuid)
-        return row and {"_uuid": ["uuid", str(row.uuid)], "name": row._data["name"].values}
+        if row is None:
+            return None
+        return {"_uuid": ["uuid", str(row.uuid)], "name": row._data["name"].values}
 
 
-def _as_json(row):
-    """A row as the server would send it."""
-    found = {column: row._data[column].to_json() for column in row._table.columns}
-    found["_uuid"] = ["uuid", str(row.uuid)]
-    return found
+def _as_json(row: compact.Row) -> "Row":
+    """A row in the server's notation."""
+    columns = {column: row._data[column].to_json() for column in row._table.columns}
+    columns["_uuid"] = ["uuid", str(row.uuid)]
+    return columns
