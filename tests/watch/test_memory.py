@@ -44,8 +44,8 @@ def test_nothing_is_due_of_itself(memory, clock):
 
 
 def test_what_was_put_off_is_due_once(memory, clock):
-    memory.put_off(VIF, 30)
-    memory.put_off((2, 0), 40)
+    memory.retry_after(VIF, 30)
+    memory.retry_after((2, 0), 40)
     assert memory.next_alarm() == 130
     clock.now = 129
     assert memory.due() == []
@@ -54,12 +54,12 @@ def test_what_was_put_off_is_due_once(memory, clock):
     assert memory.next_alarm() == 140
 
 
-@pytest.mark.parametrize("what", ["written", "forget"])
+@pytest.mark.parametrize("what", ["note_write", "forget"])
 def test_what_is_done_or_gone_is_not_due(memory, clock, what):
-    memory.put_off(VIF, 30)
-    assert memory.lose(VIF) == 1 and memory.lose(VIF) == 2
+    memory.retry_after(VIF, 30)
+    assert memory.note_lost_race(VIF) == 1 and memory.note_lost_race(VIF) == 2
     getattr(memory, what)(VIF)
-    assert memory.next_alarm() is None and memory.lost == {}
+    assert memory.next_alarm() is None and memory.lost_races == {}
     clock.now += 31
     assert memory.due() == []
 
@@ -110,15 +110,19 @@ def test_an_expired_grace_beside_what_was_put_off(memory, clock):
     memory.note_orphan(VIF, decision(ORPHAN, port()), 30)
     clock.now += 31
     memory.due()
-    memory.put_off((2, 0), 30)
+    memory.retry_after((2, 0), 30)
     assert memory.next_alarm() == 161
 
 
-def test_news_is_what_was_not_told_last(memory):
-    told = [(ORPHAN, "a"), (ORPHAN, "a"), (ORPHAN, "b"), None, (ORPHAN, "b")]
-    assert [memory.is_news(VIF, each) for each in told] == [True, False, True, False, True]
+def test_a_report_is_news_unless_it_was_the_last_one(memory):
+    assert memory.note_report(VIF, ORPHAN, "a")
+    assert not memory.note_report(VIF, ORPHAN, "a")
+    assert memory.note_report(VIF, ORPHAN, "b")
+    memory.note_nothing_to_report(VIF)
+    assert memory.note_report(VIF, ORPHAN, "b")
     memory.forget(VIF)
-    assert memory.is_news(VIF, told[-1])
+    assert memory.note_report(VIF, ORPHAN, "b")
+    assert memory.note_report((2, 0), ORPHAN, "b")
 
 
 def test_since_when_it_is_held(memory, clock):

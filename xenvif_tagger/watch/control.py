@@ -1,7 +1,8 @@
-"""What ``ovs-appctl -t xenvif-tagger`` can ask of the watcher, by the library's unixctl server."""
+"""The watcher's answers to ``ovs-appctl -t xenvif-tagger``, by the library's unixctl server."""
 import errno
 import json
 import os
+from typing import TYPE_CHECKING, Any, Callable, Dict, List, Optional
 
 import ovs.unixctl
 import ovs.unixctl.server
@@ -9,45 +10,50 @@ import ovs.unixctl.server
 from .. import __version__
 from ..output import report
 
-WIDTH = 100  # columns of a table whose reader's terminal is not known
+if TYPE_CHECKING:
+    from .daemon import Daemon
+
+WIDTH = 100  # columns of a table: how wide the asker's terminal is can't be told
 
 
 class Control(object):
     """The control socket, and the commands.
 
-    :param daemon.Daemon daemon: the process that is asked
+    :param daemon.Daemon daemon: the process whose socket it is
     :param str path: of the socket
     """
 
-    def __init__(self, daemon, path):
+    def __init__(self, daemon: "Daemon", path: str) -> None:
         self.daemon = daemon
         self.path = path
-        self._server = None
-        self._waiting = []  # Barriers: those who ask for a resync are answered when it is over
+        self._server: Any = None
+        self._waiting: List[Barrier] = []  # a resync is answered when its Barrier is over
         for name, usage, most, callback in (
                 ("status", "[--json]", 1, self._status), ("stats", "[--json]", 1, self._stats),
                 ("resync", "", 0, self._resync), ("version", "", 0, self._version),
                 ("exit", "", 0, self._exit)):
             ovs.unixctl.command_register(name, usage, 0, most, callback, None)
 
-    def open(self):
+    def open(self) -> None:
+        """Make the socket; if that fails, the log says so, and there is no ovs-appctl."""
         try:
             error, self._server = ovs.unixctl.server.UnixctlServer.create(self.path)
             problem = error and os.strerror(error)
-        except (OSError, RecursionError):  # the library's answer to a name that is too long
+        except (OSError, RecursionError):  # the library raises these for a path that is too long
             problem = os.strerror(errno.ENAMETOOLONG)
         if problem:
             self.daemon.journal.warn("%s: %s: no ovs-appctl" % (self.path, problem))
         else:
             os.chmod(self.path, 0o700)
 
-    def close(self):
+    def close(self) -> None:
+        """Answer once more, and remove the socket."""
         if self._server is not None:
             self.run()
-            self._server.close()  # and the library removes the socket
+            self._server.close()  # the library removes the socket
             self._server = None
 
-    def run(self):
+    def run(self) -> None:
         """Answer what can be answered now."""
         try:
             if self._server is not None:
@@ -60,83 +66,85 @@ class Control(object):
             self.open()
         self._waiting = [barrier for barrier in self._waiting if not barrier.run()]
 
-    def wait(self, poller):
+    def wait(self, poller: Any) -> None:
+        """Let a request wake an ovs.poller.Poller."""
         if self._server is not None:
             self._server.wait(poller)
 
-    # -- commands
+    # -- commands: each gets the connection of the library, and the words after the command
 
-    def _status(self, connection, words, _):
+    def _status(self, connection: Any, words: List[str], _: None) -> None:
         outcomes = self.daemon.watcher.outcomes()
         _answer(connection, words, lambda: report.as_json(
             outcomes, {"watcher": {"pid": os.getpid()}}), lambda: "\n".join(
             report.table(outcomes, WIDTH, False)))
 
-    def _stats(self, connection, words, _):
-        found = stats(self.daemon)
-        _answer(connection, words, lambda: json.dumps(found, indent=2, sort_keys=True),
-                lambda: "\n".join("%s: %s" % (name, _word(found[name])) for name in sorted(found)))
+    def _stats(self, connection: Any, words: List[str], _: None) -> None:
+        values = stats(self.daemon)
+        _answer(connection, words, lambda: json.dumps(values, indent=2, sort_keys=True),
+                lambda: "\n".join("%s: %s" % (name, _in_words(values[name]))
+                                  for name in sorted(values)))
 
-    def _resync(self, connection, _words, _):
+    def _resync(self, connection: Any, _words: List[str], _: None) -> None:
         self._waiting.append(Barrier(self.daemon, connection))
 
-    def _version(self, connection, _words, _):
+    def _version(self, connection: Any, _words: List[str], _: None) -> None:
         connection.reply("%s %s" % (ovs.util.PROGRAM_NAME, __version__))
 
-    def _exit(self, connection, _words, _):
+    def _exit(self, connection: Any, _words: List[str], _: None) -> None:
         connection.reply("")
-        self.daemon.ending = True
+        self.daemon.end()
 
 
 class Barrier(object):
-    """A ``resync`` under way: it is over when all that the server had committed before has been
-    heard of, and dealt with."""
+    """A ``resync`` under way. It is over when the watcher has looked at every VIF, with all changes
+    that the server had committed before the request."""
 
-    def __init__(self, daemon, connection):
+    def __init__(self, daemon: "Daemon", connection: Any) -> None:
         self.daemon = daemon
         self.connection = connection
-        self._heard = False
-        self._problem = None
+        self._echoed = False  # whether the server has answered our echo
+        self._problem: Optional[str] = None
         state = daemon.lock_state()
         if state == "held":
-            # What was committed before is sent before the answer.
+            # The server sends all changes that it has committed before it answers an echo.
             daemon.replica.touch_all()
-            daemon.replica.ask("echo", [], self._answered)
+            daemon.replica.ask("echo", [], self._take_echo)
         else:
             self._problem = "not done: " + {
                 "waiting": "another watcher has the lock", "none": "no database"}[state]
 
-    def _answered(self, message):
+    def _take_echo(self, message: Any) -> None:
         if message is None:
             self._problem = "not done: the connection to the database was lost"
-        self._heard = True
+        self._echoed = True
 
-    def run(self):
-        """Whether it is over; then the asker has been told, or has gone."""
-        if self._is_alone():
+    def run(self) -> bool:
+        """Answer the asker if the resync is over; returns whether it is, or the asker has gone."""
+        if self._is_deserted():
             return True
         if not self._problem and self.daemon.lock_state() != "held":
             self._problem = "not done: the connection or the lock was lost"
-        if not self._problem and not (self._heard and self.daemon.watcher.is_idle):
+        if not self._problem and not (self._echoed and self.daemon.watcher.is_idle):
             return False
         self.connection.reply(self._problem or "done: %d VIFs" % len(self.daemon.replica.vifs()))
         return True
 
-    def _is_alone(self):
-        """Whether the asker has gone. The library (ovs/unixctl/server.py) forgets the request then,
-        and takes an answer to it for a defect; or, if the request's id is not 0, it does not look,
-        and its poll comes back at once for ever."""
+    def _is_deserted(self) -> bool:
+        """Whether the asker has gone. The library (ovs/unixctl/server.py) then either has forgotten
+        the request, and takes an answer to it for a defect; or, if the request's id is not 0, has
+        not noticed, and every poll returns at once."""
         return self.connection._request_id is None or (
             self.connection._rpc.recv()[0] not in (0, errno.EAGAIN))
 
 
-def stats(daemon):
-    """What ``stats`` tells: dict."""
+def stats(daemon: "Daemon") -> Dict[str, Any]:
+    """The values that the command ``stats`` prints."""
     counted = daemon.stats
-    found = {name: getattr(counted, name) for name in (
+    values = {name: getattr(counted, name) for name in (
         "transactions", "mirrored", "marked", "conflicts", "refused", "retries", "failed",
         "wakeups", "last_error")}
-    found.update({
+    values.update({
         "version": __version__, "pid": os.getpid(), "lock": daemon.lock_state(),
         "connected": daemon.replica.is_current,
         "synced": daemon.lock_state() == "waiting" or (
@@ -146,20 +154,22 @@ def stats(daemon):
         "last_mirrored_seconds": counted.last_mirrored(),
         "held_seconds": {"vif%d.%d" % vif: round(seconds, 3) for vif, seconds in
                          daemon.watcher.memory.held().items()}})
-    return found
+    return values
 
 
-def _answer(connection, words, as_json, as_text):
+def _answer(connection: Any, words: List[str], as_json: Callable[[], str],
+            as_text: Callable[[], str]) -> None:
+    """Answer as the words of a command ask: as text, or with --json as JSON."""
     if words not in ([], ["--json"]):
         connection.reply_error('"%s": the only option is --json' % " ".join(words))
     else:
         connection.reply(as_json() if words else as_text())
 
 
-def _word(value):
-    """A number, a text, a yes or no, several with names, or none, for people."""
+def _in_words(value: Any) -> str:
+    """A value of ``stats`` for people."""
     if isinstance(value, dict):
         return ", ".join("%s %s" % (key, value[key]) for key in sorted(value)) or "-"
     if isinstance(value, bool):
         return "yes" if value else "no"
-    return "-" if value is None else value
+    return "-" if value is None else str(value)

@@ -1,7 +1,9 @@
-"""The watcher's log: by the library's vlog, so that ``vlog/set`` rules it; never a flood."""
+"""The watcher's log, by Open vSwitch's vlog: ``ovs-appctl vlog/set`` sets its levels. The number of
+lines in a second is limited."""
 import logging
 import os
 import time
+from typing import Callable, Optional
 
 import ovs.util
 import ovs.vlog
@@ -13,49 +15,56 @@ LINES = 20  # in a second, at most
 vlog = ovs.vlog.Vlog("watch")
 
 
-def open_log(name):
-    """Begin to log, to syslog (facility daemon) and, unless that is the journal anyway, to stderr.
+def open_log(name: str) -> None:
+    """Begin to log to syslog (facility daemon); also to stderr, unless stderr is the journal, which
+    has the syslog's lines already.
 
     :param str name: the ident of our lines
     """
     ovs.util.PROGRAM_NAME = name
     ovs.vlog.Vlog.init()
-    # The one without a file would have its warnings printed by Python, once more.
+    # vlog's logger "file" has no handler where there is no log file: Python's logging would print
+    # its warnings to stderr a second time.
     logging.getLogger("file").addHandler(logging.NullHandler())
     ovs.vlog.Vlog.set_pattern("console", "%d{%Y-%m-%d %H:%M:%S}%0p %0m")
-    # %P, the pid, is lost in the library's patterns (ovs/vlog.py, _build_message).
+    # The pid is text here: the library leaves %P out of its patterns (ovs/vlog.py, _build_message).
     ovs.vlog.Vlog.set_pattern("syslog", name + "[" + str(os.getpid()) + "]: %0m")
-    # What the library says of each step of each try to connect.
+    # At "info" the library logs each step of each try to connect.
     ovs.vlog.Vlog.set_level("reconnect", "any", "warn")
     if "JOURNAL_STREAM" in os.environ:
         ovs.vlog.Vlog.set_level("any", "console", "off")
 
 
 class Journal(object):
-    """Lines for people, at most so many a second; then one that says how many are missing."""
+    """The log's writer: at most LINES lines a second, and then one that counts those left out.
 
-    def __init__(self, clock=time.monotonic):
+    :param clock: function that gives seconds, monotonic
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self.clock = clock
-        self._second = None
+        self._second = 0  # the one that the next two count for
         self._lines = 0
         self._left_out = 0
 
-    def say(self, line):
+    def say(self, line: str) -> None:
+        """Write a line of level info."""
         self._write(vlog.info, line)
 
-    def warn(self, line):
+    def warn(self, line: str) -> None:
+        """Write a line of level warning."""
         self._write(vlog.warn, line)
 
-    def _write(self, how, line):
+    def _write(self, log: Callable[[str], None], line: str) -> None:
         self.flush()
         if self._lines < LINES:
             self._lines += 1
-            how(clean(line))
+            log(clean(line))
         else:
             self._left_out += 1
 
-    def flush(self):
-        """Begin a new second if there is one: say what the last one left out."""
+    def flush(self) -> None:
+        """If a new second has begun, write how many lines the last one has left out."""
         second = int(self.clock())
         if second != self._second:
             left_out, self._left_out = self._left_out, 0
@@ -64,6 +73,6 @@ class Journal(object):
                 self._lines = 1
                 vlog.info("%d more lines in a second: left out" % left_out)
 
-    def next_alarm(self):
-        """When to call flush(), seconds of the clock; None where nothing was left out."""
+    def next_alarm(self) -> Optional[float]:
+        """When to call flush(), seconds of the clock; None if no line was left out."""
         return self._second + 1 if self._left_out else None

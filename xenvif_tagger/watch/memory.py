@@ -1,95 +1,109 @@
-"""What the watcher remembers of VIFs beyond what the replica has: worth nothing after a restart."""
-from ..core.decision import ORPHAN
+"""The watcher's notes on VIFs beyond what the replica has; a restart of the watcher loses nothing
+that counts with them."""
+from typing import TYPE_CHECKING, Any, Callable, Dict, Iterable, List, Optional, Tuple
+
+from ..core.decision import ORPHAN, Decision
 from ..core.hold import is_held
+from ..core.port import Port
+
+if TYPE_CHECKING:
+    from ..ovsdb.rows import Vif
 
 
 class Memory(object):
-    """Of VIFs, (domid, devid): since when, until when, how often.
+    """Notes on VIFs, each (domid, devid): since when, until when, how often.
 
-    :param clock: function that gives the seconds, monotonic
+    lost_races (dict): VIF -> how many races for it were lost since its last write.
+
+    :param clock: function that gives seconds, monotonic
     """
 
-    def __init__(self, clock):
+    def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
-        self._orphans = {}  # VIF: the row's UUID, and when its grace is over; None: it is
-        self._put_offs = {}  # VIF: when to try again
-        self._told = {}  # VIF: the state and reason that were reported last
-        self._held = {}  # VIF: since when one of its ports is known to be held
-        self.lost = {}  # VIF: how many races were lost since its last write
+        # VIF: the UUID of its orphaned row, and when the grace ends; None once it has ended
+        self._orphans: "Dict[Vif, Tuple[str, Optional[float]]]" = {}
+        self._retries: "Dict[Vif, float]" = {}  # VIF: when to try to write it again
+        self._reports: "Dict[Vif, Tuple[str, str]]" = {}  # VIF: the state and reason last reported
+        self._held: "Dict[Vif, float]" = {}  # VIF: since when one of its ports is known to be held
+        self.lost_races: "Dict[Vif, int]" = {}
 
-    def forget(self, vif):
-        """It has no port any more."""
-        for known in (self._orphans, self._put_offs, self._told, self._held, self.lost):
-            known.pop(vif, None)
+    def forget(self, vif: "Vif") -> None:
+        """Drop all notes on a VIF: it has no port any more."""
+        notes: "Iterable[Dict[Vif, Any]]" = (
+            self._orphans, self._retries, self._reports, self._held, self.lost_races)
+        for note in notes:
+            note.pop(vif, None)
 
-    def due(self):
-        """The VIFs to look at though nothing happened, each told once: list."""
+    def due(self) -> "List[Vif]":
+        """The VIFs that must be looked at now because time has passed; each is returned once."""
         now = self._clock()
-        found = [vif for vif, until in self._put_offs.items() if until <= now]
-        for vif in found:
-            del self._put_offs[vif]
-        for vif, (uuid, until) in self._orphans.items():
-            if until is not None and until <= now:
+        due = [vif for vif, until in self._retries.items() if until <= now]
+        for vif in due:
+            del self._retries[vif]
+        for vif, (uuid, end) in self._orphans.items():
+            if end is not None and end <= now:
                 self._orphans[vif] = uuid, None
-                found.append(vif)
-        return found
+                due.append(vif)
+        return due
 
-    def next_alarm(self):
-        """When due() will have something: seconds of the clock, or None."""
-        return min(list(self._put_offs.values()) + [
-            until for _, until in self._orphans.values() if until is not None], default=None)
+    def next_alarm(self) -> Optional[float]:
+        """When due() will return a VIF: seconds of the clock; None if it will not."""
+        return min(list(self._retries.values()) + [
+            end for _, end in self._orphans.values() if end is not None], default=None)
 
-    def put_off(self, vif, seconds):
-        """It is due after so many seconds."""
-        self._put_offs[vif] = self._clock() + seconds
+    def retry_after(self, vif: "Vif", seconds: float) -> None:
+        """Let the VIF be due in so many seconds."""
+        self._retries[vif] = self._clock() + seconds
 
-    def written(self, vif):
-        """It need not be tried again."""
-        self._put_offs.pop(vif, None)
-        self.lost.pop(vif, None)
+    def note_write(self, vif: "Vif") -> None:
+        """The database has taken the VIF's changes: neither retry nor count races any more."""
+        self._retries.pop(vif, None)
+        self.lost_races.pop(vif, None)
 
-    def lose(self, vif):
-        """A race was lost; returns how many there were since its last write."""
-        self.lost[vif] = self.lost.get(vif, 0) + 1
-        return self.lost[vif]
+    def note_lost_race(self, vif: "Vif") -> int:
+        """Count a lost race; returns how many there were since the VIF's last write."""
+        self.lost_races[vif] = self.lost_races.get(vif, 0) + 1
+        return self.lost_races[vif]
 
-    def is_expired(self, vif, port):
-        """Whether the grace of an orphan, this port (port.Port), is over."""
+    def is_expired(self, vif: "Vif", port: Port) -> bool:
+        """Whether the VIF is an orphan, this port is its row, and its grace has ended."""
         return self._orphans.get(vif) == (port.uuid, None)
 
-    def note_orphan(self, vif, decision, grace):
-        """Begin, keep or end an orphan's grace.
+    def note_orphan(self, vif: "Vif", decision: Decision, grace: Optional[float]) -> None:
+        """Begin, keep or end the grace of an orphan.
 
-        :param grace: seconds, or None where there is none
+        :param grace: seconds; None on a bridge where no orphan is held
         """
         if decision.state != ORPHAN:
+            # An orphan whose hold is not written yet stays noted, since the write may fail.
             if decision.ports()[1:] or not decision.changes:
                 self._orphans.pop(vif, None)
             return
         uuid = decision.ports()[0].uuid
         if grace is None:
             self._orphans.pop(vif, None)
-        elif self._orphans.get(vif, ("",))[0] != uuid:
+        elif vif not in self._orphans or self._orphans[vif][0] != uuid:
             self._orphans[vif] = uuid, self._clock() + grace
 
-    def note_held(self, vif, ports):
-        """Begin, keep or end its time of being held."""
+    def note_held(self, vif: "Vif", ports: Iterable[Port]) -> None:
+        """Note since when the VIF is held, if one of its ports is; else drop that note."""
         if any(is_held(port) for port in ports):
             self._held.setdefault(vif, self._clock())
         else:
             self._held.pop(vif, None)
 
-    def held(self):
-        """For how many seconds each VIF has been held, at least: dict."""
+    def held(self) -> "Dict[Vif, float]":
+        """For how many seconds, at least, each VIF has been held."""
         now = self._clock()
         return {vif: now - since for vif, since in self._held.items()}
 
-    def is_news(self, vif, told):
-        """Whether this is not what was reported of it last; None: there is nothing to report."""
-        if told is None:
-            self._told.pop(vif, None)
+    def note_report(self, vif: "Vif", state: str, reason: str) -> bool:
+        """Note what is to be reported of a VIF; returns False if that was reported last."""
+        if self._reports.get(vif) == (state, reason):
             return False
-        if self._told.get(vif) == told:
-            return False
-        self._told[vif] = told
+        self._reports[vif] = state, reason
         return True
+
+    def note_nothing_to_report(self, vif: "Vif") -> None:
+        """Drop the last report, so that the same one is news when it comes again."""
+        self._reports.pop(vif, None)

@@ -1,24 +1,25 @@
-"""What a service says to systemd that has started it: sd_notify(3), with the standard library.
+"""A service's messages to the systemd that has started it: sd_notify(3), by the standard library.
 
-Without a systemd (NOTIFY_SOCKET is not set) nothing is said, and nothing is wrong.
+If no systemd has started the service, NOTIFY_SOCKET is not set, and no message is sent.
 """
 import os
 import socket
+from typing import Optional
 
 
-def notify(text):
-    """Say it; never raises. True if systemd was told.
+def notify(text: str) -> bool:
+    """Send a message to systemd; returns whether it was sent, and never raises.
 
-    text (str): lines VARIABLE=VALUE, as "READY=1" or "STATUS=synced\\nWATCHDOG=1".
+    text: lines VARIABLE=VALUE, as "READY=1" or "STATUS=synced\\nWATCHDOG=1".
     """
     path = os.environ.get("NOTIFY_SOCKET", "")
-    if path[:1] not in ("/", "@"):  # not there, or AF_VSOCK of newer ones, which only VMs are given
+    if path[:1] not in ("/", "@"):  # not set; or AF_VSOCK, which newer systemds give to VMs only
         return False
     if path[0] == "@":
         path = "\0" + path[1:]  # a name, not a file
     try:
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
-            # A systemd that does not read must not stop us: what does not fit is not said.
+            # A systemd that does not read must not block us: if its queue is full, leave it.
             sender.setblocking(False)
             sender.connect(path)
             sender.send(text.encode("utf-8", "backslashreplace"))
@@ -27,9 +28,10 @@ def notify(text):
     return True
 
 
-def watchdog_seconds():
-    """How often to say WATCHDOG=1: half of the time after which we count as hung (float), or None
-    if nobody is waiting for it. As sd_watchdog_enabled(3): WATCHDOG_PID says whom it is meant for.
+def watchdog_seconds() -> Optional[float]:
+    """The seconds between two WATCHDOG=1: half of the time after which systemd takes this process
+    for hung; None if systemd does not watch this process (sd_watchdog_enabled(3): WATCHDOG_PID
+    names the process that it watches).
     """
     try:
         if int(os.environ.get("WATCHDOG_PID") or os.getpid()) != os.getpid():

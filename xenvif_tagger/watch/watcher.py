@@ -1,53 +1,66 @@
 """The watcher's work: look at VIFs that have changed, decide, write, in batches
 (docs/design.md 3, P3).
 
-No more is remembered of a VIF than the replica has, but for what memory.py says.
+The watcher knows of a VIF what the replica has, and the notes of memory.py; nothing else.
 """
 import itertools
 import time
+from typing import TYPE_CHECKING, Any, Callable, Dict, Iterable, List, Optional, Tuple
 
 from ..core.decide import decide_vif
-from ..core.decision import DRIFT, STATES, Outcome
+from ..core.decision import DRIFT, STATES, Decision, Outcome, Settings
 from ..core.port import after, is_bookkeeping
 from ..ovsdb.client import DATABASE, failure
 from ..ovsdb.rows import operations
+from ..replica.replica import Replica
+from .journal import Journal
 from .memory import Memory
+from .stats import Stats
 
-# Of OVSDB, not of a file: RFC 7047, 4.1.8. Its name is an <id>, which has no hyphens.
+if TYPE_CHECKING:
+    from ..ovsdb.rows import Operation, PortRows, Vif
+
+# The lock of the database (RFC 7047, 4.1.8). Its name is an <id>, which has no hyphens.
 LOCK = "xenvif_tagger"
 # VIFs in one transaction. With some 15 operations each that is a message of a megabyte.
 BATCH = 250
-# VIFs looked at in one turn: others wait to be heard meanwhile.
+# VIFs looked at in one turn of the loop: signals and ovs-appctl are served between two turns.
 LOOKS = 1000
-# How many races for a VIF may be lost in a row until that is reported.
+# How many races for a VIF may be lost in a row until the log has a line about that.
 TRIES = 20
-# Seconds until a write that the database refused is tried again, if nothing changes before.
+# Seconds until a write that the database refused is tried again, unless a row changes before.
 RETRY = 30
 
 
 class Flight(object):
-    """A transaction under way: which outcomes it writes, and since when they waited for it."""
+    """A transaction under way.
+
+    outcomes: those that it writes; owners: for each of its operations the index of the outcome, or
+    None; since: when the first of their changes arrived, seconds of the watcher's clock.
+    """
 
     __slots__ = ("outcomes", "owners", "since")
 
-    def __init__(self, outcomes, owners, since):
+    def __init__(self, outcomes: List[Outcome], owners: List[Optional[int]],
+                 since: float) -> None:
         self.outcomes = outcomes
-        self.owners = owners  # for each operation: index of the outcome, None for none
+        self.owners = owners
         self.since = since
 
 
 class Watcher(object):
-    """Keeps all VIFs of a replica alike.
+    """Keeps the two ports of each VIF in a replica alike.
 
     :param replica.Replica replica: the database
     :param decision.Settings settings: what the operator has set
-    :param float grace: seconds after which an orphan is held, on bridges that hold
+    :param float grace: seconds after which an orphan on a listed bridge is held
     :param journal.Journal journal: takes lines for people
     :param stats.Stats stats: takes counts
-    :param clock: function that gives the seconds, monotonic
+    :param clock: function that gives seconds, monotonic
     """
 
-    def __init__(self, replica, settings, grace, journal, stats, clock=time.monotonic):
+    def __init__(self, replica: Replica, settings: Settings, grace: float, journal: Journal,
+                 stats: Stats, clock: Callable[[], float] = time.monotonic) -> None:
         self.replica = replica
         self.settings = settings
         self.grace = grace
@@ -55,16 +68,16 @@ class Watcher(object):
         self.stats = stats
         self.clock = clock
         self.memory = Memory(clock)
-        self.flight = None
-        self._parts = []  # lists of VIFs: each is a batch of its own, after one that was refused
-        self._alone = False  # whether the last batch was of a VIF that loses races
-        self._connections = 0
-        self._had_lock = False
+        self.flight: Optional[Flight] = None
+        self._halves: "List[List[Vif]]" = []  # of a batch whose commit failed: each is a batch next
+        self._last_was_alone = False  # whether the last batch was one VIF that loses races
+        self._connections = 0  # of the replica, at the last turn
+        self._had_lock = False  # at the last turn
 
     # -- turns
 
-    def turn(self):
-        """Do what there is to do now; after each Replica.run()."""
+    def turn(self) -> None:
+        """Look, decide and send what can be sent now. Call this after each Replica.run()."""
         replica = self.replica
         if replica.connections != self._connections:
             self._connections = replica.connections
@@ -72,7 +85,8 @@ class Watcher(object):
         if not replica.is_current:
             return
         if replica.has_lock and not self._had_lock:
-            # Whoever had it may not have done what we saw coming; and that was long ago.
+            # The watcher that held the lock before may have died with changes pending: so look at
+            # every VIF again. (Their latencies count from now on, not from the changes we saw.)
             replica.changed.clear()
             replica.touch_all()
         self._had_lock = replica.has_lock
@@ -82,197 +96,205 @@ class Watcher(object):
             self._send()
 
     @property
-    def is_idle(self):
-        """Whether all that is known is dealt with."""
-        return self.flight is None and not self._parts and not self.replica.changed
+    def is_idle(self) -> bool:
+        """Whether no VIF waits to be looked at, and no transaction is under way."""
+        return self.flight is None and not self._halves and not self.replica.changed
 
     @property
-    def is_busy(self):
-        """Whether there is more to do at once, without waiting for the database."""
+    def is_busy(self) -> bool:
+        """Whether the next turn has work at once, without an answer of the database."""
         return (self.replica.is_current and self.replica.has_lock and self.flight is None
                 and not self.is_idle)
 
-    def next_alarm(self):
-        """When to call turn() though nothing happens: seconds of the clock, or None."""
+    def next_alarm(self) -> Optional[float]:
+        """When turn() will have work because time has passed: seconds of the clock, or None."""
         return self.memory.next_alarm() if self.replica.has_lock else None
 
     # -- looking
 
-    def outcomes(self):
-        """What would be done for each VIF, as oneshot.OneShot.look: for status."""
-        found = []
+    def outcomes(self) -> List[Outcome]:
+        """What is to become of each VIF as the replica stands, as oneshot.OneShot.look."""
+        outcomes = []
         for vif in sorted(self.replica.vifs()):
             try:
                 outcome = self._look(vif)[0]
             except Exception:
-                continue  # the log has it, see _send
+                continue  # a defect of ours, which _send() has logged
             if outcome is not None:
-                found.append(outcome)
-        return found
+                outcomes.append(outcome)
+        return outcomes
 
-    def _look(self, vif):
-        """(Outcome, rows), or (None, None) where it has no port."""
+    def _look(self, vif: "Vif") -> "Tuple[Optional[Outcome], Dict[str, PortRows]]":
+        """Decide about a VIF: its Outcome, None if it has no port, and the rows of its ports."""
         ports, rows = self.replica.ports(vif)
         if not ports:
-            return None, None
+            return None, rows
         expired = self.memory.is_expired(vif, ports[0])
         return Outcome(vif, ports, decide_vif(ports, self.settings, expired=expired)), rows
 
-    def _decide(self, vif):
-        """Look, and note down what there is to note. Returns as _look."""
+    def _look_and_note(self, vif: "Vif") -> "Tuple[Optional[Outcome], Dict[str, PortRows]]":
+        """As ``_look``; renews the notes on the VIF, and reports its state."""
         outcome, rows = self._look(vif)
         if outcome is None:
             self.memory.forget(vif)
-            return None, None
+            return None, rows
         decision = outcome.decision
         holds = decision.ports()[0].bridge in self.settings.hold_bridges
         self.memory.note_orphan(vif, decision, self.grace if holds else None)
         self.memory.note_held(vif, decision.ports())
-        self._tell(vif, outcome)
+        self._report(vif, decision)
         return outcome, rows
 
-    def _tell(self, vif, outcome):
-        """Report a state that a person should know of, once for each change of it."""
-        decision = outcome.decision
+    def _report(self, vif: "Vif", decision: Decision) -> None:
+        """Log a state that a person should know of, unless that was the last line about the VIF."""
+        # A drift with nothing to write waits for the agent (docs/design.md 4.5, rule 1).
         waits = decision.state == DRIFT and not decision.is_substantial()
-        told = (decision.state, decision.reason) if (
-            waits or STATES[decision.state].logged) else None
-        if self.memory.is_news(vif, told):
-            self.stats.report(decision.state)
+        if not waits and not STATES[decision.state].logged:
+            self.memory.note_nothing_to_report(vif)
+        elif self.memory.note_report(vif, decision.state, decision.reason):
+            self.stats.count_report(decision.state)
             self.journal.say("%s: %s: %s" % (decision.who(), decision.state, decision.reason))
 
     # -- writing
 
-    def _send(self):
-        """Look at what has changed, and write what is to be written, in one transaction."""
+    def _send(self) -> None:
+        """Look at VIFs that have changed, and send their changes in one transaction."""
         changed = self.replica.changed
         now = self.clock()
-        vifs = self._next()
-        outcomes, owners, batch = [], [None], [{"op": "assert", "lock": LOCK}]
+        outcomes: List[Outcome] = []
+        owners: List[Optional[int]] = [None]
+        batch: "List[Operation]" = [{"op": "assert", "lock": LOCK}]
         since = now
-        for vif in vifs:
+        for vif in self._next_batch():
             if len(outcomes) == BATCH:
                 break
-            when = changed.pop(vif, now)
+            arrived = changed.pop(vif, now)
             try:
-                outcome, rows = self._decide(vif)
+                outcome, rows = self._look_and_note(vif)
                 if outcome is None or not outcome.decision.changes:
-                    self.memory.lost.pop(vif, None)
+                    self.memory.lost_races.pop(vif, None)
                     continue
                 made = operations(outcome.decision, rows)
-            except Exception as error:  # a defect of ours, and the others are not to suffer
+            except Exception as error:  # a defect of ours must not stop the work on other VIFs
                 self._put_off(vif, "vif%d.%d: can't be decided" % vif, "%s: %s" % (
                     type(error).__name__, error))
                 continue
             owners += [len(outcomes)] * len(made)
             outcomes.append(outcome)
             batch += made
-            since = min(since, when)
+            since = min(since, arrived)
         if outcomes:
             self.flight = Flight(outcomes, owners, since)
             self.stats.transactions += 1
-            self.replica.ask("transact", [DATABASE] + batch, self._answered)
+            self.replica.ask("transact", [DATABASE, *batch], self._take_answer)
 
-    def _next(self):
-        """The VIFs of the next batch: list."""
-        if self._parts:
-            return self._parts.pop()
+    def _next_batch(self) -> "List[Vif]":
+        """The VIFs to look at next: half of a batch whose commit failed; or, by turns, one VIF that
+        has lost a race, and all that have not."""
+        if self._halves:
+            return self._halves.pop()
         changed = self.replica.changed
-        alone = [vif for vif in self.memory.lost if vif in changed][:1]
-        self._alone = bool(alone) and not self._alone
-        if not self._alone:
+        lost_races = self.memory.lost_races
+        alone = [vif for vif in lost_races if vif in changed][:1]
+        self._last_was_alone = bool(alone) and not self._last_was_alone
+        if not self._last_was_alone:
             together = list(itertools.islice(
-                (vif for vif in changed if vif not in self.memory.lost), LOOKS))
+                (vif for vif in changed if vif not in lost_races), LOOKS))
             if together or not alone:
                 return together
         return alone
 
-    def _answered(self, message):
-        """The answer to the flight's transaction has come, or (None) the connection is lost."""
+    def _take_answer(self, message: Any) -> None:
+        """Take the answer (jsonrpc.Message) to the transaction under way; None: it will not come,
+        since the connection is lost."""
         flight, self.flight = self.flight, None
-        if message is None:
-            self.stats.retries += 1  # all is looked at again once it is back
+        if message is None or flight is None:
+            self.stats.retries += 1  # when the connection is back the replica has every VIF changed
             return
         if message.type != message.T_REPLY or not isinstance(message.result, list):
-            failed = None, "refused", str(message.error)
+            failed: Optional[Tuple[Optional[int], str, str]] = (
+                None, "refused", str(message.error))
         else:
             failed = failure(message.result, len(flight.owners))
         if failed is None:
-            self._done(flight)
+            self._finish(flight)
             return
         index, error, details = failed
-        guilty = list(flight.outcomes) if len(flight.outcomes) == 1 else []
-        if index is not None and flight.owners[index] is not None:
-            guilty = [flight.outcomes[flight.owners[index]]]
-        others = [outcome for outcome in flight.outcomes if outcome not in guilty]
+        owner = flight.owners[index] if index is not None else None
+        culprits = flight.outcomes if len(flight.outcomes) == 1 else []
+        if owner is not None:
+            culprits = [flight.outcomes[owner]]
+        others = [outcome for outcome in flight.outcomes if outcome not in culprits]
         if error == "not owner":
-            # We have lost it, and shall hear of that, or have heard of it already.
-            self._again(flight.outcomes)
+            # We have lost the lock. The server says so in a message of its own; if the replica
+            # still believes in the lock, only a new connection can mend that.
+            self._touch(flight.outcomes)
             if self.replica.has_lock:
                 self.replica.force_reconnect()
         elif error == "timed out":  # of a wait: a race is lost (RFC 7047, 5.2.6)
             self.stats.retries += 1
-            self._again(flight.outcomes)
-            for outcome in guilty:
+            self._touch(flight.outcomes)
+            for outcome in culprits:
                 self._lose(outcome)
-        elif guilty:
-            self._again(others)
-            self._put_off(guilty[0].vif, guilty[0].decision.who() + ": not written",
+        elif culprits:
+            self._touch(others)
+            self._put_off(culprits[0].vif, culprits[0].decision.who() + ": not written",
                           "%s: %s" % (error, details))
         else:
-            # The commit failed. Whose fault it is, only halving tells.
+            # The commit failed, and the server does not say of which operation: halve the batch
+            # until one VIF is left.
             vifs = [outcome.vif for outcome in flight.outcomes]
-            self._parts += [vifs[:len(vifs) // 2], vifs[len(vifs) // 2:]]
+            self._halves += [vifs[:len(vifs) // 2], vifs[len(vifs) // 2:]]
 
-    def _lose(self, outcome):
-        """Count a race lost; from now on until one is won it goes alone, by turns with the others:
-        who changes it all the time must not hold them up."""
-        if self.memory.lose(outcome.vif) % TRIES == 0:
+    def _lose(self, outcome: Outcome) -> None:
+        """Count a race that a VIF has lost. Until the VIF is written it gets transactions of its
+        own, by turns with the others: somebody who changes it all the time must not delay them."""
+        if self.memory.note_lost_race(outcome.vif) % TRIES == 0:
             self.journal.warn("%s: not written yet: somebody changes it all the time" % (
                 outcome.decision.who()))
 
-    def _again(self, outcomes):
+    def _touch(self, outcomes: Iterable[Outcome]) -> None:
         for outcome in outcomes:
             self.replica.touch(outcome.vif)
 
-    def _put_off(self, vif, what, problem):
+    def _put_off(self, vif: "Vif", failed: str, problem: str) -> None:
+        """Log that a VIF can't be decided or written, and try again after RETRY seconds."""
         self.stats.failed += 1
-        self.stats.last_error = "%s: %s" % (what, problem)
-        self.memory.put_off(vif, RETRY)
-        self.journal.warn("%s: %s: tried again when it changes, or in %d s" % (
-            what, problem, RETRY))
+        self.stats.last_error = "%s: %s" % (failed, problem)
+        self.memory.retry_after(vif, RETRY)
+        self.journal.warn("%s: %s: tried again when a row of it changes, or in %d s" % (
+            failed, problem, RETRY))
 
-    def _done(self, flight):
-        taken = self.clock() - flight.since
-        self.stats.took(taken)
+    def _finish(self, flight: Flight) -> None:
+        """The database has committed a transaction: count and log its outcomes."""
+        seconds = self.clock() - flight.since
+        self.stats.count_latency(seconds)
         for outcome in flight.outcomes:
             decision = outcome.decision
-            self.memory.written(outcome.vif)
+            self.memory.note_write(outcome.vif)
             if decision.target and decision.state == DRIFT and self._is_as_written(outcome):
-                # What has changed since is our own doing, and there is nothing more to do.
+                # The update that the replica has got is of our own write: no need to look again.
                 self.replica.changed.pop(outcome.vif, None)
                 self.memory.note_held(outcome.vif, self.replica.ports(outcome.vif)[0])
             if not decision.is_substantial():
                 self.stats.marked += 1
                 continue
-            self.stats.mirror()
+            self.stats.count_mirrored()
             self.journal.say("%s: %s [%s] (%.1f ms)" % (
-                decision.who(), decision.reason, _cells(decision), taken * 1000))
+                decision.who(), decision.reason, _changed_columns(decision), seconds * 1000))
 
-    def _is_as_written(self, outcome):
-        """Whether a VIF's ports are what they became by our writing, and nothing else."""
+    def _is_as_written(self, outcome: Outcome) -> bool:
+        """Whether a VIF's ports stand as the outcome's changes left them."""
         decision = outcome.decision
-        there = {port.name: port for port in self.replica.ports(outcome.vif)[0]}
-        return sorted(there) == sorted(outcome.ports) and all(
-            there[port.name].is_same(port, *after(port, decision.changes))
+        ports = {port.name: port for port in self.replica.ports(outcome.vif)[0]}
+        return sorted(ports) == sorted(outcome.ports) and all(
+            ports[port.name].is_same(port, *after(port, decision.changes))
             for port in decision.ports())
 
 
-
-
-def _cells(decision):
-    """What was changed in a few words: ``tag 5, vm-id``."""
-    words = []
+def _changed_columns(decision: Decision) -> str:
+    """The changes of a decision in a few words: ``tag 5, vm-id``."""
+    words: List[str] = []
     for change in decision.changes:
         if not is_bookkeeping(change):
             word = change.column if change.key is None else change.key
