@@ -21,7 +21,7 @@ STOP_XAPI_SYNC = "systemctl disable --now openvswitch-xapi-sync"
 
 def _agent_bound(database):
     """Whether Neutron's agent has bound a port here."""
-    return any(port.bound for port in database.ports())
+    return any(port.network is not None for port in database.ports())
 
 
 def _with_both(database):
@@ -61,7 +61,7 @@ def iface_id(database):
     # whose port loses its iface-id while the sibling has it goes on with the sibling
     # (docs/design.md 2.4).
     cure = "ovs-vsctl remove Interface %s external_ids iface-id" % both[0].tap.name
-    if any(port.bound for decision in both for port in decision.ports()):
+    if any(port.network is not None for decision in both for port in decision.ports()):
         return (FAIL, found + ", under a Neutron agent: a guest's port goes DOWN there when its "
                 "tap goes other than by our hook (PV drivers loaded)", cure)
     return WARN, found + ": a Neutron agent would take either for the guest's port", cure
