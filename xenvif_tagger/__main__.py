@@ -1,4 +1,4 @@
-"""`python3 -m xenvif_tagger`, where the console script is not installed."""
+"""`python3 -m xenvif_tagger` runs the command where its console script is not installed."""
 
 from .cli.main import main
 

@@ -349,11 +349,11 @@ AS_NOBODY = """
 import os, XenAPI, ovs.json, ovs.version
 import xenvif_tagger.doctor.examine, xenvif_tagger.xapi.session
 from xenvif_tagger.xapi import vms
-plain = vms.guarded
-def guarded(*args):
+plain = vms.ask_xapi
+def ask_as_nobody(*args):
     os.seteuid(65534)
     return plain(*args)
-vms.guarded = guarded
+vms.ask_xapi = ask_as_nobody
 """
 
 

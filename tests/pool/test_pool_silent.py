@@ -134,7 +134,7 @@ def test_what_one_host_answers_costs_no_other_its_answer(function):
         answer = pool_module._ask(session, host, function, 1)
         assert answer.problem is None or "can't be understood" in answer.problem
         if answer.problem is None and function == "check":
-            name_vms([answer], lambda uuids: {})
+            name_vms([answer.output], lambda uuids: {})
         pool_report.lines([answer], function, 80, False, True)
         json.loads(pool_report.as_json([answer], function), parse_constant=pytest.fail)
 

@@ -1,10 +1,10 @@
-"""The command line (docs/design.md 6): a contract that scripts depend on. Its commands, and its
-ends.
-"""
+"""The command line, a contract that scripts depend on (docs/design.md 6): its options, its
+commands, and how they end."""
 import gc
 import os
 import signal
 import sys
+from typing import NoReturn, Optional
 
 import click
 
@@ -20,7 +20,7 @@ from .options import Options, Seconds, no_library
 from .pool import pool
 from .status import check, status
 
-COMPLETE = "_XENVIF_TAGGER_COMPLETE"  # what a shell asks, as click names it
+COMPLETE = "_XENVIF_TAGGER_COMPLETE"  # the variable in which a shell asks; click chooses its name
 
 
 @click.group(no_args_is_help=False,
@@ -30,26 +30,29 @@ COMPLETE = "_XENVIF_TAGGER_COMPLETE"  # what a shell asks, as click names it
 @click.option("--config", "config_path", metavar="FILE", envvar="XENVIF_TAGGER_CONFIG",
               type=click.Path(), help="Config file, instead of %s." % config.DEFAULT_PATH)
 @click.option("--timeout", type=Seconds(0.01), metavar="SECONDS",
-              help="How long the database may take to answer: 5, if not said here or there. "
-                   "XAPI: 10, and 2 for the names in a table.")
+              help="Seconds within which the database and XAPI must answer. If not given: for the "
+                   "database, the config file's timeout, or 5; for XAPI, 10, and 2 for the names "
+                   "in a table.")
 @click.option("--xapi", metavar="REMOTE",
-              help="XAPI, for VMs' names: https://HOST, or unix:PATH; this host's own, if not "
-                   "given; none, for a table without names.")
-@click.option("--user", default="root", metavar="NAME", help="For XAPI elsewhere: root, if not "
-                                                             "given.")
+              help="XAPI, for VMs' names: https://HOST or unix:PATH; this host's own if not given; "
+                   "none for a table without names.")
+@click.option("--user", default="root", metavar="NAME",
+              help="User of XAPI on another host; root if not given.")
 @click.option("--password-file", metavar="FILE", type=click.Path(),
-              help="For XAPI elsewhere: the password is its first line.")
-@click.option("--no-verify", is_flag=True, help="Take any TLS certificate of XAPI's.")
-@click.option("-v", "--verbose", is_flag=True, help="Say each change.")
-@click.option("-q", "--quiet", is_flag=True, help="Say nothing but errors.")
+              help="File whose first line is that user's password.")
+@click.option("--no-verify", is_flag=True, help="Accept any TLS certificate from XAPI.")
+@click.option("-v", "--verbose", is_flag=True, help="Print each change.")
+@click.option("-q", "--quiet", is_flag=True, help="Print nothing but errors.")
 @click.version_option(__version__, prog_name=NAME, allow_from_autoenv=False)
 @click.pass_context
-def cli(context, db, config_path, timeout, verbose, quiet, xapi, user, password_file, no_verify):
+def cli(context: click.Context, db: Optional[str], config_path: Optional[str],
+        timeout: Optional[float], verbose: bool, quiet: bool, xapi: Optional[str], user: str,
+        password_file: Optional[str], no_verify: bool) -> None:
     """Keep the two Open vSwitch ports of a Xen guest's NIC, vif and tap, configured alike.
 
-    Exit status: 0 done, or nothing to do; 1 check found a difference, or what was named was
-    refused or in conflict; 2 wrong usage, unknown domain, port or VM; 3 the database, or XAPI
-    where it is needed, can't be reached.
+    Exit status: 0 done, or nothing to do; 1 check found a difference, or a port, domain or VM that
+    was named was refused or in conflict; 2 wrong usage, unknown domain, port or VM; 3 the database
+    can't be reached, or XAPI where it is needed.
     """
     if verbose and quiet:
         raise BadUsage("-v and -q contradict each other: choose one")
@@ -68,7 +71,8 @@ def cli(context, db, config_path, timeout, verbose, quiet, xapi, user, password_
 @click.option("-C", "--ca-cert", metavar="FILE", type=click.Path(exists=True, dir_okay=False),
               help="For ssl: remotes.")
 @click.pass_obj
-def watch(options, unixctl, **pem):
+def watch(options: Options, unixctl: Optional[str], private_key: Optional[str],
+          certificate: Optional[str], ca_cert: Optional[str]) -> None:
     """Keep all ports alike from now on, in the foreground: systemd runs this."""
     address, values = options.remote()
     try:
@@ -76,7 +80,8 @@ def watch(options, unixctl, **pem):
         from ..watch import daemon
     except ImportError as error:
         raise no_library("the watcher", error)
-    remote.prepare(address, pem)
+    remote.prepare(address, {"private_key": private_key, "certificate": certificate,
+                             "ca_cert": ca_cert})
     gc.enable()
     daemon.Daemon(address, values, run_dir(), unixctl and os.path.abspath(unixctl)).run()
 
@@ -85,9 +90,10 @@ for command in (mirror, status, check, doctor, pool):
     cli.add_command(command)
 
 
-def prepare():
-    """Make up for what the process may lack, and spare what it need not have."""
-    # As some service managers start things: nobody hears it, and the exit status is what counts.
+def prepare() -> None:
+    """Set up this process: give it the streams it may lack, and take away what would harm it."""
+    # Some service managers start us without standard output or error. Nobody reads the output then,
+    # and the exit status is the answer.
     sys.stdout = sys.stdout or open(os.devnull, "w")
     sys.stderr = sys.stderr or open(os.devnull, "w")
     # Rows are trees: to look for cycles among those of 10,000 ports is a fifth of the whole time.
@@ -97,27 +103,30 @@ def prepare():
             del os.environ[name]  # click would take it for --help
 
 
-def complete(instruction):
-    """Answer the shell: ``bash_complete`` or ``zsh_complete`` (hotplug/completion.*); exits."""
+def complete(instruction: str) -> NoReturn:
+    """Answer a shell that completes a word, and exit.
+
+    :param instruction: ``bash_complete`` or ``zsh_complete`` (hotplug/completion.*)
+    """
     try:
         from click.shell_completion import shell_complete
     except ImportError:  # a host's own click 7
         sys.exit(1)
     try:
         code = shell_complete(cli, {}, NAME, COMPLETE, instruction)
-    except (KeyError, ValueError, RuntimeError) as error:  # no shell has asked so
+    except (KeyError, ValueError, RuntimeError) as error:  # somebody asks who is no shell
         fail("%s=%s: can't be answered: %r" % (COMPLETE, instruction, error), USAGE)
     sys.exit(code)
 
 
-def main():
+def main() -> None:
     """The console script."""
     prepare()
     try:
         if os.environ.get(COMPLETE):
             complete(os.environ[COMPLETE])
-        # Not cli(): that refuses to work in a locale without UTF-8 (click 8.0, Python 3.6), and
-        # exits with 1, which says something else here, when the reader of its output has gone.
+        # Not cli(): click 8.0 on Python 3.6 refuses to work in a locale without UTF-8. And where
+        # the reader of our output has gone cli() exits with 1, which has another meaning here.
         with cli.make_context(NAME, sys.argv[1:]) as context:
             cli.invoke(context)
     except click.exceptions.Exit as error:
@@ -129,7 +138,7 @@ def main():
     except OvsdbError as error:
         fail(str(error), UNREACHABLE)
     except click.UsageError as error:
-        # Those that click finds have a context; ours name the cure themselves.
+        # Errors that click finds have a context, but no cure; ours name the cure themselves.
         path = error.ctx.command_path if error.ctx else NAME
         fail("%s: see '%s --help'" % (error.format_message().rstrip("."), path), error.exit_code)
     except click.ClickException as error:

@@ -1,94 +1,105 @@
 """The commands ``mirror dom|port|vm|all``."""
 import sys
+from typing import Any, Callable, Collection, List, Optional, Tuple
 
 import click
 
 from ..core import names
-from ..core.decision import STATES
+from ..core.decision import STATES, Outcome
 from ..output import report
 from ..output.console import NOT_ALIKE, BadUsage, emit, fail, unknown
 from ..output.text import width
 from ..ovsdb.client import OvsdbError
+from ..ovsdb.vswitch import Vswitch
 from ..xapi import vms
-from .options import Domid, Port, Seconds
+from .options import Domid, Options, Port, Seconds
 
 
 @click.group(no_args_is_help=False)
-def mirror():
-    """Give each port what its sibling has, where that is clear."""
+def mirror() -> None:
+    """Give each port what its sibling has, where it is clear which of the two is right."""
 
 
-def mirror_options(command):
-    """The options that all kinds of mirror have."""
-    for option in (
-            click.pass_obj,
-            click.option("--wait", type=Seconds(0), metavar="SECONDS",
-                         help="Wait until there is something to mirror."),
-            click.option("--json", is_flag=True, help="Print JSON."),
-            click.option("--dry-run", is_flag=True,
-                         help="Say what would be changed, and write nothing."),
-            click.option("--from", "from", type=click.Choice(names.SIDES),
-                         help="This side is right, whatever the history says.")):
-        command = option(command)
+def mirror_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Add the options that all mirror commands have."""
+    decorators: Tuple[Callable[[Callable[..., None]], Callable[..., None]], ...] = (
+        click.pass_obj,
+        click.option("--wait", type=Seconds(0), metavar="SECONDS",
+                     help="Wait until there is something to mirror."),
+        click.option("--json", is_flag=True, help="Print JSON."),
+        click.option("--dry-run", is_flag=True,
+                     help="Print what would be changed, and write nothing."),
+        click.option("--from", "from", type=click.Choice(names.SIDES),
+                     help="Take this side as the right one, whatever has changed before."),
+    )
+    for decorator in decorators:
+        command = decorator(command)
     return command
 
 
 @mirror.command("dom")
 @click.argument("domid", type=Domid())
 @mirror_options
-def mirror_dom(options, domid, **how):
+def mirror_dom(options: Options, domid: int, **how: Any) -> None:
     """The ports of domain DOMID."""
-    run_mirror(options, "domain %d" % domid, lambda shot: shot.vswitch.vifs(domid), **how)
+    run_mirror(options, "domain %d" % domid, lambda vswitch: vswitch.vifs(domid), **how)
 
 
 @mirror.command("port")
 @click.argument("name", type=Port())
 @mirror_options
-def mirror_port(options, name, **how):
+def mirror_port(options: Options, name: str, **how: Any) -> None:
     """The port NAME and its sibling."""
-    found = names.parse(name)
-    if found is None:
+    parts = names.parse(name)
+    if parts is None:
         raise BadUsage(
             "%s: not the name of a VIF's port: those are vifD.N, tapD.N, vifD.N-emu" % name)
-    run_mirror(options, name, lambda shot: [found[:2]], **how)
+    vif = parts[:2]
+    run_mirror(options, name, lambda vswitch: [vif], **how)
 
 
 @mirror.command("vm")
 @click.argument("wanted", metavar="NAME-OR-UUID")
 @mirror_options
-def mirror_vm(options, wanted, **how):
-    """The ports of the VM NAME-OR-UUID, which XAPI knows."""
+def mirror_vm(options: Options, wanted: str, **how: Any) -> None:
+    """The ports of the VM that XAPI knows by NAME-OR-UUID."""
     uuid, name, vifs = vms.find_vm(wanted, options.xapi)
-    run_mirror(options, "VM %s" % wanted, lambda shot: shot.vswitch.vifs_with(vms.VIF_KEY, vifs),
+    run_mirror(options, "VM %s" % wanted, lambda vswitch: vswitch.vifs_with(vms.VIF_KEY, vifs),
                named=dict.fromkeys(vifs, (uuid, name)),
                cure="none of its VIFs has a port here: is it running, and on this host?", **how)
 
 
 @mirror.command("all")
 @mirror_options
-def mirror_all(options, **how):
+def mirror_all(options: Options, **how: Any) -> None:
     """The ports of all domains."""
-    run_mirror(options, None, lambda shot: None, **how)
+    run_mirror(options, None, lambda vswitch: None, **how)
 
 
-def run_mirror(options, target, find, dry_run, json, wait, named=None, cure=None, **how):
-    """Mirror the VIFs that find(shot) gives (as oneshot takes them).
+def run_mirror(options: Options, target: Optional[str],
+               find: Callable[[Vswitch], Optional[Collection[Tuple[int, int]]]], dry_run: bool,
+               json: bool, wait: Optional[float], named: Optional[report.Vms] = None,
+               cure: Optional[str] = None, **how: Optional[str]) -> None:
+    """Mirror the VIFs that ``find`` gives: (domid, devid) of each; None for all.
 
-    :param target: what the user named, None for all: a named target that is not there, is refused
-        or in conflict is an error
-    :param named: the VMs' names, as report.as_json takes them
-    :param cure: what to say where the target is not there
+    :param target: what the user has named; None for all. It is an error if a named target has no
+        port, is refused or is in conflict
+    :param wait: seconds for which to wait until there is something to mirror; None: not at all
+    :param named: the VMs' names, if XAPI was asked for them
+    :param cure: the end of the error where the target has no port
+    :param how: ``from``, a keyword of Python, which no parameter can be named: the side that is
+        right, or None
     """
     if dry_run and wait is not None:
         raise BadUsage("--dry-run and --wait contradict each other: choose one")
-    prefer = how["from"]  # a keyword: no parameter can have that name
+    prefer = how["from"]
     shot = options.connect()
-    ready = True
+    is_ready = True
     port = target if names.parse(target or "") else None
     if wait is not None:
-        ready, outcomes = shot.wait(lambda: find(shot), wait, prefer, port)
+        is_ready, outcomes = shot.wait(lambda: find(shot.vswitch), wait, prefer, port)
     else:
-        outcomes = (shot.look if dry_run else shot.mirror)(find(shot), prefer)
+        outcomes = (shot.look if dry_run else shot.mirror)(find(shot.vswitch), prefer)
     if port:
         outcomes = [outcome for outcome in outcomes if port in outcome.ports]
     if not outcomes and target and wait is None:
@@ -96,18 +107,12 @@ def run_mirror(options, target, find, dry_run, json, wait, named=None, cure=None
     if json:
         emit(report.as_json(outcomes, vms=named))
     else:
-        details = dry_run or options.verbosity > 0
-        told = outcomes if target or details else [
-            outcome for outcome in outcomes if report.is_news(outcome)]
-        options.say(line for outcome in told for line in report.lines(
-            outcome, width(), details))
-        if not target:
-            options.say([report.summary(outcomes)])
+        show(options, outcomes, bool(target), dry_run or options.verbosity > 0)
     failed = [outcome for outcome in outcomes if outcome.problem and not outcome.written]
     if failed:
         raise OvsdbError("%s: not written: %s" % (
             failed[0].decision.ports()[0].name, failed[0].problem))
-    if not ready:
+    if wait is not None and not is_ready:
         fail("%s: can't be mirrored within %g s: %s" % (target or "all", wait, ", ".join(
             "%s is %s" % (outcome.decision.ports()[0].name, outcome.state)
             for outcome in outcomes) or "it has no port"), NOT_ALIKE)
@@ -117,3 +122,13 @@ def run_mirror(options, target, find, dry_run, json, wait, named=None, cure=None
             fail("%s: %s: %s" % (wrong[0].ports[0], wrong[0].state,
                                  wrong[0].decision.reason), NOT_ALIKE)
         sys.exit(NOT_ALIKE)
+
+
+def show(options: Options, outcomes: List[Outcome], is_named: bool, details: bool) -> None:
+    """Print the outcomes for people: each if the user has named a target or wants details, else
+    the remarkable ones and a summary."""
+    for outcome in outcomes:
+        if is_named or details or report.is_remarkable(outcome):
+            options.say(report.lines(outcome, width(), details))
+    if not is_named:
+        options.say([report.summary(outcomes)])

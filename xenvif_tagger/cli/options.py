@@ -1,6 +1,7 @@
 """How all commands take their options (docs/design.md 6)."""
 import math
 import os
+from typing import TYPE_CHECKING, Any, Callable, Iterable, List, Mapping, Optional, Set, Tuple
 
 import click
 
@@ -8,52 +9,69 @@ from ..core import names
 from ..host import config
 from ..host.paths import default_remote
 from ..output.console import BadUsage, emit
-from ..ovsdb import oneshot
 from ..ovsdb.client import Client, OvsdbError
+from ..ovsdb.oneshot import OneShot
+from ..ovsdb.vswitch import Vswitch
+from ..xapi.vms import Access
 
-TAB = 1  # second that somebody who has pressed it waits for the database, at most
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem  # click 7 has none
+
+Values = Mapping[Tuple[str, str], Any]  # of the config file, as host.config.parse gives them
+
+TAB = 1  # seconds for which the database may keep a user waiting who has pressed the Tab key
 
 
 class Options(object):
-    """What the options before the command say; connects on demand."""
+    """The options before the command.
 
-    def __init__(self, db, config_path, timeout, verbosity, xapi):
+    verbosity (int): 1 with -v, -1 with -q, else 0. xapi (Access): how to reach XAPI.
+
+    :param db: --db
+    :param config_path: --config
+    :param timeout: --timeout, seconds
+    """
+
+    def __init__(self, db: Optional[str], config_path: Optional[str], timeout: Optional[float],
+                 verbosity: int, xapi: Access) -> None:
         self.verbosity = verbosity
-        self.xapi = xapi  # vms.Access
+        self.xapi = xapi
         self._db = db
         self._config_path = config_path
         self._timeout = timeout
 
-    def connect(self):
-        """A oneshot.OneShot on the database."""
-        remote, values = self.remote()
-        return oneshot.OneShot(Client(remote, self.patience(values)), values)
+    def connect(self) -> OneShot:
+        """The one-shot driver, connected to the database."""
+        address, values = self.remote()
+        return OneShot(Client(address, self.patience(values)), values)
 
-    def patience(self, values):
-        """Seconds that the database may take to answer, by the config file's values too."""
-        return self._timeout or values["ovsdb", "timeout"]
+    def patience(self, values: Values) -> float:
+        """Seconds for which the database may be waited for: --timeout, or else the config's."""
+        return float(self._timeout or values["ovsdb", "timeout"])
 
-    def remote(self):
-        """The database's remote (str), and the config file's values."""
-        values = read_config(self._config_path)
-        return absolute(self._db or values["ovsdb", "remote"] or default_remote()), values
+    def remote(self) -> Tuple[str, Values]:
+        """The database's remote, and the values of the config file."""
+        return database(self._db, self._config_path)
 
-    def say(self, lines):
-        """Print for people, unless -q."""
+    def say(self, lines: Iterable[str]) -> None:
+        """Print lines for people, unless -q is given."""
         if self.verbosity >= 0:
             for line in lines:
                 emit(line)
 
 
-class Seconds(click.ParamType):
-    """A number of seconds (float), from a least one to a day."""
+# (click.ParamType takes a type argument in newer click, and none in the click of a dom0.)
+
+class Seconds(click.ParamType):  # type: ignore[type-arg]
+    """A number of seconds (float), from a least one (float) to a day."""
 
     name = "seconds"
 
-    def __init__(self, least):
+    def __init__(self, least: float) -> None:
         self.least = least
 
-    def convert(self, value, param, ctx):
+    def convert(self, value: Any, param: Optional[click.Parameter],
+                ctx: Optional[click.Context]) -> float:
         try:
             seconds = float(value)
         except ValueError:
@@ -64,46 +82,64 @@ class Seconds(click.ParamType):
         return seconds
 
 
-class Domid(click.ParamType):
-    """A domain id (int), written as Xen does: int() would take +12 and 1_2, too."""
+class Domid(click.ParamType):  # type: ignore[type-arg]
+    """A domain id (int), written as Xen writes one: int() would also accept +12 and 1_2."""
 
     name = "domid"
 
-    def convert(self, value, param, ctx):
-        found = names.parse("vif%s.0" % value)
-        if found is None:
+    def convert(self, value: Any, param: Optional[click.Parameter],
+                ctx: Optional[click.Context]) -> int:
+        parts = names.parse("vif%s.0" % value)
+        if parts is None:
             self.fail("%r is not a domain id, a plain number" % value, param, ctx)
-        return found[0]
+        return parts[0]
 
-    def shell_complete(self, ctx, param, incomplete):
+    def shell_complete(self, ctx: click.Context, param: click.Parameter,
+                       incomplete: str) -> "List[CompletionItem]":
         return completions(ctx, incomplete, lambda vswitch: {
             str(domid) for domid, _ in vswitch.vifs()})
 
 
-class Port(click.ParamType):
-    """A port's name (str), as it is given."""
+class Port(click.ParamType):  # type: ignore[type-arg]
+    """The name of a port (str), not checked."""
 
     name = "port"
 
-    def shell_complete(self, ctx, param, incomplete):
+    def shell_complete(self, ctx: click.Context, param: click.Parameter,
+                       incomplete: str) -> "List[CompletionItem]":
         return completions(ctx, incomplete, lambda vswitch: {
             port.name for ports in vswitch.read_all().values() for port in ports})
 
 
-def completions(context, incomplete, find):
-    """What a shell may complete the word to, of what find(vswitch) gives; nothing if that fails."""
-    from click.shell_completion import CompletionItem  # not in click 7, which does not ask, either
+def completions(context: click.Context, incomplete: str,
+                words_in: Callable[[Vswitch], Set[str]]) -> "List[CompletionItem]":
+    """How a shell may complete a word: with those words in the database that begin as it does. If
+    the database can't be read there are none.
+
+    :param words_in: gives the words, of a connected Vswitch
+    """
+    from click.shell_completion import CompletionItem  # click 7 has none, and never comes here
 
     given = context.find_root().params
     try:
-        shot = Options(given["db"], given["config_path"], TAB, 0, None).connect()
-        return [CompletionItem(word) for word in sorted(find(shot.vswitch))
-                if word.startswith(incomplete)]
+        address, _ = database(given["db"], given["config_path"])
+        words = words_in(Vswitch(Client(address, TAB)))
     except (OvsdbError, click.ClickException):
         return []
+    return [CompletionItem(word) for word in sorted(words) if word.startswith(incomplete)]
 
 
-def absolute(remote):
+def database(db: Optional[str], config_path: Optional[str]) -> Tuple[str, Values]:
+    """The database's remote, and the values of the config file.
+
+    :param db: the remote that was given, if any
+    :param config_path: the config file that was given, if any
+    """
+    values = read_config(config_path)
+    return absolute(db or values["ovsdb", "remote"] or default_remote()), values
+
+
+def absolute(remote: str) -> str:
     """The remote with the path of a unix socket made absolute."""
     kind, colon, path = remote.partition(":")
     try:
@@ -112,8 +148,8 @@ def absolute(remote):
         raise OvsdbError("%s: the working directory is gone: give an absolute path" % remote)
 
 
-def read_config(path):
-    """The values of the config file (see config.py); a default path may be absent."""
+def read_config(path: Optional[str]) -> Values:
+    """The values of a config file; None: of the default one, which may be absent."""
     try:
         values, problems = config.read(path or config.DEFAULT_PATH)
     except FileNotFoundError:
@@ -128,7 +164,8 @@ def read_config(path):
     return values
 
 
-def no_library(what, error):
-    """The BadUsage of what needs the library that import (ImportError) has not found."""
+def no_library(what: str, error: ImportError) -> BadUsage:
+    """The error for a part of the command (what) that needs Open vSwitch's Python library, which
+    can't be imported (error)."""
     return BadUsage("%s needs Open vSwitch's Python library (%s): pip install ovs, or the one in "
                     "/usr/share/openvswitch/python" % (what, error))

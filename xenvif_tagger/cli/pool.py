@@ -1,33 +1,38 @@
 """The commands ``pool status|check|doctor|version``."""
 import sys
+from typing import TYPE_CHECKING, List, Tuple
 
 import click
 
 from ..output.console import NOT_ALIKE, BadUsage, Unavailable, emit, warn
 from ..output.text import is_terminal, width
 from ..xapi import vms
-from .options import Seconds
+from .options import Options, Seconds
+
+if TYPE_CHECKING:
+    from ..pool.hosts import Answer
+    from ..xapi.session import Xapi
 
 
 @click.group(no_args_is_help=False)
-def pool():
+def pool() -> None:
     """Ask all hosts of a pool at once, each by its plugin of XAPI.
 
-    A host that does not answer is told of in one line, and the exit status is that of the others'
-    answers. It is 3 if there is none, or XAPI can't be reached.
+    A line on standard error names each host that does not answer; the exit status is that of the
+    others' answers. It is 3 if no host answers, or XAPI can't be reached.
     """
 
 
-def pool_command(name, text):
+def pool_command(name: str, text: str) -> None:
     """Make the command of a name; text: its help."""
     @pool.command(name, help=text)
     @click.option("--json", is_flag=True, help="Print JSON.")
     @click.option("--host", "wanted", multiple=True, metavar="NAME-OR-UUID",
-                  help="Only this host; several times, for several.")
+                  help="Ask only this host; may be given several times.")
     @click.option("--timeout", "within", type=Seconds(0.1), metavar="SECONDS", default=30,
-                  help="How long each host may take: 30, if not given.")
+                  help="How long each host may take; 30 if not given.")
     @click.pass_obj
-    def command(options, json, wanted, within):
+    def command(options: Options, json: bool, wanted: Tuple[str, ...], within: float) -> None:
         run_pool(options, name, json, wanted, within)
 
 
@@ -38,33 +43,38 @@ pool_command("doctor", "Count what is right on each host, and show what is not; 
 pool_command("version", "Show the version on each host, and whether they differ.")
 
 
-def run_pool(options, function, json, wanted, within):
-    """Ask the hosts for a function of their plugin, and tell what they answer."""
-    shown = json or options.verbosity >= 0
-    answers, problem = vms.guarded(options.xapi, vms.VM_WITHIN, lambda session: collect(
-        options, session, function, wanted, within, shown))
-    if problem:
-        raise Unavailable(problem)
-    # Here, since the other commands need none of it.
+def run_pool(options: Options, function: str, json: bool, wanted: Tuple[str, ...],
+             within: float) -> None:
+    """Call a function of the plugin on the hosts, and print their answers.
+
+    :param function: "status", "check", "doctor" or "version"
+    :param wanted: names or uuids of hosts; empty for all hosts
+    :param within: seconds for each host
+    """
+    is_shown = json or options.verbosity >= 0
+    answers = vms.ask_xapi(options.xapi, vms.VM_WITHIN, lambda session: collect(
+        options, session, function, wanted, within, is_shown))
+    # Imported here, because the other commands need none of it.
     from ..pool import report
     if json:
         emit(report.as_json(answers, function))
     else:
         options.say(report.lines(answers, function, width(), is_terminal(), options.verbosity > 0))
     for answer in answers:
-        for line in [answer.problem] if answer.problem else answer.stderr:
+        for line in [answer.problem] if answer.problem else answer.stderr or []:
             warn("%s: %s" % (answer.host.label, line))
     if all(answer.problem for answer in answers):
-        raise Unavailable("no host has answered, of %d: see what is said of each" % len(answers))
+        raise Unavailable("no host has answered, of %d: see the line about each" % len(answers))
     if any(answer.code for answer in answers):
         sys.exit(NOT_ALIKE)
 
 
-def collect(options, session, function, wanted, within, named):
-    """The answers (list of hosts.Answer) of the pool's hosts, in their order.
+def collect(options: Options, session: "Xapi", function: str, wanted: Tuple[str, ...],
+            within: float, is_named: bool) -> "List[Answer]":
+    """The answers of the pool's hosts, in the order of the hosts.
 
-    :param session: a session.Xapi
-    :param bool named: whether to look up the VMs' names
+    :param session: logged in to XAPI
+    :param is_named: whether the answers are to have the VMs' names
     """
     from ..pool import hosts
     from ..pool.answers import OF_PAIRS, name_vms
@@ -76,14 +86,15 @@ def collect(options, session, function, wanted, within, named):
     coming = hosts.ask(session, asked, function, within)
     if options.verbosity >= 0 and sys.stderr.isatty():
         with click.progressbar(coming, length=len(asked), show_pos=True, file=sys.stderr,
-                               label="hosts") as shown:
-            answers = list(shown)
+                               label="hosts") as bar:
+            answers = list(bar)
     else:
         answers = list(coming)
     answers.sort(key=lambda answer: asked.index(answer.host))
-    if named and function in OF_PAIRS:
+    if is_named and function in OF_PAIRS:
         try:
-            name_vms([each for each in answers if each.problem is None], session.names)
+            name_vms([answer.output for answer in answers if answer.problem is None],
+                     session.names)
         except XapiError as error:
             warn("no VM names: %s" % error)
     return answers

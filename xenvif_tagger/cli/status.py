@@ -1,25 +1,26 @@
 """The commands ``status`` and ``check``."""
 import sys
+from typing import List, Optional
 
 import click
 
-from ..core.decision import STATES
+from ..core.decision import STATES, Outcome
 from ..host import pidfile
 from ..host.paths import pidfile_path
 from ..output import report
 from ..output.console import NOT_ALIKE, BadUsage, emit, unknown
 from ..output.text import is_terminal, width
 from ..xapi import vms
-from .options import Domid, no_library
+from .options import Domid, Options, no_library
 
 
 @click.command()
 @click.argument("domid", type=Domid(), required=False)
 @click.option("--json", is_flag=True, help="Print JSON.")
-@click.option("--follow", is_flag=True, help="Keep it up to date, with the last changes below it, "
-                                             "until q or Ctrl-C.")
+@click.option("--follow", is_flag=True, help="Keep the table up to date, with the last changes "
+                                             "below it, until q or Ctrl-C.")
 @click.pass_obj
-def status(options, domid, json, follow):
+def status(options: Options, domid: Optional[int], json: bool, follow: bool) -> None:
     """Show each VIF's ports, their VLANs, and whether they are alike; and the watcher."""
     if follow:
         keep_up(options, domid, json)
@@ -31,15 +32,15 @@ def status(options, domid, json, follow):
 @click.argument("domid", type=Domid(), required=False)
 @click.option("--json", is_flag=True, help="Print JSON.")
 @click.pass_obj
-def check(options, domid, json):
+def check(options: Options, domid: Optional[int], json: bool) -> None:
     """As status, and exit with 1 if any pair is in drift or conflict."""
     outcomes = show(options, domid, json)
     if any(STATES[outcome.state].fails_check for outcome in outcomes):
         sys.exit(NOT_ALIKE)
 
 
-def keep_up(options, domid, json):
-    """What --follow does."""
+def keep_up(options: Options, domid: Optional[int], json: bool) -> None:
+    """Run ``status --follow``."""
     if json:
         raise BadUsage("--follow is for people: for JSON, call 'status --json' again and again")
     if options.verbosity < 0:
@@ -48,16 +49,20 @@ def keep_up(options, domid, json):
         from ..follow.view import follow
     except ImportError as error:
         raise no_library("--follow", error)
-    follow(options, domid)
+    address, values = options.remote()
+    follow(address, values, options.patience(values), options.xapi, domid)
 
 
-def show(options, domid, json):
-    """Print the outcomes for a domain, or all, and this host's watcher; returns the outcomes."""
+def show(options: Options, domid: Optional[int], json: bool) -> List[Outcome]:
+    """Print the outcomes for a domain, or for all, and this host's watcher.
+
+    :returns: the outcomes
+    """
     shot = options.connect()
     outcomes = shot.look(None if domid is None else shot.vswitch.vifs(domid))
     if domid is not None and not outcomes:
         raise BadUsage(unknown("domain %d" % domid))
-    # -q: of check the exit status is what is wanted, and that needs no names.
+    # With -q nothing is printed (check then has its exit status only), so XAPI need not be asked.
     named = vms.names_for(outcomes, options.xapi) if json or options.verbosity >= 0 else {}
     pid = pidfile.running(pidfile_path())
     if json:

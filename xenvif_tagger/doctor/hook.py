@@ -5,7 +5,7 @@ A check takes an examine.Patient and returns (state, what was found, cure).
 import os
 
 from ..host.paths import BASE, HOOK, INSTALL
-from ..output.checks import FAIL, OK, SKIP, some
+from ..output.checks import FAIL, OK, SKIP, first_few
 
 LIBXL_LINK = "/etc/xen/scripts/vif-openvswitch-tagger"
 SETTING_NAME = "zz-xenvif-tagger.conf"
@@ -21,7 +21,7 @@ def config_file(patient):
             return FAIL, "%s: no such file" % host.config_path, "ls -l %s" % host.config_path
         return OK, "%s is not there: every setting has its default" % host.config_path, None
     if host.problems:
-        return (FAIL, "%s: %s" % (host.config_path, some(host.problems)),
+        return (FAIL, "%s: %s" % (host.config_path, first_few(host.problems)),
                 "vi %s; systemctl restart xenvif-tagger" % host.config_path)
     return OK, "%s has no mistakes" % host.config_path, None
 

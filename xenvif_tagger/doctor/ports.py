@@ -9,7 +9,7 @@ from ..core import identity
 from ..core.decision import CONFLICT, DRIFT, ORPHAN, REFUSED
 from ..core.hold import is_held
 from ..core.names import parse
-from ..output.checks import FAIL, OK, SKIP, WARN, some
+from ..output.checks import FAIL, OK, SKIP, WARN, first_few
 from ..ovsdb.client import OvsdbError
 from ..plug.vsctl import words
 from .database import of_database
@@ -54,7 +54,7 @@ def iface_id(database):
     both = _with_both(database)
     if not both:
         return OK, "no pair has it on both ports", None
-    found = "on both ports of %s" % some(_names(decision) for decision in both)
+    found = "on both ports of %s" % first_few(_names(decision) for decision in both)
     if database.shot.settings.iface_id == "both":
         return WARN, found + ", as the config's iface_id = both wants it", None
     # Off the tap, also where the agent has bound that one: it is the tap that goes, and an agent
@@ -121,14 +121,14 @@ def held(patient):
     since = patient.watch.stats.get("held_seconds")
     if since is None:
         found = "%s: held until an agent sets a tag; since when can't be told without the " \
-            "watcher, so look whether it is for longer than a minute" % some(_names_of(closed))
+            "watcher, so look whether it is for longer than a minute" % first_few(_names_of(closed))
     else:
         seconds = {port.name: since.get("vif%d.%d" % parse(port.name)[:2], 0) for port in closed}
         closed = [port for port in closed if seconds[port.name] >= LONG_HELD]
         if not closed:
             return OK, "%s: held, for less than %g s: as long as no agent has set a tag" % (
-                some(sorted(seconds)), LONG_HELD), None
-        found = "%s: the guest is cut off until an agent sets a tag" % some(
+                first_few(sorted(seconds)), LONG_HELD), None
+        found = "%s: the guest is cut off until an agent sets a tag" % first_few(
             "%s held for %d s or more" % (port.name, seconds[port.name]) for port in closed)
     return WARN, found, "ovs-vsctl set Port %s tag=VLAN -- clear Port %s vlan_mode" % (
         (closed[0].name,) * 2)
@@ -142,7 +142,7 @@ def dead_vlan(database):
         return OK, "no port has tag 4095 but those that are held", None
     port_id = next((port.ids["Interface"]["iface-id"] for port in dead
                     if "iface-id" in port.ids["Interface"]), None)
-    return (WARN, "%s: tag 4095, dead to the agent: the guest is cut off" % some(
+    return (WARN, "%s: tag 4095, dead to the agent: the guest is cut off" % first_few(
         port.name for port in dead), "openstack port show %s   (admin_state_up, binding)" % (
             shlex.quote(port_id)) if port_id else
             "ovs-vsctl set Port %s tag=VLAN" % dead[0].name)
@@ -154,7 +154,8 @@ def bridges(database):
     if not parted:
         return OK, "all siblings are on the same bridge", None
     return WARN, "%s: VIF.move takes only the vif along; the guest is on the old network while " \
-        "it uses the emulated NIC" % some(decision.reason for decision in parted), _move(parted[0])
+        "it uses the emulated NIC" % first_few(decision.reason for decision in parted), (
+            _move(parted[0]))
 
 
 def _move(decision):
@@ -173,7 +174,7 @@ def orphans(database):
         return OK, "no port has lost the sibling that it followed", None
     port = alone[0].ports()[0]
     return (WARN, "%s: its agent may have lost it with its sibling, and give its VLAN to another "
-            "tenant. If that VLAN is right:" % some(_named(decision) for decision in alone),
+            "tenant. If that VLAN is right:" % first_few(_named(decision) for decision in alone),
             "xenvif-tagger mirror port %s --from %s" % (port.name, parse(port.name)[2]))
 
 
@@ -185,8 +186,8 @@ def unmarked(database):
         return OK, "all ports were plugged by our hook, or seen by the watcher", None
     if any(identity.stamp_of(port.ids["Interface"]) for port in unseen):
         return WARN, "plugged without us: %s. A left-over of another guest could be among them" % (
-            some(port.name for port in unseen)), "xenvif-tagger mirror all"
-    return (WARN, "plugged without us, and with nothing that says whose they are: %s" % some(
+            first_few(port.name for port in unseen)), "xenvif-tagger mirror all"
+    return (WARN, "plugged without us, and with nothing that says whose they are: %s" % first_few(
         port.name for port in unseen), "xenvif-tagger status")
 
 
@@ -203,4 +204,4 @@ def _named(decision):
 
 
 def _told(decisions):
-    return some(_named(decision) for decision in decisions)
+    return first_few(_named(decision) for decision in decisions)

@@ -8,7 +8,7 @@ import re
 import sys
 
 from ..host.paths import HOOK, INSTALL, PACKAGE, STOCK, USUAL
-from ..output.checks import FAIL, OK, SKIP, WARN, some
+from ..output.checks import FAIL, OK, SKIP, WARN, first_few
 from .hook import NO_DOM0
 from .host import run
 
@@ -89,8 +89,8 @@ def plugged_before(patient):
                 broken.append(others[-1])
     if broken:
         return (FAIL, "%d VIFs can't be plugged or unplugged, their script can't be run: %s" % (
-            len(broken), some(broken)), INSTALL)
+            len(broken), first_few(broken)), INSTALL)
     if others:
         return (WARN, "%d VIFs were plugged before the hook, and would be re-plugged without it: "
-                "%s" % (len(others), some(others)), INSTALL)
+                "%s" % (len(others), first_few(others)), INSTALL)
     return OK, "all VIFs that are plugged name our hook", None

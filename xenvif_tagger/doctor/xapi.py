@@ -10,7 +10,8 @@ import shlex
 from collections import namedtuple
 
 from ..core.names import names_of, parse
-from ..output.checks import FAIL, OK, SKIP, WARN, some
+from ..output.checks import FAIL, OK, SKIP, WARN, first_few
+from ..output.console import Unavailable
 from ..ovsdb.client import OvsdbError
 from ..xapi import vms
 
@@ -38,12 +39,12 @@ def xapi_vifs(patient):
     if importlib.util.find_spec("XenAPI") is None:
         return SKIP, "XAPI can't be asked without its library, XenAPI", None
     try:
-        found, problem = vms.guarded(
+        found = vms.ask_xapi(
             access, WITHIN, lambda session: _ask(session, ours.group(1), database))
     except OvsdbError as error:
         return SKIP, "the database can't be looked at again: %s" % error, None
-    if problem:
-        return _unanswered(access, problem)
+    except Unavailable as error:
+        return _unanswered(access, error.message)
     if found is None:
         return WARN, "not a host of the pool that was asked: that has none of the uuid %s" % (
             ours.group(1)), ELSEWHERE
@@ -63,10 +64,10 @@ def _told(attached, lacking, extra):
     told += ["%s: %s" % (" and ".join(port.name for port in ports), _why(vif))
              for vif, ports in extra]
     if lacking:
-        return FAIL, some(told), "xe vif-unplug uuid={0} && xe vif-plug uuid={0}".format(
+        return FAIL, first_few(told), "xe vif-unplug uuid={0} && xe vif-plug uuid={0}".format(
             shlex.quote(lacking[0][0].uuid))
     if extra:
-        return WARN, some(told), _removal(*extra[0])
+        return WARN, first_few(told), _removal(*extra[0])
     return OK, "%d VIFs are attached on this host, and they alone have ports" % attached, None
 
 

@@ -1,39 +1,44 @@
-"""What has changed at a VIF between two looks, in words: ``vif12.0 tag 5 -> 6``."""
+"""What has changed at a VIF from one look to the next, in words: ``vif12.0 tag 5 -> 6``."""
+from typing import Dict, Iterator, List, Optional
+
 from ..core import mark
+from ..core.decision import Outcome
+from ..core.port import Port
 from ..output import report
 from ..output.text import clean
 
 
-def lines(before, after):
-    """What has changed, in the order of the ports; nothing where only our own marks have.
+def lines(before: Optional[Outcome], after: Optional[Outcome]) -> List[str]:
+    """What has changed at a VIF, in the order of its ports; changes of our own marks are left out.
 
-    :param before: decision.Outcome; None: the VIF had no port
-    :param after: likewise
-    :returns: list of str, for a terminal
+    :param before: the outcome of the look before; None if the VIF had no port then
+    :param after: the outcome of this look; None if the VIF has no port now
+    :returns: lines for a terminal
     """
     old, new = _ports(before), _ports(after)
-    found = []
+    changes = []
     for name in list(new) + [name for name in old if name not in new]:
         if name not in new:
-            found.append("%s gone" % name)
+            changes.append("%s gone" % name)
         elif name not in old:
-            found.append("%s new on %s, tag %s" % (
+            changes.append("%s new on %s, tag %s" % (
                 name, new[name].bridge, report.vlan(new[name].unit)))
         else:
-            found += ["%s %s" % (name, what) for what in _port(old[name], new[name])]
-    was = before.state if before else None
-    if after and was != after.state and (was or report.is_news(after)):
-        state = "%s -> %s" % (was, after.state) if was else after.state
-        found.append("%s state %s" % (list(new)[0], state))
-    return [clean(line) for line in found]
+            changes += ["%s %s" % (name, change) for change in _port_changes(old[name], new[name])]
+    if after:
+        was = before.state if before else None
+        if was is None and report.is_remarkable(after):
+            changes.append("%s state %s" % (list(new)[0], after.state))
+        elif was is not None and was != after.state:
+            changes.append("%s state %s -> %s" % (list(new)[0], was, after.state))
+    return [clean(line) for line in changes]
 
 
-def _ports(outcome):
+def _ports(outcome: Optional[Outcome]) -> Dict[str, Port]:
     return {port.name: port for port in outcome.decision.ports()} if outcome else {}
 
 
-def _port(old, new):
-    """What is different about a port (port.Port): list of str."""
+def _port_changes(old: Port, new: Port) -> Iterator[str]:
     if old.uuid != new.uuid:
         yield "made anew"
     if old.bridge != new.bridge:
@@ -43,8 +48,8 @@ def _port(old, new):
     if old.gone != new.gone:
         yield "device gone" if new.gone else "device back"
     for table in "Interface", "Port":
-        was, now = old.ids[table], new.ids[table]
-        for key in sorted(set(was) | set(now)):
-            if was.get(key) != now.get(key) and key != mark.KEY:
+        old_ids, new_ids = old.ids[table], new.ids[table]
+        for key in sorted(set(old_ids) | set(new_ids)):
+            if old_ids.get(key) != new_ids.get(key) and key != mark.KEY:
                 yield "%s %s -> %s" % (
-                    key, report.value(was.get(key)), report.value(now.get(key)))
+                    key, report.value(old_ids.get(key)), report.value(new_ids.get(key)))

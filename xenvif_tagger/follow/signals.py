@@ -4,9 +4,13 @@ import fcntl
 import os
 import select
 import signal
+from typing import Iterator, Optional
+
+import ovs.poller
 
 from ..host import signals
 from ..host.paths import pidfile_path
+from .screen import Screen
 
 ENDS = signal.SIGINT, signal.SIGTERM, signal.SIGHUP
 
@@ -14,30 +18,28 @@ ENDS = signal.SIGINT, signal.SIGTERM, signal.SIGHUP
 class Signals(object):
     """Signals that wake the loop.
 
-    is_noticed (bool): a file beside the watcher's pidfile has come or gone; whoever has looked at
-    the pidfile sets it to False.
-
-    :param screen: the screen.Screen that a changed size or Ctrl-Z is about, or None
+    :param screen: the Screen to redraw when its size changes, and to leave at Ctrl-Z; or None
     """
 
-    def __init__(self, screen):
-        # A pipe: a pair of sockets takes some 280 signals, and for each one more while the terminal
-        # takes nothing (Ctrl-S, and a window that is resized) Python prints what is no error.
+    def __init__(self, screen: Optional[Screen]) -> None:
+        # A pipe, not a pair of sockets: that is full after some 280 signals. While the terminal
+        # takes no output (Ctrl-S) a window that is resized sends more, and Python would print a
+        # traceback for each that did not fit.
         self._woken, self._waker = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         self._screen = screen
-        self.is_noticed = False
+        self._is_pidfile_touched = False
         self._is_suspended = False
-        # nohup has one ignored, and a shell's & another.
+        # Our parent may have had one of them ignored: nohup SIGHUP, a shell's & SIGINT.
         self._ends = [number for number in ENDS if signal.getsignal(number) != signal.SIG_IGN]
 
     @contextlib.contextmanager
-    def caught(self):
-        """Within, signals wake the loop, and those of ENDS raise host.signals.Ended."""
+    def caught(self) -> Iterator[None]:
+        """Within this context signals wake the loop, and those of ENDS raise host.signals.Ended."""
         signal.set_wakeup_fd(self._waker)
         signals.catch(self._ends)
-        signal.signal(signal.SIGIO, self._notice)
+        signal.signal(signal.SIGIO, self._touch_pidfile)
         if self._screen:
-            signal.signal(signal.SIGWINCH, lambda *_: self._screen.forget())
+            signal.signal(signal.SIGWINCH, self._forget)
             signal.signal(signal.SIGTSTP, self._suspend)
         directory = _watch_pidfile()
         try:
@@ -48,19 +50,39 @@ class Signals(object):
             signal.set_wakeup_fd(-1)
             signals.handle(self._ends, signal.SIG_DFL)
 
-    def ignore_ends(self):
+    def ignore_ends(self) -> None:
         """From now on no signal raises Ended."""
         signals.handle(self._ends, signal.SIG_IGN)
 
-    def _notice(self, *_):
-        self.is_noticed = True
+    # -- the watcher's pidfile
 
-    def _suspend(self, *_):
+    @property
+    def is_pidfile_touched(self) -> bool:
+        """Whether a file beside the watcher's pidfile has come or gone since the last
+        take_pidfile_touch()."""
+        return self._is_pidfile_touched
+
+    def take_pidfile_touch(self) -> bool:
+        """The answer of is_pidfile_touched, which is False from now on: the caller reads the
+        pidfile."""
+        is_touched, self._is_pidfile_touched = self._is_pidfile_touched, False
+        return is_touched
+
+    def _touch_pidfile(self, *_: object) -> None:
+        self._is_pidfile_touched = True
+
+    # -- the terminal
+
+    def _forget(self, *_: object) -> None:
+        if self._screen:
+            self._screen.forget()
+
+    def _suspend(self, *_: object) -> None:
         self._is_suspended = True
 
-    def stop_if_suspended(self):
-        """After Ctrl-Z: stop, with the terminal as it was, until we are called back."""
-        if not self._is_suspended:
+    def stop_if_suspended(self) -> None:
+        """After Ctrl-Z: leave the screen and stop this process, until the shell continues it."""
+        if not self._is_suspended or not self._screen:
             return
         self._is_suspended = False
         self._screen.__exit__()
@@ -71,23 +93,27 @@ class Signals(object):
 
     # -- the loop's pipe
 
-    def wake(self):
-        """Wake the loop, from whichever thread."""
-        with contextlib.suppress(BlockingIOError):  # full: then it wakes without us
+    def wake(self) -> None:
+        """Wake the loop; any thread may call this."""
+        with contextlib.suppress(BlockingIOError):  # a full pipe wakes the loop already
             os.write(self._waker, b"x")
 
-    def wait(self, poller):
+    def wait(self, poller: ovs.poller.Poller) -> None:
+        """Let a poller wake when a signal comes, or when wake() is called."""
         poller.fd_wait(self._woken, select.POLLIN)
 
-    def drain(self):
-        """Forget by what the loop was woken."""
+    def drain(self) -> None:
+        """Empty the pipe after the loop was woken."""
         with contextlib.suppress(BlockingIOError):
             os.read(self._woken, 1 << 16)
 
 
-def _watch_pidfile():
-    """Let SIGIO come when a file in its directory does or goes (fcntl(2), F_NOTIFY); the
-    directory's descriptor, None where that can't be."""
+def _watch_pidfile() -> Optional[int]:
+    """Have the kernel send SIGIO when a file in the pidfile's directory comes, changes or goes
+    (fcntl(2), F_NOTIFY).
+
+    :returns: the directory's descriptor, which must stay open; None if it can't be opened
+    """
     try:
         directory = os.open(os.path.dirname(pidfile_path()), os.O_RDONLY | os.O_DIRECTORY)
     except OSError:
@@ -95,6 +121,6 @@ def _watch_pidfile():
     try:
         fcntl.fcntl(directory, fcntl.F_NOTIFY, fcntl.DN_CREATE | fcntl.DN_MODIFY
                     | fcntl.DN_DELETE | fcntl.DN_MULTISHOT)
-    except OSError:  # a kernel or a file system without it
+    except OSError:  # a kernel or a file system without F_NOTIFY
         pass
     return directory

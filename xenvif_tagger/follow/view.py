@@ -1,53 +1,62 @@
-"""``status --follow``: the table kept up to date, woken by the database and by nothing else.
+"""``status --follow``: the table kept up to date, woken by the database instead of by a clock.
 
-The rows come by the watcher's replica: of 10,000 ports only those that change are looked at again.
+The rows come through the watcher's replica: of 10,000 ports only those that change are decided
+about anew.
 """
 import collections
 import gc
 import time
+from typing import Any, Deque, List, Mapping, Optional, Tuple
 
 import click
 import ovs.poller
 
+from ..core.decision import settings_of
 from ..host import pidfile
-from ..host.paths import pidfile_path
+from ..host.paths import boot_id, pidfile_path
 from ..host.signals import Ended, end_by
 from ..output import report
 from ..output.console import BadUsage, unknown, warn
 from ..output.text import clean, is_terminal, width
-from ..ovsdb.client import Unreachable
+from ..ovsdb.client import Client, Unreachable
+from ..ovsdb.vswitch import Vswitch
 from ..replica import remote
 from ..replica.replica import Replica
+from ..xapi.vms import Access
 from . import layout, screen
 from .signals import Signals
 from .vifs import Followed
 from .vm_names import Names
 
-# Seconds from a change until it is shown: what belongs together, as an agent's writes and what the
-# watcher makes of them, comes together. And from one time to the next: four a second are enough.
+# Seconds from a change until it is shown: an agent's writes, and the watcher's after them, then
+# come together.
 SETTLE = 0.05
-EVERY = 0.25
+EVERY = 0.25  # seconds at least from one drawing to the next: a person reads no faster
 LONGEST = 500  # changes that are kept: more than any terminal has lines
 
 
-def follow(options, domid):
-    """Show it until a key, a signal or the reader's end says that it is enough.
+def follow(address: str, values: Mapping[Tuple[str, str], Any], timeout: float, access: Access,
+           domid: Optional[int]) -> None:
+    """Show the table, and keep it up to date until q, a signal or the reader's end.
 
-    :param options.Options options: what the options before the command say
-    :param domid: a domain (int), or None for all
+    :param address: the database's remote
+    :param values: of the config file (host.config.parse)
+    :param timeout: seconds for which the database is waited for at the start
+    :param access: how to reach XAPI
+    :param domid: the domain whose VIFs are shown; None for all VIFs
     :raises OvsdbError: at the start: the database can't be reached
+    :raises BadUsage: the domain has no port
     """
-    address, values = options.remote()
-    # The replica would try again and again. This says what is wrong, as status does.
-    shot = options.connect()
-    with shot.client as client:
+    # The replica would try to connect again and again. This client fails at once, and says why, as
+    # that of `status` does.
+    with Client(address, timeout) as client:
         remote.prepare(address)
         client.get_schema()
-        if domid is not None and not shot.vswitch.vifs(domid):
+        if domid is not None and not Vswitch(client).vifs(domid):
             raise BadUsage(unknown("domain %d" % domid))
     replica = Replica(address, values["mirror", "policing"])
-    view = Follow(replica, Followed(replica, shot.settings, domid), options.xapi,
-                  options.patience(values))
+    view = Follow(replica, Followed(replica, settings_of(values, boot_id()), domid), access,
+                  timeout)
     try:
         view.run()
     except Ended as ended:
@@ -60,56 +69,62 @@ def follow(options, domid):
 
 
 class Follow(object):
-    """The loop, and what is to be shown.
+    """The loop, and what it shows.
 
-    :param replica.Replica replica: the database
-    :param vifs.Followed followed: the VIFs in it
-    :param vms.Access access: how to get at XAPI
-    :param float timeout: seconds in which the server must have sent something, at the start
+    :param replica: the copy of the database
+    :param followed: the VIFs in it
+    :param access: how to reach XAPI
+    :param timeout: seconds within which ovsdb-server must send something before the first table
     """
 
-    def __init__(self, replica, followed, access, timeout):
+    def __init__(self, replica: Replica, followed: Followed, access: Access,
+                 timeout: float) -> None:
         self._replica = replica
         self._followed = followed
         self._timeout = timeout
-        self._is_screen = screen.is_terminal()
-        self._out = screen.Screen() if self._is_screen else screen.Lines()
-        self._signals = Signals(self._out if self._is_screen else None)
+        self._out = screen.Screen() if screen.is_terminal() else screen.Lines()
+        self._signals = Signals(self._out if isinstance(self._out, screen.Screen) else None)
         self._names = Names(access, self._signals.wake)
-        self._changes = collections.deque(maxlen=LONGEST)
-        self._unsaid = []  # changes, where there is no screen
-        self._is_said = False  # the table, where there is no screen
-        self._was_current = False
-        self._lost = None  # since when there is no database: time of day
+        self._changes: Deque[str] = collections.deque(maxlen=LONGEST)
+        # Without a screen the table is printed once, and then each change.
+        self._is_table_printed = False
+        self._unprinted: List[str] = []
+        self._was_current = False  # the replica, at the last look
+        self._lost: Optional[str] = None  # the time of day when the connection was lost
         self._since = time.strftime("%H:%M:%S")
-        self._pid = pidfile.running(pidfile_path())  # the watcher's
-        self._due = None  # when to show what has changed: seconds of time.monotonic()
+        self._pid = pidfile.running(pidfile_path())  # of the watcher
+        # Seconds of time.monotonic(): when changes that have come are to be shown (None: there are
+        # none), and when something was shown last.
+        self._due: Optional[float] = None
         self._shown = -EVERY
 
     # -- the loop
 
-    def run(self):
-        """Until it is enough.
+    def run(self) -> None:
+        """Show the table until q is pressed.
 
-        :raises Ended, screen.Gone, Unreachable, click.ClickException:
+        :raises Ended: a signal has come
+        :raises screen.Gone: the terminal or the reader has gone
+        :raises Unreachable: before the first table: the database can't be read
+        :raises click.ClickException: XAPI can't be asked with the options that were given
         """
         with self._signals.caught(), self._out:
             try:
-                while not self._out.ends():
+                while not self._out.is_ended():
                     self._turn()
                     self._block()
             finally:
-                self._signals.ignore_ends()  # until the terminal is as it was
+                self._signals.ignore_ends()  # until the terminal is set as it was before
 
-    def close(self):
-        """Give back what there is; a second time does nothing."""
+    def close(self) -> None:
+        """Close the connections to the database and XAPI; a second call does nothing."""
         self._replica.close()
         self._names.close()
 
-    def _turn(self):
+    def _turn(self) -> None:
         self._signals.stop_if_suspended()
         self._replica.run()
-        if self._names.run() or self._is_news():
+        if self._names.run() or self._may_differ():
             self._due = self._due or max(time.monotonic() + SETTLE, self._shown + EVERY)
         if self._due is not None and time.monotonic() >= self._due:
             self._due = None
@@ -118,13 +133,14 @@ class Follow(object):
                 self._show()
                 self._shown = time.monotonic()
 
-    def _is_news(self):
-        current = self._replica.is_current
-        return (current != self._was_current or current and bool(self._replica.changed)
-                or self._signals.is_noticed or self._out.is_stale)
+    def _may_differ(self) -> bool:
+        """Whether anything that is shown may have changed since the last look, but for names."""
+        is_current = self._replica.is_current
+        return (is_current != self._was_current or is_current and bool(self._replica.changed)
+                or self._signals.is_pidfile_touched or self._out.is_stale)
 
-    def _block(self):
-        """Wait for whatever comes first."""
+    def _block(self) -> None:
+        """Wait until the database, a signal, a key, an answer of XAPI or a time wakes the loop."""
         poller = ovs.poller.Poller()
         self._signals.wait(poller)
         self._replica.wait(poller)
@@ -138,11 +154,15 @@ class Follow(object):
         poller.block()
         self._signals.drain()
         if not self._followed.is_synced:
-            self._check(begun)
+            self._check_start(begun)
 
-    def _check(self, begun):
-        """Before the first table it is an error what later is but shown: nothing came from the
-        database since we began to wait, or it is another."""
+    def _check_start(self, begun: float) -> None:
+        """Fail if the first table can't come: the replica has met a problem (the server has no such
+        database, say), or nothing has woken us for the whole time-out. Once the table is there, the
+        screen shows such a problem, and we go on.
+
+        :param begun: when the last wait began: seconds of time.monotonic()
+        """
         name = self._replica.session_name()
         if self._replica.problem:
             raise Unreachable("%s: %s" % (name, self._replica.problem))
@@ -150,69 +170,71 @@ class Follow(object):
             raise Unreachable("%s: no complete answer within %g s: is ovsdb-server hung or "
                               "overloaded?" % (name, self._timeout))
 
-    # -- what there is to show
+    # -- what is shown
 
-    def _look(self):
-        """Take in what has changed."""
-        current, first = self._replica.is_current, not self._followed.is_synced
+    def _look(self) -> None:
+        """Take over what has changed in the database and at the watcher."""
+        is_current, is_first = self._replica.is_current, not self._followed.is_synced
         lines = []
-        if current and not self._was_current and not first:
+        if is_current and not self._was_current and not is_first:
             lines.append("database: connected again")
             self._lost = None
-        elif self._was_current and not current:
+        elif self._was_current and not is_current:
             lines.append("database: connection lost")
             self._lost = time.strftime("%H:%M:%S")
-        self._was_current = current
-        if current:
-            changed, came = self._followed.look()
-            lines += changed
-            self._names.want(came)
+        self._was_current = is_current
+        if is_current:
+            changes, new = self._followed.look()
+            lines += changes
+            self._names.want(new)
             self._names.run()
-            if first:
-                self._tidy()
-        if self._signals.is_noticed:
-            self._signals.is_noticed = False
-            before, self._pid = self._pid, pidfile.running(pidfile_path())
-            if self._pid != before:
+            if is_first:
+                self._collect_garbage()
+        if self._signals.take_pidfile_touch():
+            old, self._pid = self._pid, pidfile.running(pidfile_path())
+            if self._pid != old:
                 lines.append(report.watcher(self._pid))
         now = time.strftime("%H:%M:%S")
         lines = ["%s %s" % (now, line) for line in lines]
         self._changes.extend(lines)
-        if not self._is_screen:
-            self._unsaid += lines
+        if isinstance(self._out, screen.Lines):
+            self._unprinted += lines
 
-    def _tidy(self):
-        """As the watcher: what came at the start is no garbage, and there is much of it."""
+    def _collect_garbage(self) -> None:
+        """Let Python look for cycles from now on, seldom. (The watcher does the same.) The rows of
+        the start are no garbage, and to go through them all takes long."""
         gc.set_threshold(50000, 20, 100)
         gc.enable()
 
-    def _show(self):
-        if self._is_screen:
+    def _show(self) -> None:
+        if isinstance(self._out, screen.Screen):
             self._out.draw(layout.lay_out(
                 self._followed.outcomes(), self._out.size(), is_terminal(),
                 self._names.known, self._notes(), self._since, list(self._changes)))
-        elif self._is_said:
-            self._out.say(self._unsaid)
-            self._unsaid = []
-        elif not self._names.is_asking:  # that takes two seconds at most, as with status
+            return
+        if not self._is_table_printed:
+            if self._names.is_asking:
+                return  # a printed table can't get names later; XAPI has two seconds, as in status
             if self._names.problem:
                 warn("no VM names: " + self._names.problem)
-            self._out.say(report.table(
+            self._out.print(report.table(
                 self._followed.outcomes(), width(), False, self._names.known))
-            self._out.say([report.watcher(self._pid)])
-            self._is_said = True
-            self._show()
+            self._out.print([report.watcher(self._pid)])
+            self._is_table_printed = True
+        self._out.print(self._unprinted)
+        self._unprinted = []
 
-    def _notes(self):
-        """What is to be seen whatever there is no room for: list of lines."""
-        def style(text, colour):
+    def _notes(self) -> List[str]:
+        """The lines that even a small terminal must show."""
+        def style(text: str, colour: str) -> str:
             text = clean(text)
             return click.style(text, fg=colour) if is_terminal() else text
 
         notes = []
         if self._lost:
-            notes.append(style("no database since %s, trying again; this is how it was: %s" % (
-                self._lost, self._replica.problem or self._replica.session_name()), "red"))
+            problem = self._replica.problem or self._replica.session_name()
+            notes.append(style("no database since %s, trying again; the table is of that time: %s"
+                               % (self._lost, problem), "red"))
         notes.append(report.watcher(self._pid))
         if self._names.problem:
             notes.append(style("no VM names: " + self._names.problem, "yellow"))

@@ -1,46 +1,51 @@
-"""The VIFs of a replica as they stand, and what has changed in them since the last look."""
+"""The VIFs of a replica as they stand, and what has changed at them since the last look."""
+from typing import Dict, List, Optional, Tuple
+
 from ..core.decide import decide_vif
-from ..core.decision import Outcome
+from ..core.decision import Outcome, Settings
+from ..replica.replica import Replica
 from . import changes
 
 
 class Followed(object):
-    """What ``status --follow`` knows of the VIFs.
+    """The VIFs that ``status --follow`` shows.
 
-    :param replica.Replica replica: the database
-    :param decision.Settings settings: what the operator has set
-    :param domid: a domain (int), or None for all
+    :param replica: the copy of the database
+    :param settings: what the operator has set
+    :param domid: the domain whose VIFs are shown; None for all VIFs
     """
 
-    def __init__(self, replica, settings, domid):
+    def __init__(self, replica: Replica, settings: Settings, domid: Optional[int]) -> None:
         self._replica = replica
         self._settings = settings
         self._domid = domid
-        self._outcomes = {}
-        self._connection = 0  # the one whose data we have
+        self._outcomes: Dict[Tuple[int, int], Outcome] = {}
+        self._connection = 0  # the number of the replica's connection at the last look
 
     @property
-    def is_synced(self):
+    def is_synced(self) -> bool:
         """Whether there was a first look."""
         return bool(self._connection)
 
-    def outcomes(self):
-        """What is there: list of decision.Outcome, in the order of (domid, devid)."""
+    def outcomes(self) -> List[Outcome]:
+        """The outcomes of all VIFs shown, in the order of (domid, devid)."""
         return [self._outcomes[vif] for vif in sorted(self._outcomes)]
 
-    def look(self):
-        """Look at what has changed since the last time; only while the replica is current.
+    def look(self) -> Tuple[List[str], List[Outcome]]:
+        """Decide anew about the VIFs that have changed in the replica, which must be current.
 
-        :returns: ``(lines, came)``: what has changed, in words, nothing at the first look; and
-            the outcomes of the VIFs that are new here
+        :returns: ``(lines, new)``: what has changed, in words (nothing at the first look); and the
+            outcomes of the VIFs that were not there at the last look
         """
-        replica, first = self._replica, not self.is_synced
+        replica, is_first = self._replica, not self.is_synced
         vifs = set(replica.changed)
         replica.changed.clear()
         if replica.connections != self._connection:
             self._connection = replica.connections
-            vifs |= set(self._outcomes)  # what went while there was no connection, nobody tells
-        lines, came = [], []
+            # The replica does not name VIFs that went while it had no connection.
+            vifs |= set(self._outcomes)
+        lines: List[str] = []
+        new: List[Outcome] = []
         for vif in sorted(vifs):
             if self._domid not in (None, vif[0]):
                 continue
@@ -51,7 +56,7 @@ class Followed(object):
                 after = self._outcomes[vif] = Outcome(
                     vif, ports, decide_vif(ports, self._settings))
                 if before is None:
-                    came.append(after)
-            if not first:
+                    new.append(after)
+            if not is_first:
                 lines += changes.lines(before, after)
-        return lines, came
+        return lines, new

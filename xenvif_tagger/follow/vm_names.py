@@ -1,92 +1,111 @@
-"""VMs' names by XAPI for what is kept on show: asked for beside it, so that it waits for nothing.
-"""
+"""The names of the VMs that ``status --follow`` shows, asked of XAPI in a thread of their own, so
+that the table waits for no answer."""
 import threading
 import time
+from typing import Callable, Dict, Iterable, Optional, Set, Tuple, Union
 
 import click
 
+from ..core.decision import Outcome
+from ..output.console import Unavailable
+from ..output.report import Uuid, Vms
 from ..xapi import vms
 
-# Seconds from an answer to the next question: when a host starts its VMs, VIFs come one by one.
+# Seconds from an answer to the next question: when a host starts its VMs, their VIFs come one by
+# one, and are asked for together.
 PAUSE = 2
+
+# The uuids of the VIFs that were asked for; what XAPI has told of their VMs; the problem, or None:
+# text for a line on the screen, or an error that ends the command.
+Answer = Tuple[Set[Uuid], Vms, Union[str, click.ClickException, None]]
 
 
 class Names(object):
-    """The VMs of the VIFs that were asked for, as far as they are known.
+    """The names of the VMs whose VIFs are wanted, as far as XAPI has told them.
 
-    known (dict): as report.py takes them; problem (str or None): why there are no more, a line.
+    known (dict): what XAPI has told, as report.Vms. problem (str or None): why names are missing,
+    in one line.
 
-    :param vms.Access access: how to get at XAPI
-    :param wake: function that is called, in another thread, when an answer has come
+    :param access: how to reach XAPI
+    :param wake: called, in another thread, when an answer has come
     """
 
-    def __init__(self, access, wake):
-        self.known = {}
-        self.problem = None
+    def __init__(self, access: vms.Access, wake: Callable[[], None]) -> None:
+        self.known: Dict[Uuid, Tuple[Uuid, str]] = {}
+        self.problem: Optional[str] = None
         self._access = access
         self._wake = wake
-        self._asked = set()  # never asked for again, but together with others if XAPI was down
-        self._unanswered = set()
-        self._wanted = set()
-        self._thread = None
-        self._answer = None
-        self._next = 0
+        # The uuids of VIFs: those that a later call of want() need not ask for again; those for
+        # which XAPI gave no answer, which the next question includes; those to ask for next.
+        self._asked: Set[Uuid] = set()
+        self._unanswered: Set[Uuid] = set()
+        self._wanted: Set[Uuid] = set()
+        self._thread: Optional[threading.Thread] = None
+        self._answer: Optional[Answer] = None
+        self._next = 0.0  # when the next question may be asked: seconds of time.monotonic()
 
-    def want(self, outcomes):
-        """Ask for what is not known of some outcomes (list of decision.Outcome), soon."""
+    def want(self, outcomes: Iterable[Outcome]) -> None:
+        """Have XAPI asked soon for the VMs of these outcomes, as far as it was not asked before."""
         if not self._access.absent():
             self._wanted |= vms.vif_uuids(outcomes) - self._asked
 
-    def run(self):
-        """Take an answer, ask a question. Whether an answer has come: with no name in it, too, for
-        somebody may have waited for it.
+    def run(self) -> bool:
+        """Take an answer if one has come, and ask the next question if there is one.
 
-        :raises click.ClickException: XAPI can't be asked like this
+        :returns: whether an answer has come. An answer without a name counts, too: the first table
+            may have waited for it.
+        :raises click.ClickException: XAPI can't be asked with the options that were given
         """
-        came = self._answer is not None
-        if came:
-            self._thread.join()
-            self._take(*self._answer)
+        answer = self._answer
+        if answer is not None:
+            self._take(answer)
         if self._wanted and self._thread is None and time.monotonic() >= self._next:
             uuids = self._wanted | self._unanswered
             self._asked |= uuids
             self._wanted, self._unanswered = set(), set()
             self._thread = threading.Thread(target=self._ask, args=(uuids,))
             self._thread.start()
-        return came
+        return answer is not None
 
-    def _ask(self, uuids):
-        """In a thread of its own: XAPI may take as long as vms.NAMES_WITHIN."""
-        names, problem = None, "interrupted"
+    def _ask(self, uuids: Set[Uuid]) -> None:
+        """Ask XAPI, which may take as long as vms.NAMES_WITHIN: runs in a thread of its own."""
+        answer: Answer = (uuids, {}, "interrupted")
         try:
-            names, problem = vms.guarded(
+            names = vms.ask_xapi(
                 self._access, vms.NAMES_WITHIN, lambda session: session.names(uuids))
+            answer = uuids, names, None
+        except Unavailable as error:
+            answer = uuids, {}, error.message
         except click.ClickException as error:
-            problem = error
+            answer = uuids, {}, error
         finally:
-            self._answer = uuids, names, problem
+            self._answer = answer
             self._wake()
 
-    def _take(self, uuids, names, problem):
+    def _take(self, answer: Answer) -> None:
+        self.close()  # the thread is ending: the answer is the last that it gives
         self._thread = self._answer = None
         self._next = time.monotonic() + PAUSE
+        uuids, names, problem = answer
         if isinstance(problem, click.ClickException):
             raise problem
         self.problem = problem
         if problem:
             self._unanswered |= uuids
-        self.known.update(names or {})
+        self.known.update(names)
 
     @property
-    def is_asking(self):
+    def is_asking(self) -> bool:
         """Whether an answer is still to come."""
         return bool(self._wanted) or self._thread is not None
 
-    def next_alarm(self):
-        """When to call run() though nothing happens: seconds of time.monotonic(), or None."""
+    def next_alarm(self) -> Optional[float]:
+        """When run() is to be called even if nothing else happens: seconds of time.monotonic(), or
+        None."""
         return self._next if self._wanted and self._thread is None else None
 
-    def close(self):
-        """Let what is under way end, so that it logs out: XAPI's time for it is limited."""
+    def close(self) -> None:
+        """Wait for the question under way, so that its thread logs out of XAPI. The wait is short:
+        the thread's time for XAPI is limited."""
         if self._thread is not None:
             self._thread.join()

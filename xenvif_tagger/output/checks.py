@@ -1,75 +1,80 @@
-"""What a check of `doctor` says, and how it is told: a table for people, JSON for scripts."""
+"""A check of `doctor`: its result, and how the results are printed: a table or JSON."""
 import json
 import textwrap
-from collections import namedtuple
+from typing import Iterable, List, NamedTuple, Optional, Sequence
 
 import click
 
 from .text import clean
 
 OK = "OK"
-WARN = "WARN"  # works, with something that a person should know
-FAIL = "FAIL"  # some guest's network is not what it should be, or its next plug won't be
-SKIP = "SKIP"  # can't be told here; found says why
+WARN = "WARN"  # it works, but a person should know of something
+FAIL = "FAIL"  # the network of a guest is not as it should be, or will not be after its next plug
+SKIP = "SKIP"  # the check could not be made here; the result says why
 
 _COLOURS = {OK: "green", WARN: "yellow", FAIL: "red"}
-_MANY = 3  # of a kind that are named; the others are counted
+_NAMED = 3  # so many items of a kind are named; the others are counted
 
-# state: one of the above; found: what was found, in words; cure: the command that mends it, None
-# where there is nothing to mend.
-Check = namedtuple("Check", "name state found cure")
-
-
-def some(items):
-    """The first few of some texts, and how many more there are (str)."""
-    items = list(items)
-    more = len(items) - _MANY
-    return "; ".join(items[:_MANY]) + ("; and %d more" % more if more > 0 else "")
+Check = NamedTuple("Check", [
+    ("name", str),
+    ("state", str),  # one of the four above
+    ("found", str),  # the result, in words
+    ("cure", Optional[str]),  # the command that mends the fault; None where there is none
+])
 
 
-def as_json(checks):
-    """The checks (list of Check) as JSON text."""
+def first_few(texts: Iterable[str]) -> str:
+    """The first few of some texts, and how many more there are."""
+    texts = list(texts)
+    more = len(texts) - _NAMED
+    return "; ".join(texts[:_NAMED]) + ("; and %d more" % more if more > 0 else "")
+
+
+def as_json(checks: Iterable[Check]) -> str:
+    """The checks as JSON text."""
     return json.dumps({"checks": [dict(check._asdict()) for check in checks]}, indent=2,
                       sort_keys=True)
 
 
-def table(checks, width, colour):
-    """The checks in lines: what was found beside each, and the cure below it.
+def table(checks: Sequence[Check], width: int, colour: bool) -> List[str]:
+    """The checks in lines: each result beside its check's name, and the cure below the result.
 
-    :param int width: columns to fill
-    :param bool colour: whether to colour the states
+    :param width: columns to fill
+    :param colour: whether to colour the states
     """
-    size = max([len(check.name) for check in checks] + [len("CHECK")])
-    indent = " " * (size + 8)
-    lines = [_row("CHECK", size, "STATE", "FOUND", colour, None)]
-    # All of it, name and state too: on a pool's table it is what another host says.
+    name_size = max([len(check.name) for check in checks] + [len("CHECK")])
+    indent = " " * (name_size + 8)
+    lines = [_row("CHECK", name_size, "STATE", "FOUND", colour, None)]
     for check in checks:
-        found = _wrap(check.found, width - len(indent)) or [""]
-        lines.append(_row(clean(check.name), size, clean(check.state), found[0], colour,
+        result = _wrap(check.found, width - len(indent)) or [""]
+        # Name and state are cleaned too: the table of a pool shows checks that another host sent.
+        lines.append(_row(clean(check.name), name_size, clean(check.state), result[0], colour,
                           _COLOURS.get(check.state)))
-        lines += [indent + line for line in found[1:]]
+        lines += [indent + line for line in result[1:]]
         if check.cure:
-            # Never wrapped: of a command pasted in two lines the first half would be run alone.
+            # Never wrapped: a shell into which a user pastes a command of two lines would run the
+            # first line alone.
             lines.append("%s-> %s" % (indent, clean(check.cure)))
     return lines
 
 
-def _row(name, size, state, found, colour, fg):
+def _row(name: str, name_size: int, state: str, result: str, colour: bool,
+         fg: Optional[str]) -> str:
     cell = state.ljust(6)
     if colour and fg:
         cell = click.style(state, fg=fg) + cell[len(state):]
-    return ("%s  %s%s" % (name.ljust(size), cell, found)).rstrip()
+    return ("%s  %s%s" % (name.ljust(name_size), cell, result)).rstrip()
 
 
-def _wrap(text, width):
-    # Paths are to be copied: not broken within a word.
+def _wrap(text: str, width: int) -> List[str]:
+    # No word is broken: users copy paths from the table.
     return textwrap.wrap(clean(text), max(width, 30), break_long_words=False,
                          break_on_hyphens=False)
 
 
-def summary(checks):
+def summary(checks: Sequence[Check]) -> str:
     """``29 checks: 25 OK, 1 WARN, 3 SKIP``."""
-    count = [(state, sum(check.state == state for check in checks))
-             for state in (OK, WARN, FAIL, SKIP)]
+    counts = [(state, sum(check.state == state for check in checks))
+              for state in (OK, WARN, FAIL, SKIP)]
     return "%d checks: %s" % (len(checks), ", ".join(
-        "%d %s" % (number, state) for state, number in count if number))
+        "%d %s" % (count, state) for state, count in counts if count))

@@ -1,32 +1,34 @@
-"""How every command talks to people and scripts, and how it ends (docs/design.md 6)."""
+"""How every command prints its answer and its errors, and how it ends (docs/design.md 6)."""
 import os
 import sys
+from typing import NoReturn
 
 import click
 
 from ..host.paths import NAME
 from .text import clean
 
-# Exit codes, but for 0: done, or nothing to do.
+# The exit codes beside 0. Code 0 means that the command did its work, or found nothing to do.
 NOT_ALIKE = 1
 USAGE = 2
 UNREACHABLE = 3
 
 
 class BadUsage(click.ClickException):
-    """Wrong usage that click itself does not find; the message names the cure."""
+    """The user gave something wrong that click itself does not find; the message names the cure."""
 
     exit_code = USAGE
 
 
 class Unavailable(click.ClickException):
-    """What is needed, and is no database, can't be reached; the message names the cure."""
+    """A server that the command needs, other than the database, can't be reached; the message
+    names the cure."""
 
     exit_code = UNREACHABLE
 
 
-def emit(text):
-    """Print for whoever reads standard output."""
+def emit(text: str) -> None:
+    """Print a text and a newline on standard output."""
     # A locale without UTF-8 (Python 3.6 in a systemd unit) must not cost the answer.
     encoding = sys.stdout.encoding or "ascii"
     try:
@@ -35,28 +37,29 @@ def emit(text):
     except BrokenPipeError:
         raise
     except OSError as error:
-        # What stands in the buffer would be tried again at exit.
+        # At its exit Python would try again to write the text that is left in the buffer.
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         fail("can't write the output: %s" % error.strerror, UNREACHABLE)
 
 
-def warn(message):
-    """Say what is wrong in one line."""
+def warn(message: str) -> None:
+    """Print a message as one line on standard error."""
     try:
         sys.stderr.write("%s: %s\n" % (NAME, clean(" ".join(message.split()))))
-        sys.stderr.flush()  # Python 3.6 would keep it until the end
+        sys.stderr.flush()  # Python 3.6 would keep the line in its buffer until the end
     except OSError:
-        # Nobody hears it: then the exit status is what says it, and not one of Python's own, which
-        # would try again at exit.
+        # Nobody can read the line, so only our exit status is left to report the error. At its
+        # exit Python would try again to write the line, fail, and put a status of its own in place
+        # of ours.
         os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
 
 
-def fail(message, code):
-    """Say what is wrong in one line, and exit."""
+def fail(message: str, code: int) -> NoReturn:
+    """Print a message as one line on standard error, and exit with a code."""
     warn(message)
     sys.exit(code)
 
 
-def unknown(target):
-    """What to say of a port or domain that the database has not got."""
+def unknown(target: str) -> str:
+    """The message about a port or domain (target) that has no port in the database."""
     return "%s: no such port on any bridge: see '%s status'" % (target, NAME)

@@ -1,51 +1,60 @@
-"""What the commands print: tables and lines for people, JSON for scripts (docs/design.md 6)."""
+"""What the commands print about VIFs: tables and lines for people, JSON for scripts
+(docs/design.md 6)."""
 import json
+from typing import Any, Dict, Iterable, List, Mapping, Optional, Sequence, Tuple
 
 import click
 
-from ..core.decision import STATES
-from ..core.port import after
+from ..core.decision import STATES, Outcome
+from ..core.port import Change, Port, after
 from ..core.unit import UNIT
 from .text import clean, fit, indented, size
 
-NOTHING = "no VIF has a port here"  # in the place of the table
+Uuid = str
+# What XAPI has told of VMs: xs-vif-uuid of a VIF -> (uuid, name) of its VM.
+Vms = Mapping[Uuid, Tuple[Uuid, str]]
+
+NOTHING = "no VIF has a port here"  # printed in place of an empty table
 HEADER = ("VM", "BRIDGE", "VIF", "TAG", "TAP", "TAG", "STATE")
-# The table's columns that may be cut, and how wide they are at most: VM, BRIDGE and both TAGs. A
-# list of trunks as wide as it will go drives the other columns apart: JSON has all of it.
-CUT = {0: None, 1: None, 3: 24, 5: 24}
+# The table's columns that may be cut -> the most columns of the terminal that each may take: VM and
+# BRIDGE (None: as many as are left), and both TAGs. A long list of trunks would drive the other
+# columns apart; JSON has the whole list.
+CUT: Dict[int, Optional[int]] = {0: None, 1: None, 3: 24, 5: 24}
 
 
-def _port_json(port, changes):
+def _port_json(port: Optional[Port], changes: Iterable[Change]) -> Optional[Dict[str, Any]]:
     if port is None:
         return None
     unit, ids = after(port, changes)
-    found = {column: unit.get(column, [] if kind is list else None)
-             for column, kind in UNIT.items()}
-    return dict(found, port=port.name, external_ids=ids["Interface"])
+    columns = {column: unit.get(column, [] if kind is list else None)
+               for column, kind in UNIT.items()}
+    return dict(columns, port=port.name, external_ids=ids["Interface"])
 
 
-def as_json(outcomes, more=None, vms=None):
-    """The outcomes (list of decision.Outcome) as the JSON text of the README, and more (dict).
+def as_json(outcomes: Iterable[Outcome], more: Optional[Mapping[str, Any]] = None,
+            vms: Optional[Vms] = None) -> str:
+    """The outcomes as JSON text, of the form that the README documents.
 
-    :param vms: what XAPI knows: dict xs-vif-uuid -> (uuid, name) of the VM; None: not asked
+    :param more: what else stands in the object beside ``pairs``
+    :param vms: what XAPI has told of the VMs; None if XAPI was not asked
     """
     pairs = []
     for outcome in outcomes:
         decision = outcome.decision
-        made = decision.changes if outcome.written else ()
+        written = decision.changes if outcome.written else ()
         pairs.append({
             "domid": outcome.domid, "devid": outcome.devid,
             "bridge": decision.ports()[0].bridge, "vm": _vm_json(outcome, vms or {}),
-            "vif": _port_json(decision.vif, made), "tap": _port_json(decision.tap, made),
+            "vif": _port_json(decision.vif, written), "tap": _port_json(decision.tap, written),
             "state": outcome.state, "reason": outcome.problem or decision.reason,
             "source": decision.source, "target": decision.target,
             "changes": [dict(change._asdict()) for change in decision.changes]})
     return json.dumps(dict(more or {}, pairs=pairs), indent=2, sort_keys=True)
 
 
-def vlan(unit):
-    """A VLAN unit in a few letters: ``5``, ``trunk:5,6``; ``trunk``, of every VLAN, for an empty
-    one."""
+def vlan(unit: Mapping[str, Any]) -> str:
+    """A VLAN unit in a few letters: ``5``, ``trunk:5,6``; ``trunk`` for an empty unit, which is a
+    trunk of every VLAN."""
     if not unit:
         return "trunk"
     words = [str(unit["tag"])] if "tag" in unit else []
@@ -56,8 +65,9 @@ def vlan(unit):
     return " ".join(words)
 
 
-def _owner(outcome, vms):
-    """Whose VIF it is, by XAPI (see as_json) or by libxl: (uuid or None, name); else None."""
+def _owner(outcome: Outcome, vms: Vms) -> Optional[Tuple[Optional[Uuid], str]]:
+    """The VM that has the VIF, as XAPI (vms) or libxl has told: (uuid or None, name); None where
+    neither has told."""
     for port in outcome.decision.ports():
         ids = port.ids["Interface"]
         if ids.get("xs-vif-uuid") in vms:
@@ -67,30 +77,37 @@ def _owner(outcome, vms):
     return None
 
 
-def _vm_json(outcome, vms):
+def _vm_json(outcome: Outcome, vms: Vms) -> Optional[Dict[str, Optional[str]]]:
     owner = _owner(outcome, vms)
     return owner and {"uuid": owner[0], "name": owner[1]}
 
 
-def vm_of(outcome, vms):
-    """What is known of whose VIF it is: the VM's name, or else the start of its uuid."""
+def vm_of(outcome: Outcome, vms: Vms) -> str:
+    """The table's cell for the VM that has the VIF."""
     owner = _owner(outcome, vms)
     return vm_cell(owner and owner[1], [
         port.ids["Interface"] for port in outcome.decision.ports()], outcome.domid)
 
 
-def vm_cell(name, ids, domid):
-    """A VM by its name (or None), or else by what the external_ids (dict) of its ports have."""
-    for each in () if name else ids:
-        uuid = each.get("xs-vm-uuid") or each.get("xen-vm-uuid")
+def vm_cell(name: Optional[str], port_ids: Iterable[Mapping[str, str]], domid: int) -> str:
+    """The table's cell for a VM: its name; or where that is not known, the start of its uuid; or
+    else its domain.
+
+    :param port_ids: the external_ids of the Interface of each of its VIF's ports
+    """
+    if name:
+        return name
+    for ids in port_ids:
+        uuid = ids.get("xs-vm-uuid") or ids.get("xen-vm-uuid")
         if uuid:
             return uuid[:8]
-    return name or "dom %d" % domid
+    return "dom %d" % domid
 
 
-def _sizes(rows, width, cut):
-    """How wide each column is: as wide as its cells, but the row not wider than width, if some of
-    those that may be cut are cut for it."""
+def _sizes(rows: Sequence[Sequence[str]], width: int,
+           cut: Mapping[int, Optional[int]]) -> List[int]:
+    """How wide each column becomes: as wide as its widest cell; if the rows would be wider than
+    width, the columns that may be cut become narrower, down to 5."""
     sizes = [max(size(row[column]) for row in rows) for column in range(len(rows[0]))]
     for column, most in cut.items():
         sizes[column] = min(sizes[column], most or sizes[column])
@@ -102,30 +119,31 @@ def _sizes(rows, width, cut):
     return sizes
 
 
-def grid(rows, width, cut, colour):
-    """Rows of cells (str), of which the first is the header, as lines of so many columns.
+def grid(rows: Iterable[Sequence[str]], width: int, cut: Mapping[int, Optional[int]],
+         colour: bool) -> List[str]:
+    """Rows of cells, of which the first is the header, as lines.
 
-    :param int width: columns of the terminal
-    :param cut: the columns (int) that may be cut for it -> how wide they are at most, or None
-    :param bool colour: whether to colour the last column, where that is a state
+    :param width: columns of the terminal
+    :param cut: the number of each column that may be cut -> how wide it may be at most, or None
+    :param colour: whether to colour the last column, where its cell is a state
     """
-    rows = [tuple(clean(cell) for cell in row) for row in rows]
-    sizes = _sizes(rows, width, cut)
-    lines = []
-    for row in rows:
+    clean_rows = [tuple(clean(cell) for cell in row) for row in rows]
+    sizes = _sizes(clean_rows, width, cut)
+    lines: List[str] = []
+    for row in clean_rows:
         last = row[-1]
         if colour and lines:
-            known = STATES.get(last)
-            last = click.style(last, fg=known and known.colour)
+            last = click.style(last, fg=STATES[last].colour if last in STATES else None)
         line = "  ".join([fit(cell, columns) for cell, columns in zip(row[:-1], sizes)] + [last])
         lines.append(line if lines or not colour else click.style(line, bold=True))
     return lines
 
 
-def row(vm, bridge, ports, state):
+def row(vm: str, bridge: str, ports: Iterable[Optional[Tuple[str, Mapping[str, Any]]]],
+        state: str) -> List[str]:
     """The cells of a VIF in the table.
 
-    :param ports: of its vif and its tap: (name, VLAN unit), or None where there is none
+    :param ports: (name, VLAN unit) of its vif, then of its tap; None for one that is not there
     """
     cells = [vm, bridge]
     for port in ports:
@@ -133,78 +151,88 @@ def row(vm, bridge, ports, state):
     return cells + [state]
 
 
-def blocks(outcomes, width, colour, vms=None):
-    """The table in pieces: its header, and for each VIF its row, and below it the reason where
-    something is not as it should be.
+def blocks(outcomes: Sequence[Outcome], width: int, colour: bool,
+           vms: Optional[Vms] = None) -> List[List[str]]:
+    """The table in pieces, each a list of lines: first the header, then a piece for each VIF. The
+    piece has the VIF's row and, if the outcome is remarkable, the reason below the row.
 
-    :param outcomes: list of decision.Outcome
-    :param int width: columns to fill
-    :param bool colour: whether to colour the states
-    :param vms: as as_json takes them
-    :returns: list of lists of lines
+    :param width: columns to fill
+    :param colour: whether to colour the states
+    :param vms: what XAPI has told of the VMs
     """
-    rows = [HEADER]
+    rows: List[Sequence[str]] = [HEADER]
     for outcome in outcomes:
         decision = outcome.decision
         rows.append(row(vm_of(outcome, vms or {}), decision.ports()[0].bridge, [
-            port and (port.name, port.unit) for port in (decision.vif, decision.tap)],
-            outcome.state))
-    found = [[line] for line in grid(rows, width, CUT, colour)]
-    for block, outcome in zip(found[1:], outcomes):
-        if is_news(outcome):
-            block += reason_lines(outcome, width)
-    return found
+            (port.name, port.unit) if port else None
+            for port in (decision.vif, decision.tap)], outcome.state))
+    pieces = [[line] for line in grid(rows, width, CUT, colour)]
+    for piece, outcome in zip(pieces[1:], outcomes):
+        if is_remarkable(outcome):
+            piece += reason_lines(outcome, width)
+    return pieces
 
 
-def table(outcomes, width, colour, vms=None):
-    """The lines of ``blocks``, which see; one that says so where there is no VIF."""
+def table(outcomes: Sequence[Outcome], width: int, colour: bool,
+          vms: Optional[Vms] = None) -> List[str]:
+    """The lines of ``blocks`` (which has the parameters), or one line that says that there is no
+    VIF."""
     if not outcomes:
         return [NOTHING]
     return [line for block in blocks(outcomes, width, colour, vms) for line in block]
 
 
-def watcher(pid):
-    """The line about this host's watcher, by its pid (int or None)."""
+def watcher(pid: Optional[int]) -> str:
+    """The line about this host's watcher.
+
+    :param pid: of the watcher; None if none runs
+    """
     return "watcher: " + ("running, pid %d" % pid if pid else "not running")
 
 
-def reason_lines(outcome, width):
-    """The reason, indented and wrapped."""
+def reason_lines(outcome: Outcome, width: int) -> List[str]:
+    """The reason for an outcome, as indented lines."""
     return indented(outcome.problem or outcome.decision.reason, width)
 
 
-def is_news(outcome):
-    """Whether there is something to tell: it was done, or is not as it should be."""
+def is_remarkable(outcome: Outcome) -> bool:
+    """Whether people want to read the reason: a port was changed, or a port, or an external_id
+    that stays different, is not as it should be."""
     decision = outcome.decision
     return (STATES[outcome.state].shows_reason or bool(decision.split)
             or outcome.problem is not None)
 
 
-def summary(outcomes):
+def summary(outcomes: Sequence[Outcome]) -> str:
     """``3 VIFs: 1 mirrored, 2 in-sync``."""
-    count = {}
+    counts: Dict[str, int] = {}
     for outcome in outcomes:
-        count[outcome.state] = count.get(outcome.state, 0) + 1
+        counts[outcome.state] = counts.get(outcome.state, 0) + 1
     return "%d VIF%s: %s" % (len(outcomes), "" if len(outcomes) == 1 else "s", ", ".join(
-        "%d %s" % (count[state], state) for state in sorted(count)) or "none")
+        "%d %s" % (counts[state], state) for state in sorted(counts)) or "none")
 
 
-def value(value):
-    """What a cell of the database has, in words."""
-    if value is None:
+def value(cell: Any) -> str:
+    """The value of a cell of the database, in words."""
+    if cell is None:
         return "(none)"
-    return json.dumps(value, ensure_ascii=False)
+    return json.dumps(cell, ensure_ascii=False)
 
 
-def lines(outcome, width, details):
-    """What happened to one VIF, in lines: who, state, why; and with details (bool) each change."""
+def lines(outcome: Outcome, width: int, details: bool) -> List[str]:
+    """The lines about one VIF: which ports, their state and the reason.
+
+    :param details: whether a line for each changed cell of the database follows
+    """
     decision = outcome.decision
-    who = " -> ".join([decision.source, decision.target]) if decision.target else " and ".join(
-        port.name for port in decision.ports())
-    said = ["%s: %s" % (who, outcome.state)] + reason_lines(outcome, width)
+    if decision.target:
+        who = "%s -> %s" % (decision.source, decision.target)
+    else:
+        who = " and ".join(port.name for port in decision.ports())
+    text = ["%s: %s" % (who, outcome.state)] + reason_lines(outcome, width)
     if details:
         for change in decision.changes:
-            what = change.column if change.key is None else "%s:%s" % (change.column, change.key)
-            said.append(clean("    %s %s %s: %s -> %s" % (
-                change.table, change.row, what, value(change.old), value(change.new))))
-    return said
+            cell = change.column if change.key is None else "%s:%s" % (change.column, change.key)
+            text.append(clean("    %s %s %s: %s -> %s" % (
+                change.table, change.row, cell, value(change.old), value(change.new))))
+    return text

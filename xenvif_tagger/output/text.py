@@ -1,23 +1,26 @@
-"""Text on a terminal: what may be shown of it, how wide it is, and how wide the terminal is."""
+"""Text for a terminal: which characters are shown, how many columns they take, how many there are.
+"""
 import os
 import shutil
 import sys
 import textwrap
 import unicodedata
+from typing import List
 
 
-def clean(text):
-    """The text without what would steer a terminal: names and values may be anybody's."""
-    return "".join(c if c.isprintable() else "?" for c in text)
+def clean(text: str) -> str:
+    """The text without characters that would steer the terminal: a guest or an agent may have
+    chosen the names and values in it."""
+    return "".join(char if char.isprintable() else "?" for char in text)
 
 
-def size(text):
+def size(text: str) -> int:
     """The columns that a text takes on a terminal."""
-    return sum(0 if unicodedata.combining(c) else 1 + (unicodedata.east_asian_width(c) in "WF")
-               for c in text)
+    return sum(0 if unicodedata.combining(char)
+               else 1 + (unicodedata.east_asian_width(char) in "WF") for char in text)
 
 
-def cut(text, columns):
+def cut(text: str, columns: int) -> str:
     """As much of the beginning of a text as fits into so many columns."""
     for at, char in enumerate(text):
         columns -= size(char)
@@ -26,24 +29,25 @@ def cut(text, columns):
     return text
 
 
-def fit(text, columns):
-    """The text in just so many columns: filled up with spaces, or cut and marked with ``..``."""
+def fit(text: str, columns: int) -> str:
+    """The text in exactly so many columns: padded with spaces, or cut and ended with ``..``."""
     if size(text) > columns:
         text = cut(text, columns - 2) + ".."
     return text + " " * (columns - size(text))
 
 
-def indented(text, width):
-    """The text in lines below what it is about."""
+def indented(text: str, width: int) -> List[str]:
+    """The text as indented lines of at most so many columns, at least 40."""
     return textwrap.wrap(clean(text), max(width, 40), initial_indent="    ",
                          subsequent_indent="    ")
 
 
-def width():
-    """Columns of the terminal, or COLUMNS; 80 where there is neither."""
+def width() -> int:
+    """How many columns the terminal has, or the variable COLUMNS says; 80 where neither is known.
+    """
     return shutil.get_terminal_size((80, 24)).columns
 
 
-def is_terminal():
-    """Whether a person looks on, who wants colours (see no-color.org)."""
+def is_terminal() -> bool:
+    """Whether standard output is a terminal whose user wants colours (see no-color.org)."""
     return sys.stdout.isatty() and not os.environ.get("NO_COLOR")

@@ -1,100 +1,110 @@
-"""What a host of a pool has answered: read so that no answer, whatever it holds, can fail later."""
+"""The answer of a host of a pool, checked when it arrives: whatever an answer holds, no later step
+fails on it."""
 import json
 import math
+from typing import Any, Callable, Dict, Iterable, List, NamedTuple, Optional, Set, Tuple
 
 from ..core.unit import UNIT
 from ..output import report
 from ..output.checks import Check
 from ..xapi.vms import VIF_KEY
 
-_SHORT = 40  # characters: of a value that is of no use
+_SHORT = 40  # characters of an odd value that an error repeats
+
+# A pair of a status or check: its row in the table, the reason, and its VIF's uuid, if it has one.
+Pair = NamedTuple("Pair", [("row", List[str]), ("reason", str), ("vif_uuid", Optional[str])])
 
 
-def cells(pair):
-    """A pair (dict) of a status or check as a row of its table: as report.table has it."""
+def cells(pair: Dict[str, Any]) -> List[str]:
+    """The row of a pair in the table, as report.table makes it on a host.
+
+    :param pair: from the JSON of a status or check
+    """
     ports = [pair["vif"], pair["tap"]]
     vm = report.vm_cell(pair["vm"] and pair["vm"]["name"], [
         port["external_ids"] for port in ports if port], pair["domid"])
-    return report.row(vm, pair["bridge"], [port and (port["port"], {
+    return report.row(vm, pair["bridge"], [(port["port"], {
         column: port[column] for column in UNIT if port[column] not in (None, [])})
-        for port in ports], pair["state"])
+        if port else None for port in ports], pair["state"])
 
 
-def _finite(text):
-    """A number in JSON text as a float; ValueError for what no JSON can hold, and Python prints."""
+def _finite(text: str) -> float:
+    """A number in JSON text; ValueError for those that Python reads and prints, but JSON has not:
+    NaN, Infinity."""
     number = float(text)
     if not math.isfinite(number):
         raise ValueError("%s is no number of JSON" % text)
     return number
 
 
-def _texts(values):
-    """A list of str as it is; TypeError for any other. A reader that let something else through
-    would have the table fail on it, and with it the answers of all other hosts."""
+def _texts(values: Any) -> List[str]:
+    """A list of str as it is; TypeError for anything else, on which the table would fail, and
+    with it the answers of all other hosts."""
     if not isinstance(values, list) or not all(isinstance(value, str) for value in values):
         raise TypeError("text expected, not %s" % json.dumps(values)[:_SHORT])
     return values
 
 
-def pairs_of(output):
-    """The pairs of a status or check: list of (its row, the reason, its VIF's uuid or None)."""
-    found = []
-    for pair in output["pairs"]:
-        row, reason, uuid = cells(pair), pair["reason"], _vif_uuid(pair)
-        _texts(row + [reason] + ([] if uuid is None else [uuid]))
-        found.append((row, reason, uuid))
-    return found
+def pairs_of(output: Any) -> List[Pair]:
+    """The pairs in the output of a status or check."""
+    pairs = []
+    for item in output["pairs"]:
+        pair = Pair(cells(item), item["reason"], _vif_uuid(item))
+        _texts(pair.row + [pair.reason] + ([] if pair.vif_uuid is None else [pair.vif_uuid]))
+        pairs.append(pair)
+    return pairs
 
 
-def _vif_uuid(pair):
-    found = [port["external_ids"].get(VIF_KEY) for port in (pair["vif"], pair["tap"]) if port]
-    return next(filter(None, found), None)
+def _vif_uuid(pair: Dict[str, Any]) -> Optional[str]:
+    uuids = [port["external_ids"].get(VIF_KEY) for port in (pair["vif"], pair["tap"]) if port]
+    return next(filter(None, uuids), None)
 
 
-def is_watched(output):
-    """Whether the watcher runs, by a status or check."""
+def is_watched(output: Any) -> bool:
+    """Whether the watcher runs on the host, by the output of a status or check."""
     return output["watcher"] is not None
 
 
-def checks_of(output):
-    """The checks of a doctor: list of checks.Check."""
-    found = [Check(**check) for check in output["checks"]]
-    for check in found:
+def checks_of(output: Any) -> List[Check]:
+    """The checks in the output of a doctor."""
+    checks = [Check(**item) for item in output["checks"]]
+    for check in checks:
         _texts([check.name, check.state, check.found] + ([check.cure] if check.cure else []))
-    return found
+    return checks
 
 
-def version_of(output):
-    """The version (str)."""
+def version_of(output: Any) -> str:
+    """The version in the output of a version."""
     return str(output["version"])
 
 
 OF_PAIRS = ("status", "check")
-# What reads the answer to each function: one fails where the answer is not of that shape.
-_READERS = {"status": (pairs_of, is_watched), "check": (pairs_of, is_watched),
-            "doctor": (checks_of,), "version": (version_of,)}
+# What reads the output of each function. A reader fails where the output has another shape.
+_READERS: Dict[str, Tuple[Callable[[Any], Any], ...]] = {
+    "status": (pairs_of, is_watched), "check": (pairs_of, is_watched), "doctor": (checks_of,),
+    "version": (version_of,)}
 
 
-def parse(text, function):
-    """The JSON text that the plugin gives for a function: (exit status, output, lines of stderr).
+def parse(text: str, function: str) -> Tuple[int, Any, List[str]]:
+    """Read the JSON text that the plugin gives for a function.
 
-    :raises Exception: it is of another shape; whatever another version of the plugin may say
+    :returns: ``(exit status, output, lines of standard error)`` of the command
+    :raises Exception: any: the text has another shape; a plugin of another version may give such
     """
-    told = json.loads(text, parse_float=_finite, parse_constant=_finite)
+    answer = json.loads(text, parse_float=_finite, parse_constant=_finite)
     for reader in _READERS[function]:
-        reader(told["output"])
-    return int(told["exit"]), told["output"], _texts(told["stderr"])
+        reader(answer["output"])
+    return int(answer["exit"]), answer["output"], _texts(answer["stderr"])
 
 
-def name_vms(answers, find):
-    """Put the VMs' names into the pairs of a status or check.
+def name_vms(outputs: Iterable[Any], find: Callable[[Set[str]], report.Vms]) -> None:
+    """Write the VMs' names into the pairs of some outputs of a status or check.
 
-    :param answers: list of Answer, problems not among them
-    :param find: a function of the VIFs' uuids, as session.Xapi.names
+    :param find: gives what XAPI knows of the VMs that have these VIFs (session.Xapi.names)
     """
-    found = [(pair, _vif_uuid(pair)) for answer in answers for pair in answer.output["pairs"]]
-    uuids = {uuid for _, uuid in found if uuid}
-    names = find(uuids) if uuids else {}
-    for pair, uuid in found:
-        if uuid in names:
-            pair["vm"] = dict(zip(("uuid", "name"), names[uuid]))
+    pairs = [(pair, _vif_uuid(pair)) for output in outputs for pair in output["pairs"]]
+    uuids = {uuid for _, uuid in pairs if uuid}
+    vms = find(uuids) if uuids else {}
+    for pair, uuid in pairs:
+        if uuid is not None and uuid in vms:
+            pair["vm"] = dict(zip(("uuid", "name"), vms[uuid]))

@@ -2,81 +2,97 @@
 import queue
 import threading
 import time
-from collections import Counter, namedtuple
+from collections import Counter
+from typing import Any, Iterable, Iterator, List, NamedTuple, Optional, Set
 
-from ..xapi.session import TimedOut, XapiError
+from ..xapi.session import TimedOut, Xapi, XapiError
 from . import answers
 
 PLUGIN = "xenvif-tagger"
-# Of a host's time this much is the command's there: who ends it in time can still say so.
+# The command on a host gets this part of the host's time, so that its plugin, which ends the
+# command after that, can still say so in time.
 SHARE = 0.9
-# Seconds after its time in which a thread is to tell of it: the look-up of a name knows no time.
+# Seconds, after a host's time is over, for its thread to say that it was too late. (The look-up of
+# a host name knows no time-out, so there are threads that never say anything.)
 GRACE = 0.5
-_LONG = 300  # characters: of what XAPI says of a plugin that it can't run, a whole log is part
+_LONG = 300  # characters of a problem that are kept: XAPI may send a plugin's whole log
 
-# live: whether XAPI thinks so; label: the name, or where that does not tell it, with its uuid
-Host = namedtuple("Host", "ref uuid name live label")
-# code: the exit status of the command on that host; output: what it printed, from JSON; stderr:
-# list of lines. All None, and problem a line that names the cure, where there is no answer.
-Answer = namedtuple("Answer", "host code output stderr problem")
+Host = NamedTuple("Host", [
+    ("ref", str),
+    ("uuid", str),
+    ("name", str),
+    ("live", bool),  # as XAPI thinks
+    ("label", str),  # the name; with the start of the uuid where the name is empty or not unique
+])
+
+# Where a host has given no answer, problem is a line that names the cure, and the three fields
+# before it are None.
+Answer = NamedTuple("Answer", [
+    ("host", Host),
+    ("code", Optional[int]),  # the exit status of the command on that host
+    ("output", Any),  # the JSON that the command printed
+    ("stderr", Optional[List[str]]),  # the lines that the command printed on standard error
+    ("problem", Optional[str]),
+])
 
 
-def unanswered(host, problem):
-    """The Answer of a host that has none."""
+def unanswered(host: Host, problem: str) -> Answer:
+    """The Answer of a host that has given none."""
     return Answer(host, None, None, None, " ".join(problem.split())[:_LONG])
 
 
 class UnknownHost(Exception):
-    """A host that was named is not one; str() is one line that names the cure."""
+    """The pool has no host of a name or uuid, or several. str() is one line that names the cure."""
 
 
-def hosts(session, wanted=()):
-    """The hosts (list of Host, by name) of a pool, or those of it with some names or uuids.
+def hosts(session: Xapi, wanted: Iterable[str] = ()) -> List[Host]:
+    """The hosts of a pool, by name.
 
-    :param session: a session.Xapi
-    :raises UnknownHost: XAPI knows none of that name, or several
+    :param session: logged in to the pool's master
+    :param wanted: names or uuids: only these hosts; none: all hosts
+    :raises UnknownHost: XAPI knows no host of a wanted name, or several
     """
-    told = session.hosts()
-    names = Counter(name for _, _, name, _ in told)
-    known = [Host(ref, uuid, name, live, name if name.strip() and names[name] == 1 else
-                  "%s (%s)" % (name, uuid[:8])) for ref, uuid, name, live in told]
-    chosen = set()
+    records = session.hosts()
+    count = Counter(name for _, _, name, _ in records)
+    known = [Host(ref, uuid, name, live, name if name.strip() and count[name] == 1 else
+                  "%s (%s)" % (name, uuid[:8])) for ref, uuid, name, live in records]
+    chosen: Set[Host] = set()
     for word in wanted:
-        found = [host for host in known if word.lower() == host.uuid] or [
+        matches = [host for host in known if word.lower() == host.uuid] or [
             host for host in known if word == host.name]
-        if not found:
+        if not matches:
             raise UnknownHost("%s: the pool has no host of this name or uuid: see 'xe host-list'"
                               % word)
-        if len(found) > 1:
+        if len(matches) > 1:
             raise UnknownHost("%s: %d hosts have this name: choose by uuid: %s" % (
-                word, len(found), ", ".join(host.uuid for host in found)))
-        chosen.update(found)
-    return [host for host in known if host in chosen] if wanted else known
+                word, len(matches), ", ".join(host.uuid for host in matches)))
+        chosen.update(matches)
+    return [host for host in known if host in chosen] if chosen else known
 
 
-def ask(session, asked, function, within):
-    """Call a function of the plugin on some hosts; gives their Answers, as they come.
+def ask(session: Xapi, asked: List[Host], function: str, within: float) -> Iterator[Answer]:
+    """Call a function of the plugin on some hosts.
 
-    A thread that hangs keeps nobody: when the time is over its host has not answered.
+    A thread that hangs delays no other host's answer: when the time is over, we go on without it.
 
-    :param session: a session.Xapi, logged in until this has ended
-    :param asked: list of Host
-    :param str function: "status", "check", "doctor" or "version"
-    :param float within: seconds that each host has
+    :param session: logged in to the pool's master until this has ended
+    :param function: "status", "check", "doctor" or "version"
+    :param within: seconds for each host
+    :returns: the answers, as they come
     """
-    coming = queue.Queue()
+    coming: queue.Queue[Answer] = queue.Queue()
     waiting = {host.ref: host for host in asked}
 
-    def one(host):
+    def ask_one(host: Host) -> None:
         coming.put(_ask(session, host, function, within))
 
     for host in asked:
         if not host.live:
-            coming.put(unanswered(host, "down, as far as XAPI knows: it was not asked"))
+            coming.put(unanswered(host, "down, says XAPI, so it was not asked"))
             continue
         try:
-            # A daemon: the process ends without it.
-            threading.Thread(target=one, args=(host,), daemon=True).start()
+            # A daemon thread: the process ends without waiting for it.
+            threading.Thread(target=ask_one, args=(host,), daemon=True).start()
         except RuntimeError as error:
             coming.put(unanswered(host, "not asked: %s" % error))
     until = time.monotonic() + within + GRACE
@@ -91,31 +107,33 @@ def ask(session, asked, function, within):
         yield unanswered(host, _late(within))
 
 
-def _ask(session, host, function, within):
+def _ask(session: Xapi, host: Host, function: str, within: float) -> Answer:
     arguments = {"timeout": "%g" % (within * SHARE)}
     if function in answers.OF_PAIRS:
-        # Who asks them all has the names from the master by two calls, not by two of each.
+        # We look up the VMs' names of all hosts by two calls to the master; each host would need
+        # two calls of its own.
         arguments["names"] = "false"
     try:
         with session.beside(within) as beside:
             text = beside.call("host.call_plugin", host.ref, PLUGIN, function, arguments)
     except XapiError as error:
         return unanswered(host, _problem(error, within))
-    except Exception as error:  # a defect of ours is not to cost the other hosts' answers
+    except Exception as error:  # a defect of ours must not cost the other hosts' answers
         return unanswered(host, "can't be asked: %s: %s" % (type(error).__name__, error))
     try:
-        return Answer(host, *answers.parse(text, function), problem=None)
-    except Exception as error:  # whatever another version of the plugin may say
+        code, output, stderr = answers.parse(text, function)
+    except Exception as error:  # the plugin may be of a version that answers in another way
         return unanswered(host, "its answer can't be understood (%s: %s): is xenvif-tagger there "
                           "of this version?" % (type(error).__name__, error))
+    return Answer(host, code, output, stderr, None)
 
 
-def _late(within):
+def _late(within: float) -> str:
     return "no answer within %g s: does it hang? Try again, or with a longer --timeout" % within
 
 
-def _problem(error, within):
-    """What to say of a host, where XAPI says this (an XapiError)."""
+def _problem(error: XapiError, within: float) -> str:
+    """The line about a host whose plugin could not be called."""
     code = error.details[0] if error.details else ""
     if isinstance(error, TimedOut):
         return _late(within)

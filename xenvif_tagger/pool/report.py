@@ -2,81 +2,94 @@
 import collections
 import json
 import textwrap
+from typing import Counter, Iterable, List, Sequence
 
 from ..core.decision import STATES
 from ..output import checks, report
 from ..output.checks import FAIL, OK, SKIP, WARN
 from ..output.text import clean, indented
 from .answers import checks_of, is_watched, pairs_of, version_of
+from .hosts import Answer
 
 _STATES = (OK, WARN, FAIL, SKIP)
 
 
-def as_json(answers, function):
-    """The Answers of all hosts as JSON text; output is what the command prints on that host."""
-    told = {
+def as_json(answers: Sequence[Answer], function: str) -> str:
+    """The answers of all hosts as JSON text; ``output`` is what the command prints on the host."""
+    whole = {
         "hosts": [{
             "host": {"uuid": answer.host.uuid, "name": answer.host.name},
             "live": answer.host.live, "exit": answer.code, "problem": answer.problem,
             "stderr": answer.stderr, "output": answer.output} for answer in answers],
         "answered": sum(answer.problem is None for answer in answers)}
     if function == "version":
-        told["differ"] = len(_versions(answers)) > 1
-    return json.dumps(told, indent=2, sort_keys=True)
+        whole["differ"] = len(_versions(answers)) > 1
+    return json.dumps(whole, indent=2, sort_keys=True)
 
 
-def lines(answers, function, width, colour, details):
-    """The table of all hosts that have answered, and the sums below it: list of lines.
+def lines(answers: Sequence[Answer], function: str, width: int, colour: bool,
+          details: bool) -> List[str]:
+    """The table of all hosts that have answered, and the sums below it.
 
-    :param answers: list of Answer
-    :param int width: columns to fill
-    :param bool colour: whether to colour states
-    :param bool details: whether to show what can't be told, too
+    :param width: columns to fill
+    :param colour: whether to colour states
+    :param details: whether to list the checks that could not be made, too
     """
     good = [answer for answer in answers if answer.problem is None]
-    make = {"doctor": _doctor, "version": _version}.get(function, _pairs)
-    return (make(good, width, colour, details) if good else []) + ["%d of %d host%s answered" % (
+    if not good:
+        table = []
+    elif function == "doctor":
+        table = _doctor(good, width, colour, details)
+    elif function == "version":
+        table = _version(good, width)
+    else:
+        table = _pairs(good, width, colour)
+    return table + ["%d of %d host%s answered" % (
         len(good), len(answers), "" if len(answers) == 1 else "s")]
 
 
-def _pairs(answers, width, colour, _details):
-    # A group for each host: in a column of 80, hosts with long names would all be cut alike.
-    seen = [(answer, pairs_of(answer.output)) for answer in answers]
-    rows = iter(report.grid([report.HEADER] + [row for _, pairs in seen for row, _, _ in pairs],
+def _pairs(answers: Sequence[Answer], width: int, colour: bool) -> List[str]:
+    # Each host has a line of its own, and its VIFs below that: in a narrow column long names of
+    # hosts would all be cut alike.
+    by_host = [(answer, pairs_of(answer.output)) for answer in answers]
+    rows = iter(report.grid([report.HEADER] + [pair.row for _, pairs in by_host for pair in pairs],
                             width - 2, report.CUT, colour))
-    lines = ["  " + next(rows)]
-    for answer, pairs in seen:
-        lines += _wrapped("%s: %s; watcher: %s" % (
-            answer.host.label, _sum("VIF", [row[-1] for row, _, _ in pairs]),
+    text = ["  " + next(rows)]
+    for answer, pairs in by_host:
+        text += _wrapped("%s: %s; watcher: %s" % (
+            answer.host.label, _sum("VIF", [pair.row[-1] for pair in pairs]),
             "running" if is_watched(answer.output) else "not running"), width)
-        for row, reason, _ in pairs:
-            lines.append("  " + next(rows))
-            state = STATES.get(row[-1])  # another version's may be unknown here
+        for pair in pairs:
+            text.append("  " + next(rows))
+            state = STATES.get(pair.row[-1])  # None: a state of another version
             if state is None or state.shows_reason:
-                lines += ["  " + line for line in indented(reason, width - 2)]
-    lines.append(_sum("VIF", [row[-1] for _, pairs in seen for row, _, _ in pairs]))
-    without = sum(not is_watched(answer.output) for answer in answers)
-    lines.append("watcher: %s" % (
-        "not running on %d of these hosts" % without if without else "running"))
-    return lines
+                text += ["  " + line for line in indented(pair.reason, width - 2)]
+    text.append(_sum("VIF", [pair.row[-1] for _, pairs in by_host for pair in pairs]))
+    unwatched = sum(not is_watched(answer.output) for answer in answers)
+    text.append("watcher: %s" % (
+        "not running on %d of these hosts" % unwatched if unwatched else "running"))
+    return text
 
 
-def _doctor(answers, width, colour, details):
-    rows, below, states = [("HOST",) + _STATES], [[]], []
+def _doctor(answers: Sequence[Answer], width: int, colour: bool, details: bool) -> List[str]:
+    rows: List[Sequence[str]] = [("HOST",) + _STATES]
+    below: List[List[str]] = [[]]  # for each row the lines below it
+    states: List[str] = []
     for answer in answers:
-        found = checks_of(answer.output)
-        count = collections.Counter(check.state for check in found)
+        results = checks_of(answer.output)
+        count = collections.Counter(check.state for check in results)
         rows.append([answer.host.label] + ["%*d" % (len(state), count[state]) for state in _STATES])
-        told = [check for check in found if check.state not in (OK, () if details else SKIP)]
-        # (Without its header.)
-        below.append(["  " + line for line in checks.table(told, width - 2, colour)[1:]])
-        states += [check.state for check in found]
-    lines = report.grid(rows, width, {0: None}, False)
-    return [each for line, more in zip(lines, below) for each in [line] + more] + [
+        left_out = (OK,) if details else (OK, SKIP)
+        table = checks.table([check for check in results if check.state not in left_out],
+                             width - 2, colour)
+        below.append(["  " + line for line in table[1:]])  # all but the header
+        states += [check.state for check in results]
+    sums = report.grid(rows, width, {0: None}, False)
+    return [line for row, more in zip(sums, below) for line in [row] + more] + [
         _sum("check", states)]
 
 
-def _version(answers, width, _colour, _details):
+def _version(answers: Sequence[Answer], width: int) -> List[str]:
     rows = [("HOST", "VERSION")] + [
         (answer.host.label, version_of(answer.output)) for answer in answers]
     count = _versions(answers)
@@ -86,18 +99,21 @@ def _version(answers, width, _colour, _details):
         if len(count) > 1 else "the same version on each host", width)
 
 
-def _versions(answers):
+def _versions(answers: Iterable[Answer]) -> Counter[str]:
     return collections.Counter(
         version_of(answer.output) for answer in answers if answer.problem is None)
 
 
-def _wrapped(text, width):
+def _wrapped(text: str, width: int) -> List[str]:
     return textwrap.wrap(clean(text), max(width, 40), subsequent_indent="  ")
 
 
-def _sum(what, states):
-    """``3 VIFs: 1 drift, 2 in-sync``."""
+def _sum(kind: str, states: Sequence[str]) -> str:
+    """``3 VIFs: 1 drift, 2 in-sync``.
+
+    :param kind: what has the states: "VIF" or "check"
+    """
     count = collections.Counter(states)
     return clean("%d %s%s: %s" % (
-        len(states), what, "" if len(states) == 1 else "s", ", ".join(
+        len(states), kind, "" if len(states) == 1 else "s", ", ".join(
             "%d %s" % (count[state], state) for state in sorted(count)) or "none"))

@@ -1,7 +1,7 @@
-"""XAPI, the toolstack of XenServer and XCP-ng, asked whose a VIF is: by its own package, XenAPI.
+"""A session of XAPI, the toolstack of XenServer and XCP-ng, by XAPI's own package, XenAPI.
 
-For commands only that need it, and imported by those alone: neither the plug path nor the watcher
-may wait for it, and to import it takes longer than most of what a command does.
+Only commands that need XAPI import this module. The plug path and the watcher must not wait for
+XAPI; and to import XenAPI takes longer than most of a command's own work.
 """
 import contextlib
 import copy
@@ -10,118 +10,123 @@ import re
 import socket
 import ssl
 import xmlrpc.client
+from typing import Any, Callable, Dict, Iterable, Iterator, List, Mapping, Set, Tuple
 from xml.parsers.expat import ExpatError
 
 import XenAPI
 
 from .transport import Transport, is_local
 
+Record = Dict[str, Any]  # an object of XAPI: field -> value
+
 LOCAL = "unix:/var/lib/xcp/xapi"  # XenAPI.xapi_local()
-ORIGINATOR = "xenvif-tagger"  # XAPI counts sessions by it, so that we use up nobody else's
-# Seconds that the good-bye may take: what was asked for is known by then, or given up.
-GOODBYE = 1
-# Up to so many objects are asked for by name; XAPI then compares each row with each name. From
-# here on a whole table is less work for both.
+# XAPI limits the sessions of each originator: with one of our own we use up nobody else's.
+ORIGINATOR = "xenvif-tagger"
+GOODBYE = 1  # seconds for logging out: by then the answers are there, or given up
+# A query names at most so many objects; XAPI compares each row with each name. Beyond that, to send
+# the whole table is less work for both sides.
 MANY = 100
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\Z")
-# What XML can't carry (XML 1.0, 2.2), and xmlrpc.client sends for all that: control characters, and
-# bytes of the command line that are no text.
+# Characters that XML can't carry (XML 1.0, 2.2), but xmlrpc.client sends: control characters, and
+# the surrogates by which Python represents bytes of the command line that are no text.
 _NO_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
-# A snapshot is a template, too. Their records are the longest of all, and nobody's VIF is theirs.
+# Templates, and snapshots, which are templates too, have no VIF on a host, and the longest records.
 _NO_TEMPLATE = 'field "is_a_template" = "false"'
-# Whatever may come of asking a server: what is not in here is our own fault.
+# What XenAPI, xmlrpc.client and odd answers of a server raise. Other exceptions are our own faults.
 _PROBLEMS = (XenAPI.Failure, OSError, http.client.HTTPException, xmlrpc.client.Error, ExpatError,
              ValueError, TypeError, LookupError, ArithmeticError, AttributeError, MemoryError)
-
-
-def _texts(record, *fields):
-    """Fields of a record that are text, as a tuple; TypeError where one is not: what is shown to
-    people or printed as JSON later on is not found to be nonsense there."""
-    values = tuple(record[field] for field in fields)
-    for field, value in zip(fields, values):
-        if not isinstance(value, str):
-            raise TypeError("%s is no text" % field)
-    return values
-
-
 _NOT_LET_IN = "XAPI takes no such user or password: see --user and --password-file"
+
+
+def _text(record: Mapping[str, Any], field: str) -> str:
+    """A field of a record; TypeError if it is no text. (Checked here, because later a table or JSON
+    would fail on it.)"""
+    value = record[field]
+    if not isinstance(value, str):
+        raise TypeError("%s is no text" % field)
+    return value
 
 
 class XapiError(Exception):
     """XAPI does not answer as it should. str() is one line: the remote, what happened, the cure.
 
-    details (tuple of str): XAPI's own error code and its parameters, if it gave one.
+    details (tuple of str): XAPI's own error code and its parameters; () if it gave none.
     """
 
-    def __init__(self, message, details=()):
+    def __init__(self, message: str, details: Iterable[str] = ()) -> None:
         Exception.__init__(self, message)
         self.details = tuple(details)
 
 
 class TimedOut(XapiError):
-    """XAPI, or whom it asked in turn, has not answered in time."""
+    """XAPI, or another host that XAPI asked, has not answered in time."""
 
 
 class BadRemote(XapiError):
-    """Not a remote that is understood here. Nothing was tried."""
+    """Not a remote that this module understands. Nothing was tried."""
 
 
 class Xapi(object):
-    """A session, as a context manager: logged in on entry, logged out whatever happens.
+    """A session, as a context manager: it logs in on entry, and always logs out on exit.
 
-    :param str remote: ``unix:PATH`` or ``https://HOST[:PORT]``
-    :param str password: may be set later, as an attribute
-    :param float timeout: seconds for which XAPI may be waited for, logging in and all calls
-        together; ``restart_deadline`` begins anew. A look-up of a host name is outside of it.
-    :param bool verify: whether the certificate of an https remote must be a good one
+    :param remote: ``unix:PATH`` or ``https://HOST[:PORT]``
+    :param password: gives the password; called here, if the remote is good and no unix socket
+    :param timeout: seconds for which XAPI may be waited for, login and all calls together. The
+        look-up of a host name, by the C library, is outside of this.
+    :param verify: whether the certificate of an https remote is verified
+    :raises BadRemote: the remote is neither of the two
     :raises XapiError: on entry, and by each method
     """
 
-    def __init__(self, remote=LOCAL, user="root", password="", timeout=10, verify=True):
+    def __init__(self, remote: str = LOCAL, user: str = "root",
+                 password: Callable[[], str] = lambda: "", timeout: float = 10,
+                 verify: bool = True) -> None:
         self.remote = remote
         self._user = user
-        self.password = password
         self._timeout = timeout
         try:
             self._transport = Transport(remote, verify, timeout)
-        except (ValueError, OSError) as error:  # OSError: a relative path, the directory gone
+        except (ValueError, OSError) as error:  # OSError: a relative path, and no directory
             raise BadRemote(str(error))
+        self._password = "" if is_local(remote) else password()
         self._session = self._new_session()
 
-    def _new_session(self):
-        # The transport knows where to; of this address the name goes into the request.
+    def _new_session(self) -> Any:
+        # The transport connects to our remote; XenAPI writes the name of this address into the
+        # request.
         address = "http://localhost" if is_local(self.remote) else self.remote
         return XenAPI.Session(address, transport=self._transport)
 
-    def __enter__(self):
-        if _NO_XML.search(self._user + self.password):
+    def __enter__(self) -> "Xapi":
+        if _NO_XML.search(self._user + self._password):
             raise XapiError("%s: %s" % (self.remote, _NOT_LET_IN))
         try:
             with self.understood():
                 self._session.xenapi.login_with_password(
-                    self._user, self.password, "1.0", ORIGINATOR)
+                    self._user, self._password, "1.0", ORIGINATOR)
         except BaseException:
-            # XenAPI of xapi 24 and older goes on after the login itself: there may be a session.
+            # XenAPI of xapi 24 and older makes further calls after the login itself: a session may
+            # be open although this failed.
             self.__exit__()
             raise
         return self
 
-    def __exit__(self, *_):
+    def __exit__(self, *_: object) -> None:
         self._transport.patience = min(GOODBYE, self._timeout)
         try:
-            # What can't be logged out (XAPI has gone, or hangs) is XAPI's to forget.
+            # If XAPI has gone or hangs the logout fails; XAPI forgets the session by itself.
             with contextlib.suppress(*_PROBLEMS):
                 self._session.xenapi.session.logout()
         finally:
             self._transport.close()
 
     @contextlib.contextmanager
-    def beside(self, timeout):
-        """The same session over a connection of its own: for a thread, and what takes its time.
+    def beside(self, timeout: float) -> "Iterator[Xapi]":
+        """The same session over a connection of its own, for a call in another thread.
 
-        It does not log in or out; what ends the session ends it here, too.
+        The copy does not log in or out; when the session ends, the copy's calls fail too.
 
-        :param float timeout: seconds, as of the whole
+        :param timeout: seconds for which XAPI may be waited for, all calls together
         """
         other = copy.copy(self)
         other._timeout = timeout
@@ -133,24 +138,20 @@ class Xapi(object):
         finally:
             other._transport.close()
 
-    def restart_deadline(self):
-        """XAPI has all of the time again."""
-        self._transport.patience = self._timeout
-
     @contextlib.contextmanager
-    def understood(self):
-        """Turns whatever may come of asking into an XapiError."""
+    def understood(self) -> Iterator[None]:
+        """Within this context each of _PROBLEMS becomes an XapiError."""
         try:
             yield
         except _PROBLEMS as error:
-            details = [str(each) for each in getattr(error, "details", None) or ()]
+            details = [str(detail) for detail in getattr(error, "details", None) or ()]
             kind = TimedOut if isinstance(error, socket.timeout) else XapiError
             raise kind("%s: %s" % (self.remote, self._problem(error, details)), details)
 
-    def _problem(self, error, details):
-        """What has happened, and what to do, in words."""
+    def _problem(self, error: Exception, details: List[str]) -> str:
+        """What has happened, and the cure, in words."""
         if details[:1] == ["HOST_IS_SLAVE"]:
-            return "a member of the pool whose master is %s: ask that one: --xapi https://%s" % (
+            return "a member of the pool whose master is %s: ask the master: --xapi https://%s" % (
                 (details[1:] or ["another host"])[0], (details[1:] or ["MASTER"])[0])
         if details[:1] == ["SESSION_AUTHENTICATION_FAILED"]:
             return _NOT_LET_IN
@@ -160,10 +161,10 @@ class Xapi(object):
             return "XAPI has not answered within %g s: is it, or the pool's master, hung? " \
                 "Try again, or with a longer --timeout" % self._timeout
         if isinstance(error, (ssl.SSLError, ssl.CertificateError)):
-            return "no TLS that can be trusted (%s): name its CA's file in SSL_CERT_FILE, or say " \
-                "--no-verify" % error
+            return "no TLS certificate that we trust (%s): name its CA's file in " \
+                "SSL_CERT_FILE, or give --no-verify" % error
         if isinstance(error, FileNotFoundError):
-            return "no such socket: is this the dom0 of a host with XAPI, and does that run?"
+            return "no such socket: is this the dom0 of a host with XAPI, and does XAPI run?"
         if isinstance(error, PermissionError):
             return "permission denied: run as root"
         if isinstance(error, ConnectionRefusedError):
@@ -172,7 +173,7 @@ class Xapi(object):
             return "XAPI has dropped the connection: is it being restarted? Try again"
         if isinstance(error, OSError):
             return "can't connect: %s" % (error.strerror or error)
-        if getattr(error, "faultCode", None) == 401:  # XenAPI's: beside() has nothing to log in by
+        if getattr(error, "faultCode", None) == 401:  # XenAPI's, which has no password in beside()
             return "XAPI has ended the session (SESSION_INVALID): is it being restarted? Try again"
         if "valid session" in str(error) or "SESSION_INVALID" in str(error):
             return "XAPI ends each session at once (SESSION_INVALID): is it being restarted? " \
@@ -180,74 +181,82 @@ class Xapi(object):
         return "not XAPI, by its answer (%s: %s): is this its address?" % (
             type(error).__name__, error)
 
-    def call(self, method, *params):
-        """Call a method of XAPI (``host.call_plugin``) in this session; its value."""
+    def call(self, method: str, *params: Any) -> Any:
+        """Call a method of XAPI (``host.call_plugin``) in this session.
+
+        :returns: the value that XAPI gives
+        """
         with self.understood():
             return self._session.xenapi_request(method, params)
 
-    def records(self, kind, **fields):
-        """The records of a class of which a field is one of some values: one call at most.
+    def records(self, kind: str, **fields: Iterable[str]) -> Dict[str, Record]:
+        """The objects of a class (``VIF``) of which a field has one of some values: one call.
 
-        :param fields: field, as XAPI's database has it -> set of values, refs or uuids: they go
-            into a query. What is not formed like a uuid is none.
-        :returns: dict of ref -> record
+        :param fields: field, as XAPI's database names it -> values: refs or uuids, which go into a
+            query. A uuid of another form is left out.
+        :returns: ref -> record
         """
-        fields = {field: {value for value in values if field != "uuid" or _UUID.match(value)}
-                  for field, values in fields.items()}
-        number = sum(map(len, fields.values()))
+        wanted: Dict[str, Set[str]] = {
+            field: {value for value in values if field != "uuid" or _UUID.match(value)}
+            for field, values in fields.items()}
+        number = sum(map(len, wanted.values()))
         if not number:
             return {}
         if number <= MANY:
-            found = self.call(kind + ".get_all_records_where", " or ".join(
+            records = self.call(kind + ".get_all_records_where", " or ".join(
                 '(field "%s" = "%s")' % (field, value)
-                for field, values in sorted(fields.items()) for value in sorted(values)))
+                for field, values in sorted(wanted.items()) for value in sorted(values)))
         elif kind == "VM":
-            found = self.call("VM.get_all_records_where", _NO_TEMPLATE)
+            records = self.call("VM.get_all_records_where", _NO_TEMPLATE)
         else:
-            found = self.call(kind + ".get_all_records")
-        return {ref: record for ref, record in found.items() if any(
+            records = self.call(kind + ".get_all_records")
+        return {ref: record for ref, record in records.items() if any(
             (ref if field == "_ref" else record[field]) in values
-            for field, values in fields.items())}
+            for field, values in wanted.items())}
 
-    def names(self, vif_uuids):
-        """Whose VIFs these are, by two calls at most: the VIFs', and their VMs', records.
+    def names(self, vif_uuids: Iterable[str]) -> Dict[str, Tuple[str, str]]:
+        """The VMs that have these VIFs, by two calls at most: the records of the VIFs, then those
+        of their VMs.
 
-        :param vif_uuids: as in external_ids:xs-vif-uuid; what is no uuid is nobody's
-        :returns: dict of VIF uuid -> (VM uuid, VM name); a VIF that XAPI has not got is left out
+        :param vif_uuids: as in external_ids:xs-vif-uuid
+        :returns: VIF uuid -> (VM uuid, VM name); VIFs that XAPI has not got are left out
         """
         with self.understood():
             vifs = self.records("VIF", uuid=set(vif_uuids)).values()
             vms = self.records("VM", _ref={vif["VM"] for vif in vifs})
-            return {vif["uuid"]: _texts(vms[vif["VM"]], "uuid", "name_label")
+            return {vif["uuid"]: _uuid_and_name(vms[vif["VM"]])
                     for vif in vifs if vif["VM"] in vms}
 
-    def hosts(self):
-        """The pool's hosts: list of (ref, uuid, name, whether XAPI thinks that it lives), by name.
+    def hosts(self) -> List[Tuple[str, str, str, bool]]:
+        """The pool's hosts by name: (ref, uuid, name, whether XAPI thinks that it is live).
 
-        What XAPI has no opinion on lives: whoever calls it will hear.
+        A host without metrics counts as live: if it is not, the call to it will fail.
         """
         with self.understood():
-            lives = self.call("host_metrics.get_all_records")
-            return sorted(((ref,) + _texts(host, "uuid", "name_label") + (
-                bool(lives.get(host["metrics"], {"live": True})["live"]),)
-                           for ref, host in self.call("host.get_all_records").items()),
-                          key=lambda host: (host[2], host[1]))
+            metrics = self.call("host_metrics.get_all_records")
+            hosts = [(ref,) + _uuid_and_name(host) + (
+                bool(metrics.get(host["metrics"], {"live": True})["live"]),)
+                for ref, host in self.call("host.get_all_records").items()]
+            return sorted(hosts, key=lambda host: (host[2], host[1]))
 
-    def find_vms(self, wanted):
-        """The VMs that a uuid or a name (str) means: no templates, no snapshots, no dom0.
+    def find_vms(self, wanted: str) -> List[Tuple[str, str, List[str]]]:
+        """The VMs that a uuid or a name means, without templates, snapshots and dom0.
 
-        :returns: list of (uuid, name, list of VIF uuids), in the order of the uuids
+        :returns: (uuid, name, uuids of its VIFs) of each, in the order of the VMs' uuids
         """
         if _NO_XML.search(wanted):
-            return []  # nobody can have been given such a name
+            return []  # no VM can have such a name, because XAPI could not have been told of it
         with self.understood():
-            # A name may be any text, which a query may not hold.
-            found = self.records("VM", uuid={wanted.lower()}) or self.records(
+            # A name may have any character, so it can't stand in a query.
+            records = self.records("VM", uuid={wanted.lower()}) or self.records(
                 "VM", _ref=set(self.call("VM.get_by_name_label", wanted)))
-            found = {ref: vm for ref, vm in found.items()
-                     if not vm["is_a_template"] and not vm["is_control_domain"]}
-            vifs = {ref: [] for ref in found}
-            for vif in self.records("VIF", VM=set(found)).values():
-                vifs[vif["VM"]] += _texts(vif, "uuid")
-            return sorted(_texts(vm, "uuid", "name_label") + (sorted(vifs[ref]),)
-                          for ref, vm in found.items())
+            vms = {ref: vm for ref, vm in records.items()
+                   if not vm["is_a_template"] and not vm["is_control_domain"]}
+            vifs: Dict[str, List[str]] = {ref: [] for ref in vms}
+            for vif in self.records("VIF", VM=set(vms)).values():
+                vifs[vif["VM"]].append(_text(vif, "uuid"))
+            return sorted(_uuid_and_name(vm) + (sorted(vifs[ref]),) for ref, vm in vms.items())
+
+
+def _uuid_and_name(record: Mapping[str, Any]) -> Tuple[str, str]:
+    return _text(record, "uuid"), _text(record, "name_label")

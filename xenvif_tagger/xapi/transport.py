@@ -1,7 +1,7 @@
 """HTTP to XAPI that ends in time.
 
-XenAPI's own transport over a unix socket waits for ever, and a socket's own time-out begins anew
-with each byte that comes.
+Over a unix socket XenAPI's own transport waits for ever; and the time-out of a Python socket begins
+anew with each byte that comes.
 """
 import copy
 import http.client
@@ -12,57 +12,61 @@ import ssl
 import struct
 import time
 import xmlrpc.client
+from typing import Any, Callable
 from urllib.parse import urlsplit
+
+Left = Callable[[], float]  # gives the seconds that are left; raises socket.timeout if none are
 
 
 class _TimedFile(io.RawIOBase):
-    """What a socket receives, read with what is left of the time (function) at each read."""
+    """The bytes that a socket receives; each read may take no longer than is left."""
 
-    def __init__(self, sock, left):
+    def __init__(self, sock: socket.socket, left: Left) -> None:
         self._sock = sock
         self._left = left
         self._raw = sock.makefile("rb", buffering=0)
 
-    def readable(self):
+    def readable(self) -> bool:
         return True
 
-    def readinto(self, buffer):
+    def readinto(self, buffer: Any) -> Any:
         self._sock.settimeout(self._left())
         return self._raw.readinto(buffer)
 
-    def close(self):
+    def close(self) -> None:
         self._raw.close()
         io.RawIOBase.close(self)
 
 
 class _TimedSocket(object):
-    """What http.client needs of a socket, within what is left of the time (function)."""
+    """What http.client uses of a socket; each call may take no longer than is left."""
 
-    def __init__(self, sock, left):
+    def __init__(self, sock: socket.socket, left: Left) -> None:
         self._sock = sock
         self._left = left
         self.close = sock.close
 
-    def sendall(self, data):
+    def sendall(self, data: bytes) -> None:
         self._sock.settimeout(self._left())
         self._sock.sendall(data)
 
-    def makefile(self, _mode):
+    def makefile(self, _mode: str) -> io.BufferedReader:
         return io.BufferedReader(_TimedFile(self._sock, self._left), 1 << 16)
 
 
 class _UnixConnection(http.client.HTTPConnection):
     """HTTP over the unix socket at a path."""
 
-    def __init__(self, path, left):
+    def __init__(self, path: str, left: Left) -> None:
         http.client.HTTPConnection.__init__(self, "localhost")
         self._path = path
         self._left = left
 
-    def connect(self):
+    def connect(self) -> None:
         sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
-            # Not settimeout(): with that, a queue that is full for the moment is an error at once.
+            # With settimeout(), connect() would fail at once while the server's queue is full; with
+            # SO_SNDTIMEO the kernel waits (unix(7), socket(7)).
             left = self._left()
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO,
                             struct.pack("ll", int(left), max(1, int(left % 1 * 1000000))))
@@ -77,11 +81,13 @@ class _UnixConnection(http.client.HTTPConnection):
 
 
 class _TlsConnection(http.client.HTTPSConnection):
-    def __init__(self, host, context, left):
+    """HTTP over TLS."""
+
+    def __init__(self, host: str, context: ssl.SSLContext, left: Left) -> None:
         http.client.HTTPSConnection.__init__(self, host, context=context)
         self._left = left
 
-    def connect(self):
+    def connect(self) -> None:
         self.timeout = self._left()
         http.client.HTTPSConnection.connect(self)
         self.sock = _TimedSocket(self.sock, self._left)
@@ -90,60 +96,66 @@ class _TlsConnection(http.client.HTTPSConnection):
 class Transport(xmlrpc.client.Transport):
     """XML-RPC over a unix socket or TLS.
 
-    :param str remote: ``unix:PATH`` or ``https://HOST[:PORT]``; ValueError for any other
-    :param bool verify: whether the certificate of an https remote must be a good one
-    patience (float): for how many seconds the server may still be waited for, all requests
-        together. What we do with its answers in between is not on its account.
+    patience (float): seconds for which the server may still be waited for, all requests together.
+    Our own work between two requests takes nothing off it.
+
+    :param remote: ``unix:PATH`` or ``https://HOST[:PORT]``
+    :param verify: whether the certificate of an https remote is verified
+    :param patience: the attribute's first value
+    :raises ValueError: the remote is neither
     """
 
     accept_gzip_encoding = False
 
-    def __init__(self, remote, verify, patience):
+    def __init__(self, remote: str, verify: bool, patience: float) -> None:
         xmlrpc.client.Transport.__init__(self)
         self._connect = _connector(remote, verify)
         self.patience = patience
-        self._until = 0
+        self._until = 0.0
 
-    def beside(self, patience):
-        """Another one to the same remote, with a connection and a patience of its own.
+    def beside(self, patience: float) -> "Transport":
+        """Another transport to the same remote, with a connection and a patience of its own.
 
-        What there is of certificates is not read again: 64 times that would be seconds.
+        The copy shares the TLS context: to read the certificates anew for each of 64 hosts would
+        take seconds.
         """
         other = copy.copy(self)
         other._connection = None, None
         other.patience = patience
         return other
 
-    def _left(self):
+    def _left(self) -> float:
         left = self._until - time.monotonic()
         if left <= 0:
             raise socket.timeout()
         return left
 
-    def make_connection(self, host):
-        if not self._connection[1]:
-            self._connection = host, self._connect(self._left)
-        return self._connection[1]
+    def make_connection(self, host: Any) -> http.client.HTTPConnection:
+        connection = self._connection[1] or self._connect(self._left)
+        self._connection = host, connection
+        return connection
 
-    def request(self, *args, **kwargs):
+    def request(self, *args: Any, **kwargs: Any) -> Any:
         self._until = time.monotonic() + self.patience
         if self._connection[1]:
             return xmlrpc.client.Transport.request(self, *args, **kwargs)
-        # The base class asks again where a connection is lost. A new one can't have gone cold:
-        # what is lost there may have been heard, and a second login is a second session.
+        # The base class repeats a request whose connection is lost. On a connection that was idle
+        # that is right: the server had closed it. On a new one the server may have taken the
+        # request before the connection was lost, and a second login is a second session.
         return self.single_request(*args, **kwargs)
 
-    def single_request(self, *args, **kwargs):
+    def single_request(self, *args: Any, **kwargs: Any) -> Any:
         try:
             return xmlrpc.client.Transport.single_request(self, *args, **kwargs)
         except Exception:
-            raise  # the base class has seen to it
+            raise  # the base class has closed the connection where it must be
         except BaseException:
-            # A signal has come: with an answer under way nobody could log out by this connection.
+            # A signal has come while an answer is under way. The logout that follows needs a new
+            # connection.
             self.close()
             raise
 
-    def parse_response(self, response):
+    def parse_response(self, response: Any) -> Any:
         data = response.read()
         self.patience = self._until - time.monotonic()
         parser, target = self.getparser()
@@ -152,23 +164,23 @@ class Transport(xmlrpc.client.Transport):
         return target.close()
 
 
-def is_local(remote):
-    """Whether the remote is a unix socket: no user and no password are needed."""
+def is_local(remote: str) -> bool:
+    """Whether the remote is a unix socket, which takes no user and no password."""
     return remote.startswith("unix:")
 
 
-def _connector(remote, verify):
-    """A function of ``left`` that gives a connection to the remote."""
+def _connector(remote: str, verify: bool) -> Callable[[Left], http.client.HTTPConnection]:
+    """A function that gives a connection to the remote."""
     if is_local(remote) and remote != "unix:":
         path = os.path.abspath(remote[5:])
         return lambda left: _UnixConnection(path, left)
     try:
         url = urlsplit(remote)
-        good = (url.scheme == "https" and url.hostname and "@" not in url.netloc
-                and url.path in ("", "/") and not url.query and (url.port or 1))
+        is_good = (url.scheme == "https" and url.hostname and "@" not in url.netloc
+                   and url.path in ("", "/") and not url.query and (url.port or 1))
     except ValueError:
-        good = False
-    if not good:
+        is_good = False
+    if not is_good:
         raise ValueError("%s: not an address of XAPI: write https://HOST[:PORT] or unix:PATH"
                          % (remote or "''"))
     context = ssl.create_default_context()

@@ -1,72 +1,82 @@
-"""VMs for the command line: the names of those whose VIFs are shown, and the one that a name means.
+"""XAPI for the command line: the names of the VMs whose VIFs are shown, and the VM that a name
+means.
 
-The client of XAPI is imported where it is used: most commands have no use for it.
+The client of XAPI is imported inside the functions that use it, because most commands never do.
 """
 import contextlib
 import os
 import signal
 import threading
+from typing import TYPE_CHECKING, Callable, Iterable, Iterator, List, Optional, Set, Tuple, TypeVar
 
+from ..core.decision import Outcome
 from ..host import signals
 from ..output.console import BadUsage, Unavailable, warn
+from ..output.report import Uuid, Vms
 
-# Seconds: who wants a table waits no longer for the names in it.
-NAMES_WITHIN = 2
-VM_WITHIN = 10
+if TYPE_CHECKING:
+    from .session import Xapi
+
+Answer = TypeVar("Answer")
+
+NAMES_WITHIN = 2  # seconds for XAPI: nobody should wait longer for a table because of its names
+VM_WITHIN = 10  # seconds for XAPI where a command can't do without it
 VIF_KEY = "xs-vif-uuid"
 LOCAL_SOCKET = "/var/lib/xcp/xapi"
 NOBODY = "none"
 
 
 class Access(object):
-    """How to get at XAPI, by the options before the command.
+    """How to reach XAPI, by the options before the command.
 
-    :param remote: ``unix:PATH`` or ``https://HOST``; None for this host's own; ``none``: nobody is
-        to be asked
+    :param remote: ``unix:PATH`` or ``https://HOST``; None for this host's own XAPI; ``none`` if
+        XAPI is not to be asked
+    :param user: for XAPI on another host
+    :param password_file: path of the file whose first line is the user's password
+    :param verify: whether the certificate of an https remote is verified
+    :param timeout: seconds, in place of those that each question has; None for those
     """
 
-    def __init__(self, remote, user, password_file, verify, timeout):
+    def __init__(self, remote: Optional[str], user: str, password_file: Optional[str],
+                 verify: bool, timeout: Optional[float]) -> None:
         self._remote = remote
         self._user = user
         self._password_file = password_file
         self._verify = verify
         self._timeout = timeout
 
-    def absent(self):
-        """Why nobody is to be asked (str): nothing was said of XAPI, and this host has none, with
-        libxl for example; or that was said. None: somebody is."""
+    def absent(self) -> Optional[str]:
+        """Why there is no XAPI to ask: the user says so, or names none and this host has none (as
+        with libxl). None if there is one."""
         if self._remote == NOBODY:
             return "XAPI is not to be asked: --xapi %s" % NOBODY
         if self._remote is None and not os.path.exists(LOCAL_SOCKET):
             return "XAPI has no socket here: %s" % LOCAL_SOCKET
         return None
 
-    def is_local(self):
-        """Whether it is asked over a unix socket: without user and password."""
+    def is_local(self) -> bool:
+        """Whether XAPI is asked over a unix socket, which takes no user and no password."""
         from .transport import is_local
         return self._remote is None or is_local(self._remote)
 
-    def open(self, within):
-        """A session.Xapi that may be waited for for so many seconds, unless --timeout says another.
+    def open(self, within: float) -> "Xapi":
+        """A session of XAPI, not yet logged in.
 
-        :raises BadUsage: it can't be used like this
+        :param within: seconds for which XAPI may be waited for, if --timeout is not given
+        :raises BadUsage: XAPI can't be asked with the options that were given
         """
         from .session import LOCAL, BadRemote, Xapi
-        remote = LOCAL if self._remote is None else self._remote
         try:
-            session = Xapi(remote, self._user, timeout=self._timeout or within,
-                           verify=self._verify)
+            return Xapi(LOCAL if self._remote is None else self._remote, self._user,
+                        self._password, timeout=self._timeout or within, verify=self._verify)
         except BadRemote as error:
             raise BadUsage(str(error))
-        if not self.is_local():
-            session.password = self._password()
-        return session
 
-    def _password(self):
+    def _password(self) -> str:
         path = self._password_file
         if path is None:
             raise BadUsage("%s: XAPI elsewhere wants a password: give --password-file FILE"
-                         % self._remote)
+                           % self._remote)
         try:
             with open(path, encoding="utf-8") as stream:
                 lines = stream.read().splitlines()
@@ -80,12 +90,13 @@ class Access(object):
 
 
 @contextlib.contextmanager
-def _orderly_end():
-    """SIGTERM and SIGHUP end us when the session is logged out, as Ctrl-C does: timeout(1) sends
-    one, a terminal that is closed the other, and XAPI keeps what is left for a day.
+def _orderly_end() -> Iterator[None]:
+    """Within this context SIGTERM and SIGHUP end us as Ctrl-C does, after the session is logged
+    out: XAPI would keep an abandoned session for a day. timeout(1) sends SIGTERM, a terminal that
+    is closed SIGHUP.
 
-    Not in a thread, where no handler can be set: then who started it has to see to that. And what
-    is ignored (nohup) stays so.
+    In a thread other than the main one no handler can be set, so there this does nothing: whoever
+    starts the thread handles the signals. A signal that is ignored (nohup) stays ignored.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -93,7 +104,7 @@ def _orderly_end():
     numbers = [number for number in (signal.SIGTERM, signal.SIGHUP)
                if signal.getsignal(number) == signal.SIG_DFL]
 
-    signals.catch(numbers)  # the good-bye takes a second at most
+    signals.catch(numbers)  # logging out takes a second at most
     try:
         yield
     except signals.Ended as ended:
@@ -102,51 +113,57 @@ def _orderly_end():
         signals.handle(numbers, signal.SIG_DFL)
 
 
-def guarded(access, within, ask):
-    """What ask(session.Xapi) gives; (result, None) or (None, what is wrong in one line)."""
+def ask_xapi(access: Access, within: float, question: "Callable[[Xapi], Answer]") -> Answer:
+    """Log in to XAPI, ask a question, log out.
+
+    :param within: seconds for which XAPI may be waited for, if --timeout is not given
+    :param question: gives the answer, of a session that is logged in
+    :returns: the answer
+    :raises BadUsage: XAPI can't be asked with the options that were given
+    :raises Unavailable: XAPI gives no answer
+    """
     try:
         from .session import XapiError
     except ImportError as error:
-        return None, "XAPI is asked by its own Python library (%s): pip install XenAPI" % error
+        raise Unavailable(
+            "XAPI is asked by its own Python library (%s): pip install XenAPI" % error)
     try:
         with _orderly_end(), access.open(within) as session:
-            return ask(session), None
+            return question(session)
     except XapiError as error:
-        return None, str(error)
+        raise Unavailable(str(error))
 
 
-def vif_uuids(outcomes):
-    """The uuids by which XAPI knows the VIFs in some outcomes (list of decision.Outcome): set."""
+def vif_uuids(outcomes: Iterable[Outcome]) -> Set[Uuid]:
+    """The uuids by which XAPI knows the VIFs of these outcomes."""
     return {port.ids["Interface"][VIF_KEY] for outcome in outcomes
             for port in outcome.decision.ports() if VIF_KEY in port.ids["Interface"]}
 
 
-def names_for(outcomes, access):
-    """The VMs of the VIFs in some outcomes (list of decision.Outcome), as report.py takes them.
-
-    Without XAPI there are none: a line on standard error says why.
-    """
+def names_for(outcomes: Iterable[Outcome], access: Access) -> Vms:
+    """The VMs that have the VIFs of these outcomes; none if XAPI can't tell: then a line on
+    standard error says why."""
     uuids = vif_uuids(outcomes)
     if not uuids or access.absent():
         return {}
-    names, problem = guarded(access, NAMES_WITHIN, lambda session: session.names(uuids))
-    if problem:
-        warn("no VM names: " + problem)
-    return names or {}
+    try:
+        return ask_xapi(access, NAMES_WITHIN, lambda session: session.names(uuids))
+    except Unavailable as error:
+        warn("no VM names: " + error.message)
+        return {}
 
 
-def find_vm(wanted, access):
-    """The one VM that a name or uuid means: (uuid, name, list of VIF uuids).
+def find_vm(wanted: str, access: Access) -> Tuple[Uuid, str, List[Uuid]]:
+    """The one VM that a name or uuid means.
 
-    :raises BadUsage: none, or several
-    :raises Unavailable: XAPI does not say
+    :returns: ``(uuid, name, uuids of its VIFs)``
+    :raises BadUsage: there is no such VM, or there are several
+    :raises Unavailable: XAPI gives no answer
     """
-    found, problem = guarded(access, VM_WITHIN, lambda session: session.find_vms(wanted))
-    if problem:
-        raise Unavailable(problem)
-    if not found:
+    vms = ask_xapi(access, VM_WITHIN, lambda session: session.find_vms(wanted))
+    if not vms:
         raise BadUsage("%s: XAPI knows no VM of this name or uuid: see 'xe vm-list'" % wanted)
-    if len(found) > 1:
+    if len(vms) > 1:
         raise BadUsage("%s: %d VMs have this name: choose by uuid: %s" % (
-            wanted, len(found), ", ".join(vm[0] for vm in found)))
-    return found[0]
+            wanted, len(vms), ", ".join(uuid for uuid, _, _ in vms)))
+    return vms[0]
