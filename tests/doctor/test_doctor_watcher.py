@@ -38,7 +38,7 @@ def test_watcher_can_not_be_asked(host, switch):
 
 def test_watcher_hangs(host, switch):
     host.run_dir = switch.dir
-    host.patch = "from xenvif_tagger.doctor import watcher; watcher.TIMEOUT = 0.2"
+    host.patch = "from xenvif_tagger.doctor import patient; patient.TIMEOUT = 0.2"
     with Watching(switch) as watcher:
         reach(watcher, switch.dir)
         watcher.process.send_signal(signal.SIGSTOP)

@@ -1,18 +1,21 @@
 """`doctor`: is this dom0 set up right, and if not, which command mends it (docs/design.md 6).
 
-Each check is a small function: of files and processes in hook.py and stock.py, of the
-database in database.py and ports.py, of watcher, XAPI and Python in watcher.py, xapi.py and
-libraries.py. None needs root, a dom0, or that another one was right: what can't be known is SKIP,
-with the reason. Nothing is written.
+Each check is a small function: of files and processes in hook.py and stock.py, of the database in
+ports.py, of watcher, XAPI and Python in watcher.py, xapi.py and libraries.py. A check works without
+root, without a dom0, and whatever the other checks have found: where it can't know, its result is
+SKIP, with the reason. No check writes anything.
 """
+from typing import Iterable, List, Tuple
+
 from ..output.checks import FAIL, WARN, Check
 from ..output.console import BadUsage
-from . import database, hook, libraries, ports, stock, watcher, xapi
+from . import hook, libraries, ports, stock, watcher, xapi
+from .patient import Examination, Patient
 
-# In the order in which they are told: from what all else stands on to what follows from it.
-CHECKS = (
+# In the order in which they are printed: a fault comes before the faults that follow from it.
+CHECKS: Tuple[Tuple[str, Examination], ...] = (
     ("config", hook.config_file),
-    ("ovsdb", database.reachable),
+    ("ovsdb", ports.reachable),
     ("network", hook.network),
     ("xenopsd", hook.xenopsd),
     ("hook-setting", hook.hook_setting),
@@ -43,35 +46,25 @@ CHECKS = (
 )
 
 
-class Patient(object):
-    """What is looked at: host (host.Host), database (database.Database), xapi (vms.Access)
-    and watch (watcher.Watch)."""
-
-    def __init__(self, host, database, xapi):
-        self.host = host
-        self.database = database
-        self.xapi = xapi
-        self.watch = watcher.Watch()
-
-
-def examine(patient, checks=CHECKS):
-    """Make all checks: list of Check.
+def examine(patient: Patient,
+            checks: Iterable[Tuple[str, Examination]] = CHECKS) -> List[Check]:
+    """Make the checks.
 
     :raises BadUsage: XAPI can't be asked with the options that were given
     """
-    found = []
+    results = []
     for name, check in checks:
         try:
-            state, what, cure = check(patient)
+            state, words, cure = check(patient)
         except BadUsage:
             raise
-        except Exception as error:  # a defect of one check is not to cost the others
-            state, what, cure = WARN, "this check itself failed: %s: %s" % (
+        except Exception as error:  # a defect of one check must not cost the others
+            state, words, cure = WARN, "this check itself failed: %s: %s" % (
                 type(error).__name__, error), None
-        found.append(Check(name, state, what, cure))
-    return found
+        results.append(Check(name, state, words, cure))
+    return results
 
 
-def is_well(checks):
-    """Whether none failed."""
+def is_well(checks: Iterable[Check]) -> bool:
+    """Whether none of the checks has failed."""
     return all(check.state != FAIL for check in checks)

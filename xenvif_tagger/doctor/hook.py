@@ -1,20 +1,21 @@
-"""`doctor`: config file, network backend, xenopsd, and whether it has our hook.
-
-A check takes an examine.Patient and returns (state, what was found, cure).
+"""`doctor`: checks of the config file, the network backend, xenopsd, and whether it has our hook.
 """
 import os
 
 from ..host.paths import BASE, HOOK, INSTALL
 from ..output.checks import FAIL, OK, SKIP, first_few
+from .patient import Patient, Result
 
 LIBXL_LINK = "/etc/xen/scripts/vif-openvswitch-tagger"
 SETTING_NAME = "zz-xenvif-tagger.conf"
-UNREAD = BASE + "/unread"  # dom0-install.sh: which xenopsd has not read the setting
+# dom0-install.sh writes here the boot id and the pid of the xenopsd that has not read the setting.
+UNREAD = BASE + "/unread"
 NO_DOM0 = SKIP, "not a dom0: neither xenopsd nor libxl's scripts", None
 NOT_RUNNING = SKIP, "xenopsd does not run, so its command line is not known", None
 
 
-def config_file(patient):
+def config_file(patient: Patient) -> Result:
+    """Whether the config file can be read and has no mistakes."""
     host = patient.host
     if host.problems is None:
         if host.must_have_config:
@@ -26,8 +27,9 @@ def config_file(patient):
     return OK, "%s has no mistakes" % host.config_path, None
 
 
-def network(patient):
-    """Open vSwitch or Linux bridge; as dom0-install.sh, refuse_if_unfit."""
+def network(patient: Patient) -> Result:
+    """Whether the host uses Open vSwitch, not Linux bridges (dom0-install.sh, refuse_if_unfit, asks
+    the same)."""
     host = patient.host
     if host.flavour is None:
         return NO_DOM0
@@ -42,7 +44,8 @@ def network(patient):
     return OK, "Open vSwitch" + (", by /etc/xensource/network.conf" if chosen else ""), None
 
 
-def xenopsd(patient):
+def xenopsd(patient: Patient) -> Result:
+    """Whether xenopsd runs."""
     host = patient.host
     if host.flavour == "libxl":
         return SKIP, "libxl plugs here: there is no xenopsd", None
@@ -52,31 +55,34 @@ def xenopsd(patient):
         hidden = host.hidden()
         return (SKIP, hidden, None) if hidden else (
             FAIL, "it does not run: no VM can be started or stopped", "systemctl start xenopsd-xc")
-    return OK, "%s runs, pid %d" % (os.path.basename(host.xenopsd[1][0]), host.xenopsd[0]), None
+    return OK, "%s runs, pid %d" % (os.path.basename(host.xenopsd.argv[0]), host.xenopsd.pid), None
 
 
-def hook_setting(patient):
+def hook_setting(patient: Patient) -> Result:
+    """Whether the config of xenopsd names our hook."""
     host = patient.host
     if host.flavour == "libxl":
         return SKIP, "with libxl each guest's config names the hook: script=%s" % (
             os.path.basename(LIBXL_LINK)), None
     if host.xenopsd is None:
         return NOT_RUNNING if host.flavour else NO_DOM0
-    value, file = host.setting()
+    value, file = host.setting(host.xenopsd.argv)
     if value == HOOK:
         return OK, "setup-vif-rules is our hook, by %s" % file, None
     if value is None:
-        return FAIL, "no config of xenopsd's names our hook: VIFs are plugged by the stock " \
+        return FAIL, "no config file of xenopsd names our hook: VIFs are plugged by the stock " \
             "script", INSTALL
     found = "setup-vif-rules is %s, by %s, the last one that counts" % (value, file)
     folder, name = os.path.split(file)
     if name <= SETTING_NAME or not os.path.exists(host.path(os.path.join(folder, SETTING_NAME))):
         return FAIL, found, INSTALL
-    # The installer takes what comes before its own file for the stock script.
+    # The later file wins, so the user's file must sort before the installer's. The installer then
+    # takes the script that it names for the stock script.
     return FAIL, found, "mv %s %s/0-%s && %s" % (file, folder, name, INSTALL)
 
 
-def hook_file(patient):
+def hook_file(patient: Patient) -> Result:
+    """Whether our hook is there and can be run."""
     host = patient.host
     if host.flavour is None:
         return NO_DOM0
@@ -84,35 +90,35 @@ def hook_file(patient):
     if host.is_program(hook):
         return OK, "%s is there, and can be run" % hook, None
     if not os.path.exists(host.path(hook)):
-        named = host.xenopsd and host.setting()[0] == hook
+        is_set = host.xenopsd and host.setting(host.xenopsd.argv)[0] == hook
         return FAIL, "%s is missing%s" % (
-            hook, ": xenopsd would not start again, and no VIF can be plugged" if named
+            hook, ": xenopsd would not start again, and no VIF can be plugged" if is_set
             else ""), INSTALL
     return FAIL, "%s can't be run" % hook, "chmod 755 %s" % hook
 
 
-def hook_read(patient):
-    """Whether the xenopsd that runs has been started since the setting was made."""
+def hook_read(patient: Patient) -> Result:
+    """Whether the xenopsd that runs was started after the setting was made, and so has read it."""
     host = patient.host
     if host.flavour == "libxl":
         return SKIP, "with libxl there is no daemon that would have to read it", None
     if host.xenopsd is None:
         return NOT_RUNNING if host.flavour else NO_DOM0
-    value, file = host.setting()
+    value, file = host.setting(host.xenopsd.argv)
     if value != HOOK:
         return SKIP, "there is no setting that it could have read", None
-    pid = host.xenopsd[0]
+    pid = host.xenopsd.pid
     noted = (host.read(UNREAD) or "").split()
     boot = (host.read("/proc/sys/kernel/random/boot_id") or "?").strip()
     if noted[:2] == [boot, str(pid)]:
-        return FAIL, "xenopsd, pid %d, is still the one from before the setting" % pid, INSTALL
-    began = host.started(pid)
+        return FAIL, "xenopsd, pid %d, was started before the setting was made" % pid, INSTALL
+    started = host.started(pid)
     if not file.startswith("/"):
         return OK, "xenopsd was started with it", None
-    if began is None:
+    if started is None:
         return SKIP, "when xenopsd was started can't be told", None
-    # (A second for the kernel's clock ticks, and for a file system's.)
-    later = os.stat(host.path(file)).st_mtime - began
+    # One second of difference may come from the kernel's clock ticks and the file system's times.
+    later = os.stat(host.path(file)).st_mtime - started
     if later > 1:
         return (FAIL, "%s was written %d s after xenopsd, pid %d, was started" % (
             file, later, pid), "xe-toolstack-restart")

@@ -3,118 +3,136 @@ import os
 import re
 import subprocess
 import time
+from typing import List, NamedTuple, Optional, Sequence, Tuple
 
 from ..host import config
 from ..host.paths import HOOK, STOCK, USUAL
 
 LIBXL_STOCK = "/etc/xen/scripts/vif-openvswitch"
 XENOPSD = ("xenopsd-xc", "xenopsd")
-PATIENCE = 20  # seconds for a command of the host's
+PATIENCE = 20  # seconds for which we wait for a command of the host
+
+# argv: the words of its command line, at least one.
+Process = NamedTuple("Process", [("pid", int), ("argv", List[str])])
 
 
 class Host(object):
-    """This host; with root (str), one whose files, /proc included, are below that directory.
+    """A host's files and processes.
 
-    config_path (str): of our config file; must_have_config (bool): it was named by the user.
-    values: the config's; problems (list of str): what is wrong in it; None: there is no such file.
+    config_path (str), must_have_config (bool): as the parameters. values (dict): of the config
+    file. problems (list of str): its mistakes; None if there is no such file.
+    processes (list of Process): those that have a command line and are visible, by pid.
+    xenopsd (Process or None): None if it does not run.
+    flavour (str or None): the toolstack, "xenopsd" or "libxl"; None if this is no dom0.
+
+    :param config_path: of our config file
+    :param must_have_config: whether the user has named the config file
+    :param root: the directory below which the host's files are, /proc included; "" is this host
     """
 
-    def __init__(self, config_path, must_have_config=False, root=""):
+    def __init__(self, config_path: str, must_have_config: bool = False, root: str = "") -> None:
         self.root = root
         self.config_path = config_path
         self.must_have_config = must_have_config
-        self.values, self.problems = config.parse("")
+        self.values, _ = config.parse("")
+        self.problems: Optional[List[str]] = None
         try:
             self.values, self.problems = config.read(config_path)
         except FileNotFoundError:
-            self.problems = None
+            pass
         except OSError as error:
             self.problems = ["can't be read: %s" % error.strerror]
         self.processes = self._processes()
-        self.xenopsd = next((process for process in self.processes.items()
-                             if os.path.basename(process[1][0]) in XENOPSD), None)
+        self.xenopsd = next((process for process in self.processes
+                             if os.path.basename(process.argv[0]) in XENOPSD), None)
         units = ("/%s/systemd/system/%s.service" % (place, name) for name in XENOPSD
                  for place in ("etc", "usr/lib", "lib"))
         if self.xenopsd or any(os.path.exists(self.path(unit)) for unit in units):
-            self.flavour = "xenopsd"
+            self.flavour: Optional[str] = "xenopsd"
         else:
             self.flavour = "libxl" if os.path.exists(self.path(LIBXL_STOCK)) else None
 
-    def path(self, name):
+    def path(self, name: str) -> str:
+        """The path here of a file of the host."""
         return self.root + name
 
-    def read(self, name):
-        """A file's text, or None if it can't be read."""
+    def read(self, name: str) -> Optional[str]:
+        """The text of a file; None if it can't be read."""
         try:
             with open(self.path(name), "rb") as stream:
                 return stream.read().decode("utf-8", "replace")
         except OSError:
             return None
 
-    def is_program(self, name):
+    def is_program(self, name: str) -> bool:
+        """Whether a file is there and may be run."""
         path = self.path(name)
         return os.path.isfile(path) and os.access(path, os.X_OK)
 
-    def _processes(self):
-        """pid -> the words of its command line, of those that have one and are visible."""
+    def _processes(self) -> List[Process]:
         try:
             pids = sorted(int(name) for name in os.listdir(self.path("/proc")) if name.isdigit())
         except OSError:
             pids = []
-        found = {}
+        processes = []
         for pid in pids:
-            words = (self.read("/proc/%d/cmdline" % pid) or "").rstrip("\0").split("\0")
-            if words[0]:
-                found[pid] = words
-        return found
+            argv = (self.read("/proc/%d/cmdline" % pid) or "").rstrip("\0").split("\0")
+            if argv[0]:
+                processes.append(Process(pid, argv))
+        return processes
 
-    def hidden(self):
-        """Why processes of others are not seen (mount option hidepid), or None."""
+    def hidden(self) -> Optional[str]:
+        """Why other users' processes are not visible (proc(5), hidepid); None if they are."""
         if os.path.exists(self.path("/proc/1/cmdline")) or not self.processes:
             return None
         return "other users' processes are hidden here: run as root"
 
-    def started(self, pid):
-        """When a process was started: seconds as of time(); None if that can't be told."""
+    def started(self, pid: int) -> Optional[float]:
+        """When a process was started: seconds as of time(); None if that is not known."""
         try:
-            # proc(5): the 22nd field; the 2nd is a name that may have spaces.
-            ticks = float(self.read("/proc/%d/stat" % pid).rpartition(")")[2].split()[19])
-            up = float(self.read("/proc/uptime").split()[0])
-        except (AttributeError, IndexError, ValueError):
+            # The 22nd field (proc(5)). The 2nd is a name in parentheses, which may have spaces.
+            fields = (self.read("/proc/%d/stat" % pid) or "").rpartition(")")[2].split()
+            ticks = float(fields[19])
+            up = float((self.read("/proc/uptime") or "").split()[0])
+        except (IndexError, ValueError):
             return None
         return time.time() - up + ticks / os.sysconf("SC_CLK_TCK")
 
-    def setting(self):
-        """What the xenopsd that runs has, or would have, for setup-vif-rules: (value, file). The
-        last one counts; without any, (None, None). As dom0-install.sh, find_stock."""
-        argv = self.xenopsd[1]
+    def setting(self, argv: Sequence[str]) -> Tuple[Optional[str], str]:
+        """The setting ``setup-vif-rules`` that a xenopsd reads when it starts: of several, the last
+        one counts. (dom0-install.sh, find_stock, reads the same.)
+
+        :param argv: the words of xenopsd's command line
+        :returns: ``(value, where it is set)``; the value is None if it is set nowhere
+        """
         service = os.path.basename(argv[0])
         conf = _option(argv, "config") or "/etc/%s.conf" % service
         folder = _option(argv, "config-dir") or "/etc/%s.conf.d" % service
         folder = (self._values(conf, "config-dir") or [folder])[-1].rstrip("/")
-        found = _option(argv, "setup-vif-rules"), "its command line"
+        setting = _option(argv, "setup-vif-rules"), "its command line"
         try:
             names = sorted(os.listdir(os.fsencode(self.path(folder))))
         except OSError:
             names = []
         for file in [conf] + ["%s/%s" % (folder, os.fsdecode(name)) for name in names]:
             for value in self._values(file, "setup-vif-rules"):
-                found = value, file
-        return found if found[0] else (None, None)
+                setting = value, file
+        return setting[0] or None, setting[1]
 
-    def _values(self, name, wanted):
-        """What a file sets a key to, as xenopsd reads it."""
-        found = []
+    def _values(self, name: str, wanted: str) -> List[str]:
+        """The values that a config file of xenopsd gives a key, read as xenopsd reads it."""
+        values = []
         for line in (self.read(name) or "").splitlines():
             match = re.search(r"([^=\\ \t]+)[\\ \t]*=[\\ \t]*(.*)", line.split("#")[0].rstrip())
             if match and match.group(1) == wanted:
                 value = match.group(2)
                 quoted = len(value) > 1 and value[0] == value[-1] and value[0] in "\"'"
-                found.append(value[1:-1] if quoted else value)
-        return found
+                values.append(value[1:-1] if quoted else value)
+        return values
 
-    def stock(self):
-        """The stock script that the hook takes, as stock.find_stock: path or None."""
+    def stock(self) -> Optional[str]:
+        """The path of the stock script that our hook runs (plug.stock.find_stock); None if there is
+        none."""
         places = [os.path.join(place, STOCK) for place in USUAL]
         if self.flavour == "libxl":
             places = [LIBXL_STOCK]
@@ -124,7 +142,8 @@ class Host(object):
             self.path(place)) != os.path.realpath(self.path(HOOK))), None)
 
 
-def _option(argv, name):
+def _option(argv: Sequence[str], name: str) -> Optional[str]:
+    """The value of an option of a command line; None if it is not given."""
     value = None
     for number, word in enumerate(argv):
         option, equals, given = word.partition("=")
@@ -133,8 +152,11 @@ def _option(argv, name):
     return value
 
 
-def run(words):
-    """(output, None), or (output, what is wrong) of a command."""
+def run(words: List[str]) -> Tuple[str, Optional[str]]:
+    """Run a command.
+
+    :returns: ``(output, problem)``: its standard output; None, or why it did not end well
+    """
     try:
         done = subprocess.run(words, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                               stderr=subprocess.PIPE, timeout=PATIENCE)
@@ -144,6 +166,6 @@ def run(words):
         return "", "%s: %s" % (words[0], error.strerror)
     except subprocess.TimeoutExpired:
         return "", "%s gave no answer within %d s" % (os.path.basename(words[0]), PATIENCE)
-    said = done.stderr.decode("utf-8", "replace").strip().split("\n")[-1]
-    return done.stdout.decode("utf-8", "replace"), (
-        said or "exit status %d" % done.returncode) if done.returncode else None
+    last_line = done.stderr.decode("utf-8", "replace").strip().split("\n")[-1]
+    problem = (last_line or "exit status %d" % done.returncode) if done.returncode else None
+    return done.stdout.decode("utf-8", "replace"), problem

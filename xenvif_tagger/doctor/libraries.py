@@ -1,80 +1,94 @@
-"""`doctor`: the versions of Python and the libraries, and where they are from.
-
-A check takes an examine.Patient and returns (state, what was found, cure).
-"""
+"""`doctor`: checks of Python and the libraries: their versions, and where they are installed."""
 import importlib
 import os
 import sys
 import warnings
+from types import ModuleType
+from typing import Any, Optional, Tuple
 
 from .. import __version__
 from ..host.paths import INSTALL, PACKAGE
 from ..output.checks import FAIL, OK, WARN
 from .host import run
+from .patient import Patient, Result
 
 
-def python(_patient):
-    found = "%d.%d.%d, %s; xenvif-tagger %s in %s" % (
+def python(_patient: Patient) -> Result:
+    """Whether this Python is new enough."""
+    words = "%d.%d.%d, %s; xenvif-tagger %s in %s" % (
         sys.version_info[:3] + (sys.executable, __version__, PACKAGE))
     if sys.version_info < (3, 6):
-        return FAIL, found + ": 3.6 is the oldest that will do", INSTALL
-    return OK, found, None
+        return FAIL, words + ": 3.6 is the oldest that will do", INSTALL
+    return OK, words, None
 
 
-def python_ovs(_patient):
-    found, version = _library("ovs", "ovs.version")
-    if found is None:
+def python_ovs(_patient: Patient) -> Result:
+    """Whether Open vSwitch's Python library is there."""
+    directory, version = _library("ovs", "ovs.version")
+    if directory is None:
         return FAIL, "not there, so the watcher can't run (%s)" % version, INSTALL
     return OK, "%s, %s, JSON parser in %s" % (
-        version, found, "C" if sys.modules["ovs.json"].PARSER == "C" else "Python"), None
+        version, directory, "C" if sys.modules["ovs.json"].PARSER == "C" else "Python"), None
 
 
-def python_click(_patient):
-    found, version = _library("click")
-    return OK, "%s, %s" % (version, found), None  # without it nobody would have got here
+def python_click(_patient: Patient) -> Result:
+    """Which click is used. It is there, or this command would not run."""
+    directory, version = _library("click")
+    return OK, "%s, %s" % (version, directory), None
 
 
-def python_xenapi(_patient):
-    found, version = _library("XenAPI")
-    if found is None:
+def python_xenapi(_patient: Patient) -> Result:
+    """Whether XAPI's Python library is there."""
+    directory, version = _library("XenAPI")
+    if directory is None:
         return WARN, "not there, so VMs can't be named (%s)" % version, INSTALL
-    return OK, "%s, %s" % (version, found), None
+    return OK, "%s, %s" % (version, directory), None
 
 
-def _library(name, where=None):
-    """(its directory, its version), or (None, why it can't be imported)."""
+def _library(name: str, version_module: Optional[str] = None) -> Tuple[Optional[str], str]:
+    """Import a library.
+
+    :param version_module: its module that has VERSION, if there is one
+    :returns: ``(its directory, its version)``, or ``(None, why it can't be imported)``
+    """
     try:
         module = importlib.import_module(name)
         if name == "ovs":
             importlib.import_module("ovs.json")
-        version = getattr(importlib.import_module(where), "VERSION", None) if where else None
+        version = None
+        if version_module:
+            version = getattr(importlib.import_module(version_module), "VERSION", None)
     except Exception as error:  # a broken one may raise anything
         return None, "%s: %s" % (type(error).__name__, error)
-    return os.path.dirname(module.__file__), version or _version(module, name)
+    return os.path.dirname(module.__file__ or ""), version or _version(module, name)
 
 
-def _version(module, name):
+def _version(module: ModuleType, name: str) -> str:
+    """The version of a library by its module, its distribution or its RPM, in words."""
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # click's own is deprecated since 8.2
-            found = getattr(module, "__version__", None)
-        found = found or _of_distribution(module, name)
-    except Exception:  # newer click's looks it up, too
-        found = None
-    if not found:  # dom0's XenAPI does not say
-        output, problem = run(["rpm", "-qf", "--qf", "%{VERSION}", module.__file__])
-        found = None if problem else output.strip()
-    return found or "of unknown version"
+            warnings.simplefilter("ignore")  # since click 8.2 its __version__ warns
+            version: Optional[str] = getattr(module, "__version__", None)
+        version = version or _of_distribution(module, name)
+    except Exception:  # __version__ of newer click looks for the distribution, which may be absent
+        version = None
+    if not version:  # the XenAPI of a dom0 has neither
+        output, problem = run(["rpm", "-qf", "--qf", "%{VERSION}", module.__file__ or ""])
+        version = None if problem else output.strip()
+    return version or "of unknown version"
 
 
-def _of_distribution(module, name):
-    """The version of the distribution of this name, if the module is from that one."""
+def _of_distribution(module: ModuleType, name: str) -> Optional[str]:
+    """The version of the installed distribution of a name; None if the module is not of it: there
+    may be two copies of a library, and only one of them installed by pip."""
     if sys.version_info >= (3, 8):
-        distribution = importlib.import_module("importlib.metadata").distribution(name)
+        metadata: Any = importlib.import_module("importlib.metadata")
+        distribution = metadata.distribution(name)
         root = str(distribution.locate_file(""))
     else:
         distribution = importlib.import_module("pkg_resources").get_distribution(name)
         root = distribution.location
-    # A package, or a single file.
-    places = [os.path.dirname(module.__file__), os.path.dirname(os.path.dirname(module.__file__))]
-    return distribution.version if os.path.realpath(root) in map(os.path.realpath, places) else None
+    # A library is a file, or a directory with an __init__.py: its parent is one or two levels up.
+    folder = os.path.dirname(module.__file__ or "")
+    places = [os.path.realpath(place) for place in (folder, os.path.dirname(folder))]
+    return str(distribution.version) if os.path.realpath(root) in places else None

@@ -1,118 +1,167 @@
-"""`doctor`: the VIFs' ports, one by one and in pairs.
-
-A check takes an examine.Patient and returns (state, what was found, cure).
-"""
+"""`doctor`: checks of Open vSwitch's database, and of the VIFs' ports in it."""
 import os
 import shlex
+from typing import Callable, Iterable, List, Tuple
 
 from ..core import identity
-from ..core.decision import CONFLICT, DRIFT, ORPHAN, REFUSED
+from ..core.decision import CONFLICT, DRIFT, ORPHAN, REFUSED, Decision
 from ..core.hold import is_held
 from ..core.names import parse
+from ..core.port import Port
 from ..output.checks import FAIL, OK, SKIP, WARN, first_few
-from ..ovsdb.client import OvsdbError
+from ..ovsdb.client import BadRemote, OvsdbError
 from ..plug.vsctl import words
-from .database import of_database
+from .database import Database
+from .patient import Examination, Patient, Result
 
 XAPI_SYNC = "ovs-xapi-sync"
-LONG_HELD = 60  # seconds: an agent has long set its tag by then
+LONG_HELD = 60  # seconds within which an agent that works has set its tag
 STOP_XAPI_SYNC = "systemctl disable --now openvswitch-xapi-sync"
 
 
-def _agent_bound(database):
+def of_database(check: Callable[[Database], Result]) -> Examination:
+    """Make a check of the database: SKIP where the database could not be read."""
+    def checked(patient: Patient) -> Result:
+        if patient.database.error:
+            return SKIP, "the database can't be read", None
+        return check(patient.database)
+    return checked
+
+
+def reachable(patient: Patient) -> Result:
+    """Whether the database can be read, and is of a version that we can work with."""
+    database = patient.database
+    error = database.error
+    if error is None:
+        words = "Open vSwitch %s, schema %s, %s" % (
+            database.version or "of unknown version", database.schema, database.remote)
+        if not database.version:  # ovs-ctl writes it
+            return WARN, words + ": not started by ovs-ctl", "systemctl start openvswitch"
+        if not database.has_cvlans and database.settings.hold_bridges:
+            return (WARN, words + ": without Port.cvlans a hold closes a port only as an access "
+                    "port of VLAN 4095", "upgrade Open vSwitch to 2.8 or newer")
+        return OK, words, None
+    if os.geteuid() and "permission denied" in str(error):
+        return SKIP, str(error), None
+    if isinstance(error, BadRemote) and database.remote.startswith("ssl:"):
+        return SKIP, "%s: doctor speaks unix: and tcp: only" % database.remote, None
+    if not database.remote.startswith("unix:"):
+        return FAIL, str(error), "ovs-vsctl --db=%s show" % database.remote
+    return FAIL, str(error), "systemctl %s openvswitch" % (
+        "restart" if "answer" in str(error) else "start")
+
+
+def parts_of(port: Port) -> Tuple[int, int, str]:
+    """The domain id, the device number and the side of a VIF's port, by its name."""
+    parts = parse(port.name)
+    assert parts, "the database's reader gives ports of VIFs only"
+    return parts
+
+
+def _agent_bound(database: Database) -> bool:
     """Whether Neutron's agent has bound a port here."""
     return any(port.network is not None for port in database.ports())
 
 
-def _with_both(database):
-    """The pairs of which both rows carry iface-id."""
+def _with_two_iface_ids(database: Database) -> List[Decision]:
+    """The pairs of which both ports have iface-id."""
     return [decision for decision in database.pairs() if all(
         "iface-id" in port.ids["Interface"] for port in decision.ports())]
 
 
-def xapi_sync(patient):
-    running = [pid for pid, argv in patient.host.processes.items()
-               if any(os.path.basename(word) == XAPI_SYNC for word in argv[:3])]
-    if not running:
+def xapi_sync(patient: Patient) -> Result:
+    """Whether ovs-xapi-sync runs and writes iface-id to both ports of a pair."""
+    pids = [process.pid for process in patient.host.processes
+            if any(os.path.basename(word) == XAPI_SYNC for word in process.argv[:3])]
+    if not pids:
         hidden = patient.host.hidden()
         return (SKIP, hidden, None) if hidden else (OK, "it does not run", None)
-    found = "it runs, pid %d" % running[0]
+    words = "it runs, pid %d" % pids[0]
     if patient.database.error:
-        return (WARN, found + "; whether it writes iface-id can't be told without the database",
+        return (WARN, words + "; whether it writes iface-id can't be told without the database",
                 STOP_XAPI_SYNC)
-    if not _with_both(patient.database):
-        return OK, found + "; no pair has iface-id on both ports", None
+    if not _with_two_iface_ids(patient.database):
+        return OK, words + "; no pair has iface-id on both ports", None
     if not _agent_bound(patient.database):
-        return (WARN, found + ", and pairs have iface-id on both ports. Under a Neutron agent a "
+        return (WARN, words + ", and pairs have iface-id on both ports. Under a Neutron agent a "
                 "guest's port would go DOWN when its tap goes", STOP_XAPI_SYNC)
-    return (FAIL, found + ", and pairs have iface-id on both ports, under a Neutron agent: it "
-            "jumps between the two, and a guest's port goes DOWN when its tap goes", STOP_XAPI_SYNC)
+    return (FAIL, words + ", and pairs have iface-id on both ports, under a Neutron agent: the "
+            "agent changes from one to the other, and a guest's port goes DOWN when its tap goes",
+            STOP_XAPI_SYNC)
 
 
 @of_database
-def iface_id(database):
-    both = _with_both(database)
+def iface_id(database: Database) -> Result:
+    """Whether only one port of each pair has iface-id."""
+    both = _with_two_iface_ids(database)
     if not both:
         return OK, "no pair has it on both ports", None
-    found = "on both ports of %s" % first_few(_names(decision) for decision in both)
-    if database.shot.settings.iface_id == "both":
-        return WARN, found + ", as the config's iface_id = both wants it", None
-    # Off the tap, also where the agent has bound that one: it is the tap that goes, and an agent
-    # whose port loses its iface-id while the sibling has it goes on with the sibling
-    # (docs/design.md 2.4).
-    cure = "ovs-vsctl remove Interface %s external_ids iface-id" % both[0].tap.name
+    words = "on both ports of %s" % first_few(_names(decision) for decision in both)
+    if database.settings.iface_id == "both":
+        return WARN, words + ", as the config's iface_id = both wants it", None
+    # Remove iface-id from the tap, even if the agent has bound the tap: of the two ports the tap is
+    # the one that goes. An agent whose port loses its iface-id goes on with the sibling that has
+    # the same (docs/design.md 2.4).
+    cure = "ovs-vsctl remove Interface %s external_ids iface-id" % both[0].ports()[1].name
     if any(port.network is not None for decision in both for port in decision.ports()):
-        return (FAIL, found + ", under a Neutron agent: a guest's port goes DOWN there when its "
+        return (FAIL, words + ", under a Neutron agent: a guest's port goes DOWN there when its "
                 "tap goes other than by our hook (PV drivers loaded)", cure)
-    return WARN, found + ": a Neutron agent would take either for the guest's port", cure
+    return WARN, words + ": a Neutron agent would take either for the guest's port", cure
 
 
 @of_database
-def drift(database):
-    """Only what is still so now: the watcher, or an agent, may have been at it."""
+def drift(database: Database) -> Result:
+    """Whether pairs are in drift, and still are at a second look: at the first one the watcher or
+    an agent may have been at work on them."""
     vifs = [outcome.vif for outcome in database.outcomes if outcome.decision.state == DRIFT]
     if vifs:
         try:
-            decisions = [outcome.decision for outcome in database.shot.look(vifs)]
+            decisions = database.look_again(vifs)
         except OvsdbError as error:
-            return SKIP, "it can't be looked at again: %s" % error, None
+            return SKIP, "the database can't be read again: %s" % error, None
         left = [decision for decision in decisions if decision.state == DRIFT]
         if any(decision.is_substantial() for decision in left):
-            return FAIL, _told(left), "xenvif-tagger mirror all"
+            return FAIL, _with_reasons(left), "xenvif-tagger mirror all"
         if left:
-            return WARN, _told(left), "systemctl restart neutron-openvswitch-agent"
+            return WARN, _with_reasons(left), "systemctl restart neutron-openvswitch-agent"
     return OK, "no pair is to be mirrored", None
 
 
 @of_database
-def conflict(database):
-    wrong = database.pairs(CONFLICT)
+def conflict(database: Database) -> Result:
+    """Whether no pair is in conflict."""
+    wrong = database.in_state(CONFLICT)
     if not wrong:
         return OK, "no pair is in conflict", None
-    return FAIL, _told(wrong), "xenvif-tagger mirror port %s --from vif   (or tap)" % (
-        wrong[0].vif.name)
+    return FAIL, _with_reasons(wrong), "xenvif-tagger mirror port %s --from vif   (or tap)" % (
+        wrong[0].ports()[0].name)
 
 
-def _parted(database):
+def _parted(database: Database) -> List[Decision]:
+    """The pairs whose ports are on two bridges."""
     return [decision for decision in database.pairs()
-            if decision.vif.bridge != decision.tap.bridge]
+            if len({port.bridge for port in decision.ports()}) > 1]
 
 
 @of_database
-def refused(database):
-    elsewhere = _parted(database)
-    wrong = [decision for decision in database.pairs(REFUSED) if decision not in elsewhere]
+def refused(database: Database) -> Result:
+    """Whether no pair is refused, but for those on two bridges, which have a check of their own."""
+    parted = _parted(database)
+    wrong = [decision for decision in database.in_state(REFUSED) if decision not in parted]
     if not wrong:
         return OK, "no pair is refused", None
-    ids = wrong[0].ports()[0].ids["Interface"]
-    vif = ids.get("xs-vif-uuid")
-    cure = "xe vif-unplug uuid={0} && xe vif-plug uuid={0}".format(shlex.quote(vif)) if vif else (
-        "xenvif-tagger --verbose mirror dom %d --dry-run" % parse(wrong[0].ports()[0].name)[0])
-    return WARN, _told(wrong), cure
+    port = wrong[0].ports()[0]
+    uuid = port.ids["Interface"].get("xs-vif-uuid")
+    if uuid:
+        cure = "xe vif-unplug uuid={0} && xe vif-plug uuid={0}".format(shlex.quote(uuid))
+    else:
+        cure = "xenvif-tagger --verbose mirror dom %d --dry-run" % parts_of(port)[0]
+    return WARN, _with_reasons(wrong), cure
 
 
-def held(patient):
-    """The database has no clock: since when a port is held the watcher knows, if anybody."""
+def held(patient: Patient) -> Result:
+    """Whether no port is held for long. The database does not say since when a port is held; only
+    the watcher knows."""
     if patient.database.error:
         return SKIP, "the database can't be read", None
     closed = [port for port in patient.database.ports() if is_held(port)]
@@ -120,88 +169,89 @@ def held(patient):
         return OK, "no port is held", None
     since = patient.watch.stats.get("held_seconds")
     if since is None:
-        found = "%s: held until an agent sets a tag; since when can't be told without the " \
-            "watcher, so look whether it is for longer than a minute" % first_few(_names_of(closed))
+        words = "%s: held until an agent sets a tag; only a watcher would know since when: check " \
+            "that it is no longer than a minute" % first_few(_names_of(closed))
     else:
-        seconds = {port.name: since.get("vif%d.%d" % parse(port.name)[:2], 0) for port in closed}
+        seconds = {port.name: since.get("vif%d.%d" % parts_of(port)[:2], 0) for port in closed}
         closed = [port for port in closed if seconds[port.name] >= LONG_HELD]
         if not closed:
-            return OK, "%s: held, for less than %g s: as long as no agent has set a tag" % (
+            return OK, "%s: held until an agent sets a tag, for less than %g s so far" % (
                 first_few(sorted(seconds)), LONG_HELD), None
-        found = "%s: the guest is cut off until an agent sets a tag" % first_few(
+        words = "%s: the guest is cut off until an agent sets a tag" % first_few(
             "%s held for %d s or more" % (port.name, seconds[port.name]) for port in closed)
-    return WARN, found, "ovs-vsctl set Port %s tag=VLAN -- clear Port %s vlan_mode" % (
+    return WARN, words, "ovs-vsctl set Port %s tag=VLAN -- clear Port %s vlan_mode" % (
         (closed[0].name,) * 2)
 
 
 @of_database
-def dead_vlan(database):
+def dead_vlan(database: Database) -> Result:
+    """Whether no port has the dead tag 4095, but for those that are held."""
     dead = [port for port in database.ports()
             if port.unit.get("tag") == 4095 and not is_held(port)]
     if not dead:
         return OK, "no port has tag 4095 but those that are held", None
-    port_id = next((port.ids["Interface"]["iface-id"] for port in dead
-                    if "iface-id" in port.ids["Interface"]), None)
-    return (WARN, "%s: tag 4095, dead to the agent: the guest is cut off" % first_few(
-        port.name for port in dead), "openstack port show %s   (admin_state_up, binding)" % (
-            shlex.quote(port_id)) if port_id else
-            "ovs-vsctl set Port %s tag=VLAN" % dead[0].name)
+    iface_ids = [port.ids["Interface"]["iface-id"] for port in dead
+                 if "iface-id" in port.ids["Interface"]]
+    if iface_ids:
+        cure = "openstack port show %s   (admin_state_up, binding)" % shlex.quote(iface_ids[0])
+    else:
+        cure = "ovs-vsctl set Port %s tag=VLAN" % dead[0].name
+    return WARN, "%s: tag 4095, dead to the agent: the guest is cut off" % first_few(
+        _names_of(dead)), cure
 
 
 @of_database
-def bridges(database):
+def bridges(database: Database) -> Result:
+    """Whether both ports of each pair are on the same bridge."""
     parted = _parted(database)
     if not parted:
         return OK, "all siblings are on the same bridge", None
     return WARN, "%s: VIF.move takes only the vif along; the guest is on the old network while " \
-        "it uses the emulated NIC" % first_few(decision.reason for decision in parted), (
-            _move(parted[0]))
+        "it uses the emulated NIC" % first_few(decision.reason for decision in parted), _move(
+            *parted[0].ports())
 
 
-def _move(decision):
-    """The command that takes a tap to its vif's bridge: never open in between."""
-    vif, tap = decision.vif, decision.tap
+def _move(vif: Port, tap: Port) -> str:
+    """The command that moves a tap to its vif's bridge. It has the vif's VLAN unit from the start:
+    a port without one is open to every VLAN."""
     keys = identity.keys_of(vif.ids["Interface"])
-    made = ["ovs-vsctl", "--", "del-port", tap.name, "--", "add-port", vif.bridge, tap.name]
-    made += words("port", tap.name, vif.unit, {}) + words("interface", tap.name, {}, keys)
-    return " ".join(shlex.quote(word) for word in made)
+    command = ["ovs-vsctl", "--", "del-port", tap.name, "--", "add-port", vif.bridge, tap.name]
+    command += words("port", tap.name, vif.unit, {}) + words("interface", tap.name, {}, keys)
+    return " ".join(shlex.quote(word) for word in command)
 
 
 @of_database
-def orphans(database):
-    alone = database.pairs(ORPHAN)
+def orphans(database: Database) -> Result:
+    """Whether no port has lost the sibling that it followed."""
+    alone = database.in_state(ORPHAN)
     if not alone:
         return OK, "no port has lost the sibling that it followed", None
     port = alone[0].ports()[0]
-    return (WARN, "%s: its agent may have lost it with its sibling, and give its VLAN to another "
-            "tenant. If that VLAN is right:" % first_few(_named(decision) for decision in alone),
-            "xenvif-tagger mirror port %s --from %s" % (port.name, parse(port.name)[2]))
+    return (WARN, "%s: the agent may have forgotten the port together with its sibling, and give "
+            "the port's VLAN to another tenant. If that VLAN is right:" % _with_reasons(alone),
+            "xenvif-tagger mirror port %s --from %s" % (port.name, parts_of(port)[2]))
 
 
 @of_database
-def unmarked(database):
-    """Ports that nobody of us has seen: neither hook nor watcher has stamped them."""
+def unmarked(database: Database) -> Result:
+    """Whether our hook or our watcher has stamped every port."""
     unseen = [port for port in database.ports() if "vif" not in port.mark]
     if not unseen:
         return OK, "all ports were plugged by our hook, or seen by the watcher", None
     if any(identity.stamp_of(port.ids["Interface"]) for port in unseen):
-        return WARN, "plugged without us: %s. A left-over of another guest could be among them" % (
-            first_few(port.name for port in unseen)), "xenvif-tagger mirror all"
-    return (WARN, "plugged without us, and with nothing that says whose they are: %s" % first_few(
-        port.name for port in unseen), "xenvif-tagger status")
+        return WARN, "plugged without us: %s. Another guest may have left one of them behind" % (
+            first_few(_names_of(unseen))), "xenvif-tagger mirror all"
+    return (WARN, "plugged without us, and without an external_id that names their VIF: %s" %
+            first_few(_names_of(unseen)), "xenvif-tagger status")
 
 
-def _names_of(ports):
+def _names_of(ports: Iterable[Port]) -> List[str]:
     return [port.name for port in ports]
 
 
-def _names(decision):
+def _names(decision: Decision) -> str:
     return " and ".join(_names_of(decision.ports()))
 
 
-def _named(decision):
-    return "%s: %s" % (_names(decision), decision.reason)
-
-
-def _told(decisions):
-    return first_few(_named(decision) for decision in decisions)
+def _with_reasons(decisions: Iterable[Decision]) -> str:
+    return first_few("%s: %s" % (_names(decision), decision.reason) for decision in decisions)

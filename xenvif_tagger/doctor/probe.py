@@ -1,9 +1,11 @@
-"""A dry run of the stock setup-vif-rules: does its add-port command come by where we add to it?
+"""A dry run of the stock setup-vif-rules: does its add-port go through the function in which our
+hook adds to it?
 
-Run as a process of its own by doctor/stock.py. The very code that the hook uses (stock.run_here,
-hook.Plug.around) runs the stock script for a VIF that there is not. Nothing is executed: doexec of
-its common.py, by which it runs all its commands, is replaced by one that only notes them down; and
-whatever else would start a process or change a file is shut off in this one first.
+doctor/stock.py runs this as a process of its own. The hook's own code (plug.stock.run_here,
+plug.hook.Plug.around) runs the stock script, for a VIF that does not exist. No command is executed:
+the stock script runs all its commands through doexec of its common.py, and here a doexec takes its
+place that only notes them down. Before that this process gives up whatever else could start a
+process or change a file.
 """
 import builtins
 import io
@@ -11,10 +13,12 @@ import json
 import os
 import sys
 import types
+from typing import Any, Callable, Dict, List, Tuple
 
-DEVICE = "tap65535.0"  # above any domain's id (xen/include/public/xen.h, DOMID_FIRST_RESERVED)
+# No domain has an id as high (xen/include/public/xen.h, DOMID_FIRST_RESERVED).
+DEVICE = "tap65535.0"
 VM = "00000000-0000-4000-8000-000000000000"
-# As xenopsd writes it: what common.py reads of it.
+# The part of a VIF's metadata, as xenopsd writes it, that common.py reads.
 METADATA = {"backend": ["Local", "xenvif-tagger"], "mac": "02:00:00:00:00:00", "mtu": 1500,
             "other_config": {}, "locking_mode": "Unlocked", "extra_private_keys": {}}
 PROOF = "external_ids:xenvif-tagger-doctor=proof"
@@ -23,16 +27,16 @@ CHANGES = ("unlink", "remove", "rename", "replace", "rmdir", "mkdir", "link", "s
            "chown", "truncate", "mkfifo", "mknod", "kill", "killpg")
 
 
-def _refuse(*_args, **_named):
+def _refuse(*_args: Any, **_named: Any) -> Any:
     raise PermissionError("it would have done more than run commands by common.doexec")
 
 
-def shut():
+def shut() -> None:
     """From now on this process starts no other, and changes no file."""
     import _posixsubprocess
 
-    # Before subprocess is imported: newer ones take the function itself along.
-    _posixsubprocess.fork_exec = _refuse
+    # Done before subprocess is imported: newer versions of it import the function itself.
+    _replace(_posixsubprocess, "fork_exec", _refuse)
     import posix
     import subprocess
     import syslog
@@ -40,91 +44,103 @@ def shut():
     for module in os, posix:
         for name in STARTS + CHANGES:
             if hasattr(module, name):
-                setattr(module, name, _refuse)
-    subprocess.Popen = _refuse
-    syslog.syslog = lambda *_: None
-    builtins.open = io.open = _guarded(io.open)
-    os.open = posix.open = _read_only(os.open)
+                _replace(module, name, _refuse)
+    _replace(subprocess, "Popen", _refuse)
+    _replace(syslog, "syslog", lambda *_: None)
+    guarded, read_only = _guarded(io.open), _read_only(os.open)
+    for module, opener in ((builtins, guarded), (io, guarded), (os, read_only), (posix, read_only)):
+        _replace(module, "open", opener)
 
 
-def _guarded(opener):
-    def guarded(path, mode="r", *args, **named):
+def _replace(owner: Any, name: str, function: Callable[..., Any]) -> None:
+    setattr(owner, name, function)
+
+
+def _guarded(opener: Callable[..., Any]) -> Callable[..., Any]:
+    """open(), but for reading only; the metadata of our VIF is METADATA."""
+    def guarded(path: Any, mode: str = "r", *args: Any, **named: Any) -> Any:
         if str(path).endswith("/VM/%s/vif.0" % VM):
             return io.StringIO(json.dumps(METADATA))
         return _refuse() if set(mode) & set("wax+") else opener(path, mode, *args, **named)
     return guarded
 
 
-def _read_only(opener):
-    def guarded(path, flags, *args, **named):
+def _read_only(opener: Callable[..., Any]) -> Callable[..., Any]:
+    """os.open(), but for reading only."""
+    def guarded(path: Any, flags: int, *args: Any, **named: Any) -> Any:
         writes = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC
         return _refuse() if flags & writes else opener(path, flags, *args, **named)
     return guarded
 
 
-def names_add_port(code):
-    """Whether the word stands somewhere in the compiled code."""
+def names_add_port(code: types.CodeType) -> bool:
+    """Whether the compiled code has the word add-port somewhere."""
     return any(constant == "add-port" or isinstance(constant, types.CodeType)
                and names_add_port(constant) for constant in code.co_consts)
 
 
-def probe(stock_script):
-    """What comes of the dry run: dict.
+def probe(stock_script: str) -> Dict[str, Any]:
+    """Make the dry run.
 
-    proved (bool): its add-port came by, and was given what we add; doexec, add_port (bool): its
-    common.py has that function, its code has that word; commands (int): how many it would have
-    run; problem (str or None): how it ended, if not as it should.
+    :param stock_script: its path
+    :returns: a dict with proved (bool): its add-port went through doexec with what our hook adds;
+        doexec (bool): its common.py has that function; add_port (bool): its code has that word;
+        commands (int): how many it would have run; problem (str or None): how it ended, if not well
     """
-    found = {"proved": False, "doexec": False, "add_port": False, "commands": 0, "problem": None}
-    commands = []
+    report: Dict[str, Any] = {"proved": False, "doexec": False, "add_port": False, "commands": 0,
+                              "problem": None}
+    commands: List[List[str]] = []
 
-    def doexec(args, *_more, **_named):
+    def doexec(args: Any, *_more: Any, **_named: Any) -> Tuple[int, io.StringIO, io.StringIO]:
         commands.append([str(word) for word in args])
-        # xenstore has nothing about this VIF.
-        missing = os.path.basename(commands[-1][0]) == "xenstore-read"
-        return int(missing), io.StringIO(""), io.StringIO("")
+        # xenstore has nothing about this VIF, so xenstore-read fails.
+        is_missing = os.path.basename(commands[-1][0]) == "xenstore-read"
+        return int(is_missing), io.StringIO(""), io.StringIO("")
 
     try:
         from ..plug import hook, stock
 
         shut()
         with open(stock_script, "rb") as stream:
-            found["add_port"] = names_add_port(compile(stream.read(), stock_script, "exec"))
+            report["add_port"] = names_add_port(compile(stream.read(), stock_script, "exec"))
         sys.argv[:] = [stock_script, "classic", DEVICE, VM, "0", "filter"]
         sys.path.insert(0, os.path.dirname(stock_script))
         import common
 
-        found["doexec"] = callable(getattr(common, "doexec", None))
+        report["doexec"] = callable(getattr(common, "doexec", None))
         common.doexec = doexec
         if hasattr(common, "VIF"):
-            # Where the module is not loaded (or this is no dom0) it would be Linux bridge's turn.
+            # Without the kernel module openvswitch (in no dom0, say) the script would use the Linux
+            # bridge.
             common.VIF.get_mode = lambda _: "openvswitch"
-        stock.log = hook.log = lambda _: None
-        ours = hook.Plug(DEVICE, "filter", {})
-        ours.connect = _refuse
-        ours.additions = lambda _: [["--", "set", "port", DEVICE, PROOF]]
-        ours.look_again = lambda _: None
-        stock.run_here(stock_script, ours)
+        _replace(stock, "log", lambda _: None)
+        _replace(hook, "log", lambda _: None)
+        # Our part of the plug, which has no database here: it adds PROOF to the add-port command.
+        plug = hook.Plug(DEVICE, "filter", {})
+        _replace(plug, "connect", _refuse)
+        _replace(plug, "additions", lambda _: [["--", "set", "port", DEVICE, PROOF]])
+        _replace(plug, "look_again", lambda _: None)
+        stock.run_here(stock_script, plug)
     except SystemExit as error:
-        found["problem"] = "it ended with exit status %s" % error.code if error.code else None
+        report["problem"] = "it ended with exit status %s" % error.code if error.code else None
     except BaseException as error:
-        found["problem"] = "%s: %s" % (type(error).__name__, error)
-    found["commands"] = len(commands)
-    found["proved"] = any("add-port" in words and DEVICE in words and PROOF in words
+        report["problem"] = "%s: %s" % (type(error).__name__, error)
+    report["commands"] = len(commands)
+    report["proved"] = any("add-port" in words and DEVICE in words and PROOF in words
                           for words in commands)
-    return found
+    return report
 
 
-def main():
-    """``-c`` of the process: prints what probe() gives for argv[1]."""
+def main() -> None:
+    """The process: prints as JSON what probe() gives for the script argv[1]."""
     output = os.fdopen(os.dup(1), "w")
     quiet = os.open(os.devnull, os.O_WRONLY)
     os.dup2(quiet, 1)
     stderr, sys.stderr = sys.stderr, io.StringIO()
-    found = probe(sys.argv[1])
-    if found["problem"] and "exit status" in found["problem"] and sys.stderr.getvalue().strip():
-        found["problem"] = sys.stderr.getvalue().strip().splitlines()[-1]  # of a traceback
+    report = probe(sys.argv[1])
+    if report["problem"] and "exit status" in report["problem"] and sys.stderr.getvalue().strip():
+        report["problem"] = sys.stderr.getvalue().strip().splitlines()[-1]  # the end of a traceback
     sys.stderr = stderr
-    output.write(json.dumps(found))
+    output.write(json.dumps(report))
     output.flush()
     os._exit(0)

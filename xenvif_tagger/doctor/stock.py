@@ -1,7 +1,5 @@
-"""`doctor`: the stock script, whether we can add to its add-port, and which VIFs it plugged.
-
-A check takes an examine.Patient and returns (state, what was found, cure).
-"""
+"""`doctor`: checks of the stock script, of what we add to its add-port, and of the VIFs that it
+plugged without us."""
 import json
 import os
 import re
@@ -10,12 +8,14 @@ import sys
 from ..host.paths import HOOK, INSTALL, PACKAGE, STOCK, USUAL
 from ..output.checks import FAIL, OK, SKIP, WARN, first_few
 from .hook import NO_DOM0
-from .host import run
+from .host import Host, run
+from .patient import Patient, Result
 
 KEY = re.compile(r'^/xapi/([^/ ]+)/private/vif/([0-9]+)/setup-vif-rules = "(.*)"$')
 
 
-def stock_script(patient):
+def stock_script(patient: Patient) -> Result:
+    """Whether our hook finds a stock script that it can run in its own process."""
     host = patient.host
     if host.flavour is None:
         return NO_DOM0
@@ -30,19 +30,23 @@ def stock_script(patient):
         return (WARN, "stock_script is %s, which can't be run: the hook takes %s" % (
             chosen, place), "ls -l %s; vi %s" % (chosen, host.config_path))
     if host.flavour == "xenopsd" and not _is_python3(host, place):
-        return (FAIL, "%s is not for Python 3 (%s): the hook only runs it beside, and mirrors "
-                "after it" % (place, host.read(place).split("\n")[0][:60]), "upgrade this host "
-                "to XCP-ng 8.3, XenServer 8, or newer")
+        return (FAIL, "%s is not for Python 3 (%s): the hook runs it as a process of its own, and "
+                "mirrors only afterwards" % (place, _first_line(host, place)[:60]),
+                "upgrade this host to XCP-ng 8.3, XenServer 8, or newer")
     return OK, place, None
 
 
-def _is_python3(host, place):
-    first = (host.read(place) or "").split("\n")[0]
-    return first.startswith("#!") and "python3" in first
+def _first_line(host: Host, place: str) -> str:
+    return (host.read(place) or "").split("\n")[0]
 
 
-def stock_add_port(patient):
-    """The interception, on a dry run: see probe.py."""
+def _is_python3(host: Host, place: str) -> bool:
+    first_line = _first_line(host, place)
+    return first_line.startswith("#!") and "python3" in first_line
+
+
+def stock_add_port(patient: Patient) -> Result:
+    """Whether our hook can add to the stock script's add-port, by a dry run (probe.py)."""
     host = patient.host
     if host.flavour is None:
         return NO_DOM0
@@ -50,7 +54,7 @@ def stock_add_port(patient):
     if place is None or host.flavour == "xenopsd" and not _is_python3(host, place):
         return SKIP, "there is no stock script to try it with", None
     if host.flavour == "libxl":
-        if "add-port" in host.read(place):
+        if "add-port" in (host.read(place) or ""):
             return OK, "%s names add-port (not run: it is a shell script)" % place, None
         return FAIL, "%s does not name add-port: nothing can be added to it" % place, "rpm -V xen"
     code = "import sys; sys.path.insert(0, sys.argv.pop(1)); " \
@@ -58,22 +62,22 @@ def stock_add_port(patient):
     output, problem = run([sys.executable, "-IB", "-c", code, os.path.dirname(PACKAGE),
                            host.path(place)])
     try:
-        found = json.loads(output)
+        report = json.loads(output)
     except ValueError:
         return FAIL, "the dry run gave no answer (%s)" % (problem or output[:60]), INSTALL
-    if found["proved"]:
+    if report["proved"]:
         return OK, "dry run, %d commands noted and none run: its add-port would be given the " \
-            "sibling's settings" % found["commands"], None
+            "sibling's settings" % report["commands"], None
     cure = "journalctl -t setup-vif-rules -t xenvif-tagger; and report it as a bug"
-    if found["doexec"] and found["add_port"]:
+    if report["doexec"] and report["add_port"]:
         return (WARN, "not proved: the dry run ended before add-port (%s). But it has add-port, "
-                "and its common.py has doexec" % (found["problem"] or "without a word"), cure)
+                "and its common.py has doexec" % (report["problem"] or "without a word"), cure)
     return (FAIL, "its add-port does not come by common.doexec (%s): ports are mirrored only "
-            "after they are there" % (found["problem"] or "dry run"), cure)
+            "after they are there" % (report["problem"] or "dry run"), cure)
 
 
-def plugged_before(patient):
-    """VIFs whose key in xenstore names another script than our hook."""
+def plugged_before(patient: Patient) -> Result:
+    """Whether all VIFs that are plugged have our hook as their script in xenstore."""
     host = patient.host
     if host.flavour != "xenopsd":
         return SKIP, "only xenopsd keeps the script of a VIF in xenstore so", None

@@ -1,50 +1,17 @@
-"""`doctor`: the watcher of this host, by its pidfile and its control socket.
-
-A check takes an examine.Patient and returns (state, what was found, cure).
-"""
-import json
-import os
+"""`doctor`: checks of the watcher of this host."""
+from typing import Any, Callable, Mapping
 
 from .. import __version__
-from ..host import pidfile
-from ..host.paths import pidfile_path
 from ..output.checks import FAIL, OK, SKIP, WARN
-from ..ovsdb.client import Client, OvsdbError
+from .patient import Examination, Patient, Result
 
 RESTART = "systemctl restart xenvif-tagger"
-TIMEOUT = 5  # seconds for an answer of the watcher's
 
 
-class Watch(object):
-    """What is known of the watcher: pid (int or None), stats (dict; {} if it was not to be asked),
-    why (str): why there are none."""
-
-    def __init__(self):
-        path = pidfile_path()
-        self.path = path
-        self.stats, self.why = {}, None
-        self.denied = False
-        try:
-            os.stat(path)
-            self.denied = not os.access(path, os.R_OK | os.W_OK)
-        except PermissionError:
-            self.denied = True
-        except OSError:
-            pass  # not there
-        self.pid = pidfile.running(path)
-        if self.pid is None:
-            self.why = "the watcher does not run"
-            return
-        try:
-            with Client("unix:%s.%d.ctl" % (path[:-len(".pid")], self.pid), TIMEOUT) as client:
-                self.stats = json.loads(client.call("stats", ["--json"]))
-        except (OvsdbError, TypeError, ValueError) as error:
-            self.why = "the watcher can't be asked: %s" % error
-
-
-def running(patient):
+def running(patient: Patient) -> Result:
+    """Whether the watcher runs, answers, and has the version of this command."""
     watch = patient.watch
-    if watch.denied:
+    if watch.is_denied:
         return SKIP, "%s can't be read: run as root" % watch.path, None
     if watch.pid is None and patient.host.flavour is None:
         return SKIP, "none runs here, and this is not a dom0", None
@@ -59,17 +26,18 @@ def running(patient):
     return OK, "it runs, pid %d, with %s VIFs" % (watch.pid, watch.stats.get("vifs")), None
 
 
-def with_stats(check):
-    """A check of what the watcher has told."""
-    def checked(patient):
+def with_stats(check: Callable[[Mapping[str, Any]], Result]) -> Examination:
+    """Make a check of the watcher's stats: SKIP where there are none."""
+    def checked(patient: Patient) -> Result:
         if not patient.watch.stats:
-            return SKIP, "run as root" if patient.watch.denied else patient.watch.why, None
+            return SKIP, "run as root" if patient.watch.is_denied else patient.watch.why, None
         return check(patient.watch.stats)
     return checked
 
 
 @with_stats
-def lock(stats):
+def lock(stats: Mapping[str, Any]) -> Result:
+    """Whether the watcher has the lock that lets it write."""
     state = stats.get("lock")
     if state == "held":
         return OK, "the watcher has it, so it writes", None
@@ -81,14 +49,16 @@ def lock(stats):
 
 
 @with_stats
-def last_error(stats):
+def last_error(stats: Mapping[str, Any]) -> Result:
+    """The last error of the watcher, if it had one."""
     if not stats.get("last_error"):
         return OK, "none since its start", None
     return WARN, str(stats["last_error"]), "journalctl -t xenvif-tagger"
 
 
 @with_stats
-def last_mirrored(stats):
+def last_mirrored(stats: Mapping[str, Any]) -> Result:
+    """When the watcher mirrored last."""
     seconds = stats.get("last_mirrored_seconds")
     if seconds is None:
         return OK, "nothing mirrored since the watcher's start", None

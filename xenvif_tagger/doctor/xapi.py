@@ -1,191 +1,232 @@
-"""`doctor`: the VIFs that XAPI says are attached on this host, beside those that have a port.
+"""`doctor`: a check of the VIFs that XAPI says are attached on this host, beside those that have a
+port.
 
-A VIF is known by its uuid, which xapi's scripts write to each of its ports: a domain id is not
-unique in a pool, and while a VM migrates to its own host, it has two.
+A VIF is known by its uuid, which xapi's scripts write to each of its ports. A domain id would not
+do: two hosts of a pool use the same ids, and a VM that migrates to its own host has two of them.
 """
 import importlib.util
 import os
 import re
 import shlex
-from collections import namedtuple
+from typing import TYPE_CHECKING, Dict, Iterable, List, Mapping, NamedTuple, Optional, Set, Tuple
 
-from ..core.names import names_of, parse
+from ..core.names import names_of
+from ..core.port import Port
 from ..output.checks import FAIL, OK, SKIP, WARN, first_few
 from ..output.console import Unavailable
 from ..ovsdb.client import OvsdbError
 from ..xapi import vms
+from .database import Database
+from .patient import Patient, Result
+from .ports import parts_of
+
+if TYPE_CHECKING:
+    from ..xapi.session import Record, Xapi  # at run time only where XenAPI is there
 
 INVENTORY = "/etc/xensource-inventory"
 ELSEWHERE = "xenvif-tagger --xapi https://MASTER --password-file FILE doctor"
-WITHIN = 10  # seconds for XAPI, where --timeout says no other
+WITHIN = 10  # seconds for which XAPI may be waited for, if --timeout is not given
 
-# Of a VIF in XAPI: vm (str): its VM's name; device (str): its number; here: whether that VM is
-# running, or paused, on this host; attached, domid (str): as XAPI has them; network: its ref.
-Vif = namedtuple("Vif", "vm device uuid here attached domid network")
+Vif = NamedTuple("Vif", [
+    ("vm", str),  # the name of its VM
+    ("device", str),  # its number
+    ("uuid", str),
+    ("is_here", bool),  # its VM is running, or paused, on this host
+    ("is_attached", bool),  # as XAPI says
+    ("domid", str),  # as XAPI says, of its VM
+    ("network", str),  # the ref of its network
+])
+# uuid of a VIF -> the VIF; None if XAPI is just changing it, so that nothing can be said of it.
+Vifs = Dict[str, Optional[Vif]]
+# uuid of a VIF -> its ports, by domain, the vif first.
+Ports = Dict[str, List[Port]]
+Finding = NamedTuple("Finding", [
+    ("attached", int),  # how many VIFs are attached on this host
+    ("lacking", List[Tuple[Vif, str]]),  # VIFs that should have a port and have none; their bridges
+    ("extra", List[Tuple[Optional[Vif], List[Port]]]),  # VIFs that should have no port; their ports
+])
 
 
-def xapi_vifs(patient):
-    """VIFs that are attached and have no port, and ports of VIFs that are not attached."""
+def xapi_vifs(patient: Patient) -> Result:
+    """Whether the VIFs that are attached on this host, and no others, have ports."""
     host, access, database = patient.host, patient.xapi, patient.database
     if database.error:
         return SKIP, "the database can't be read", None
     if "".join((host.read("/etc/xensource/network.conf") or "").split()) == "bridge":
         return SKIP, "VIFs are plugged to Linux bridges here", None
-    ours = re.search(r"^INSTALLATION_UUID='?([0-9a-f-]{36})'?$", host.read(INVENTORY) or "", re.M)
-    if ours is None:
+    match = re.search(r"^INSTALLATION_UUID='?([0-9a-f-]{36})'?$", host.read(INVENTORY) or "", re.M)
+    if match is None:
         return SKIP, "not a host of XAPI's: no INSTALLATION_UUID in %s" % INVENTORY, None
-    if access.absent():
-        return SKIP, access.absent(), None
+    host_uuid = match.group(1)
+    absent = access.absent()
+    if absent:
+        return SKIP, absent, None
     if importlib.util.find_spec("XenAPI") is None:
         return SKIP, "XAPI can't be asked without its library, XenAPI", None
     try:
-        found = vms.ask_xapi(
-            access, WITHIN, lambda session: _ask(session, ours.group(1), database))
+        finding = vms.ask_xapi(
+            access, WITHIN, lambda session: _compare(session, host_uuid, database))
     except OvsdbError as error:
-        return SKIP, "the database can't be looked at again: %s" % error, None
+        return SKIP, "the database can't be read again: %s" % error, None
     except Unavailable as error:
-        return _unanswered(access, error.message)
-    if found is None:
-        return WARN, "not a host of the pool that was asked: that has none of the uuid %s" % (
-            ours.group(1)), ELSEWHERE
-    return _told(*found)
+        if os.geteuid() and "permission denied" in error.message:
+            return SKIP, error.message, None
+        return WARN, error.message, "xe-toolstack-restart" if access.is_local() else ELSEWHERE
+    if finding is None:
+        return WARN, "the pool that was asked has no host of this host's uuid, %s" % (
+            host_uuid), ELSEWHERE
+    return _result(finding)
 
 
-def _unanswered(access, problem):
-    if os.geteuid() and "permission denied" in problem:
-        return SKIP, problem, None
-    return WARN, problem, "xe-toolstack-restart" if access.is_local() else ELSEWHERE
+def _result(finding: Finding) -> Result:
+    lines = ["VIF %s of %s is attached, and has no vif on %s" % (vif.device, vif.vm, bridge)
+             for vif, bridge in finding.lacking]
+    lines += ["%s: %s" % (" and ".join(port.name for port in ports), _why(vif))
+              for vif, ports in finding.extra]
+    if finding.lacking:
+        return FAIL, first_few(lines), "xe vif-unplug uuid={0} && xe vif-plug uuid={0}".format(
+            shlex.quote(finding.lacking[0][0].uuid))
+    if finding.extra:
+        return WARN, first_few(lines), _removal(*finding.extra[0])
+    return OK, "%d VIFs are attached on this host, and they alone have ports" % (
+        finding.attached), None
 
 
-def _told(attached, lacking, extra):
-    """The check, of what _ask gives."""
-    told = ["VIF %s of %s is attached, and has no vif on %s" % (vif.device, vif.vm, bridge)
-            for vif, bridge in lacking]
-    told += ["%s: %s" % (" and ".join(port.name for port in ports), _why(vif))
-             for vif, ports in extra]
-    if lacking:
-        return FAIL, first_few(told), "xe vif-unplug uuid={0} && xe vif-plug uuid={0}".format(
-            shlex.quote(lacking[0][0].uuid))
-    if extra:
-        return WARN, first_few(told), _removal(*extra[0])
-    return OK, "%d VIFs are attached on this host, and they alone have ports" % attached, None
+def _compare(session: "Xapi", host_uuid: str, database: Database) -> Optional[Finding]:
+    """Compare XAPI's VIFs with the database's ports; None if XAPI has no such host.
 
-
-def _ask(session, host_uuid, database):
-    """What there is to tell: (attached, lacking, extra); None: XAPI has no such host.
-
-    attached (int): how many VIFs; lacking: list of (Vif, its bridge); extra: list of (Vif or None,
-    list of port.Port).
-
-    However many VIFs there are, XAPI is asked four times at most: for this host, the VMs on it,
-    their VIFs with those that have a port here, and the VMs of the latter that are not here. If
-    that is not what the database says, four times more: between the two readings a VIF may have
-    been plugged, so what differed is read anew from both; and its network, with this host's PIFs,
-    says whether it has a port at all.
+    XAPI is asked four times at most, however many VIFs there are: for this host, for the VMs on it,
+    for their VIFs and those that have a port here, and for the VMs of the latter that are not here.
+    If XAPI and the database differ, XAPI is asked four times more. A VIF may have been plugged
+    between the two readings, so those that differ are read anew from both; and the network of a
+    VIF, with the PIFs of this host, says whether the VIF has a port at all.
     """
     ports = _by_vif(database.ports())
     with session.understood():
-        found = session.records("host", uuid={host_uuid})
-        if not found:
+        hosts = session.records("host", uuid={host_uuid})
+        if not hosts:
             return None
-        host, = found
+        host, = hosts
         residents = session.records("VM", resident_on={host})
         vifs = _vifs(session, host, residents, VM=set(residents), uuid=set(ports))
-    attached = sum(bool(vif and vif.here and vif.attached) for vif in vifs.values())
-    suspects = _lacking(vifs, ports) | _extra(vifs, ports)
+    attached = sum(_is_plugged(vif) for vif in vifs.values())
+    suspects = {vif.uuid for vif in _lacking(vifs, ports)} | _extra(vifs, ports)
     if not suspects:
-        return attached, [], []
+        return Finding(attached, [], [])
     ports = _by_vif(database.ports_now())
     with session.understood():
         vifs = _vifs(session, host, {}, uuid=suspects)
-        lacking = _with_bridge(session, host, [vifs[uuid] for uuid in _lacking(vifs, ports)])
+        lacking = _with_bridge(session, host, _lacking(vifs, ports))
     extra = [(vifs.get(uuid), ports[uuid]) for uuid in suspects & _extra(vifs, ports)]
-    return attached, sorted(lacking), sorted(extra, key=lambda each: _place(each[1][0]))
+    return Finding(attached, sorted(lacking), sorted(extra, key=lambda item: _place(item[1][0])))
 
 
-def _with_bridge(session, host, vifs):
-    """Those VIFs whose port should be on a bridge of this host's: list of (Vif, bridge)."""
+def _with_bridge(session: "Xapi", host: str, vifs: List[Vif]) -> List[Tuple[Vif, str]]:
+    """The VIFs whose port should be on a bridge of this host, each with the bridge.
+
+    :param host: the ref of this host
+    """
     networks = session.records("network", _ref={vif.network for vif in vifs})
     passed = _passed_through(session.records("PIF", host={host}) if vifs else {})
-    # (With backend_vm it is on another domain's: xapi_xenops.ml, backend_of_network.)
+    # The ports of a network with backend_vm are in another domain (xapi_xenops.ml,
+    # backend_of_network).
     return [(vif, networks[vif.network]["bridge"]) for vif in vifs if vif.network not in passed
             and "backend_vm" not in networks[vif.network]["other_config"]]
 
 
-def _by_vif(ports):
-    """uuid of a VIF -> its ports (list of port.Port), by domain, the vif first."""
-    found = {}
+def _by_vif(ports: Iterable[Port]) -> Ports:
+    by_vif: Ports = {}
     for port in sorted(ports, key=_place):
         uuid = port.ids["Interface"].get(vms.VIF_KEY)
         if uuid is not None:
-            found.setdefault(uuid, []).append(port)
-    return found
+            by_vif.setdefault(uuid, []).append(port)
+    return by_vif
 
 
-def _place(port):
-    domid, devid = parse(port.name)[:2]
+def _place(port: Port) -> Tuple[int, int, int]:
+    """The port's place in the order by domain, by device, the vif first."""
+    domid, devid, _ = parts_of(port)
     return domid, devid, names_of(domid, devid).index(port.name)
 
 
-def _vifs(session, host, vms_known, **of):
-    """Some VIFs, as ``Xapi.records`` takes them: uuid -> Vif; None where it can't be told now."""
-    records = session.records("VIF", **of).values()
-    machines = dict(vms_known)
-    machines.update(session.records("VM", _ref={
-        record["VM"] for record in records if record["VM"] not in machines}))
-    return {record["uuid"]: _vif(record, machines[record["VM"]], host) for record in records
-            if record["VM"] in machines}
+def _vifs(session: "Xapi", host: str, known_vms: "Mapping[str, Record]",
+          **wanted: Set[str]) -> Vifs:
+    """Some VIFs; those whose VM XAPI has not got are left out.
+
+    :param host: the ref of this host
+    :param known_vms: records of VMs that need not be asked for, by ref
+    :param wanted: the VIFs, as fields of Xapi.records
+    """
+    records = session.records("VIF", **wanted).values()
+    vm_records = dict(known_vms)
+    vm_records.update(session.records("VM", _ref={
+        record["VM"] for record in records if record["VM"] not in vm_records}))
+    return {record["uuid"]: _vif(record, vm_records[record["VM"]], host) for record in records
+            if record["VM"] in vm_records}
 
 
-def _vif(record, vm, host):
-    # In the middle of an operation XAPI says what will be: VM.start sets currently_attached first
-    # of all (xapi_xenops.ml), a migration changes resident_on last. dom0 has no ports of VIFs.
+def _vif(record: "Record", vm: "Record", host: str) -> Optional[Vif]:
+    # In the middle of an operation XAPI's records say what will be: VM.start sets
+    # currently_attached before all else (xapi_xenops.ml), and a migration changes resident_on last.
+    # dom0 itself has no ports of VIFs.
     if vm["current_operations"] or record["current_operations"] or vm["is_control_domain"]:
         return None
-    # A suspended VM's VIFs stay attached, and in a checkpoint it stays on its host.
-    here = vm["resident_on"] == host and vm["power_state"] in ("Running", "Paused")
-    return Vif(vm["name_label"], record["device"], record["uuid"], here,
+    # The power state counts, too: the VIFs of a suspended VM stay attached, and a VM that is being
+    # checkpointed stays resident on its host.
+    is_here = vm["resident_on"] == host and vm["power_state"] in ("Running", "Paused")
+    return Vif(vm["name_label"], record["device"], record["uuid"], is_here,
                record["currently_attached"], vm["domid"], record["network"])
 
 
-def _lacking(vifs, ports):
-    """The uuids of VIFs that should have a port, and have none.
+def _is_plugged(vif: Optional[Vif]) -> bool:
+    """Whether a VIF is surely attached on this host."""
+    return bool(vif and vif.is_here and vif.is_attached)
 
-    Of the two it is the vif that each guest has: a tap comes only with QEMU, and may have gone.
+
+def _lacking(vifs: Vifs, ports: Ports) -> List[Vif]:
+    """The VIFs that should have a port, and have none.
+
+    The port is the vif, which every guest has: a tap is there only with QEMU, and may have gone.
     """
-    there = {uuid for uuid, own in ports.items()
-             if any(parse(port.name)[2] == "vif" and not port.gone for port in own)}
-    return {uuid for uuid, vif in vifs.items()
-            if vif and vif.here and vif.attached and uuid not in there}
+    with_vif = {uuid for uuid, own in ports.items()
+                if any(parts_of(port)[2] == "vif" and not port.gone for port in own)}
+    return [vif for uuid, vif in vifs.items()
+            if vif and _is_plugged(vif) and uuid not in with_vif]
 
 
-def _extra(vifs, ports):
-    """The uuids of VIFs that have a port, and should have none."""
+def _extra(vifs: Vifs, ports: Ports) -> Set[str]:
+    """The uuids of the VIFs that have a port, and should have none: XAPI does not know the VIF, or
+    says that it is not attached here."""
     return {uuid for uuid in ports if uuid not in vifs
-            or vifs[uuid] and not (vifs[uuid].here and vifs[uuid].attached)}
+            or vifs[uuid] is not None and not _is_plugged(vifs[uuid])}
 
 
-def _passed_through(pifs):
-    """The networks whose VIFs are functions of a network card's (SR-IOV): the guest has the device
-    itself. Those of VLANs on such a network, too."""
+def _passed_through(pifs: "Mapping[str, Record]") -> Set[str]:
+    """The refs of the networks, and of the networks of VLANs on them, whose VIFs have no port: each
+    VIF is a virtual function of a network card (SR-IOV), which the guest drives itself.
+
+    :param pifs: the records of this host's PIFs, by ref
+    """
     logical = [pif for pif in pifs.values() if pif["sriov_logical_PIF_of"]]
     vlans = {vlan for pif in logical for vlan in pif["VLAN_slave_of"]}
     return {pif["network"] for pif in pifs.values()
             if pif in logical or pif["VLAN_master_of"] in vlans}
 
 
-def _why(vif):
+def _why(vif: Optional[Vif]) -> str:
+    """Why a port should not be there."""
     if vif is None:
         return "of a VIF that XAPI does not know"
     return "of VIF %s of %s, which is not %s" % (
-        vif.device, vif.vm, "attached" if vif.here else "running on this host")
+        vif.device, vif.vm, "attached" if vif.is_here else "running on this host")
 
 
-def _removal(vif, ports):
-    """What to do about a port that should not be: nothing that cuts off a guest that lives."""
-    if vif and vif.here and vif.domid in {str(parse(port.name)[0]) for port in ports}:
+def _removal(vif: Optional[Vif], ports: List[Port]) -> str:
+    """The command for ports that should not be there. It cuts off no guest that lives: if the guest
+    of the ports runs here its VIF is attached instead."""
+    if vif and vif.is_here and vif.domid in {str(parts_of(port)[0]) for port in ports}:
         return "xe vif-plug uuid=%s" % shlex.quote(vif.uuid)
-    domid, devid = parse(ports[0].name)[:2]
+    domid, devid, _ = parts_of(ports[0])
     return "xl list %d || ovs-vsctl %s" % (domid, " -- ".join(
         "--if-exists del-port " + shlex.quote(name) for name in names_of(domid, devid)
         if name in {port.name for port in ports}))
