@@ -1,4 +1,5 @@
 """How `xenvif-tagger watch` is asked, over its control socket."""
+import contextlib
 import json
 import os
 import re
@@ -10,7 +11,7 @@ import pytest
 
 from support.command import assert_done, run
 from support.watch_proxy import HOLD, lines_about, until
-from support.watching import Watching
+from support.watching import PATIENCE, Watching
 from support.zoo import STATES, add_zoo, commits
 from xenvif_tagger import __version__
 
@@ -145,13 +146,23 @@ def test_resync_writes_nothing_that_is_done(lab):
     b'{"id": {}, "method": "resync", "params": []}', b'{"id": 0, "method": "stats"}',
     b'{"id": 0, "result": 1, "error": null}', b'{"id": null, "method": "exit", "params": []}'])
 def test_odd_requests(ovs, request_):
-    with Watching(ovs) as watcher, socket.socket(socket.AF_UNIX) as asker:
-        asker.settimeout(30)
-        asker.connect(watcher.socket)
-        asker.sendall(request_)
-        asker.shutdown(socket.SHUT_WR)
-        while asker.recv(65536):
+    """Such a request costs the connection that it came by, and none of those who wait then."""
+    with Watching(ovs) as watcher, contextlib.ExitStack() as stack:
+        ovs.pause()
+        odd, *others = [stack.enter_context(socket.socket(socket.AF_UNIX)) for _ in range(4)]
+        for asker in [odd] + others:
+            asker.settimeout(PATIENCE)
+            asker.connect(watcher.socket)
+        for asker in others:
+            asker.sendall(b'{"id": 0, "method": "resync", "params": []}')
+        watcher.appctl("version")  # the watcher has accepted those before
+        odd.sendall(request_)
+        odd.shutdown(socket.SHUT_WR)
+        while odd.recv(65536):
             pass  # until it has been dealt with
+        ovs.resume()
+        for asker in others:
+            assert json.loads(asker.recv(4096).decode())["result"].startswith("done")
         watcher.settle()
         assert "Traceback" not in "\n".join(watcher.log())
 

@@ -36,6 +36,9 @@ class Control(object):
 
     def open(self) -> None:
         """Make the socket; if that fails, the log says so, and there is no ovs-appctl."""
+        # The library's server makes an object of this class for each asker.
+        ovs.unixctl.server.UnixctlConnection = careful_connection(
+            ovs.unixctl.server.UnixctlConnection, self._report_odd_request)
         try:
             error, self._server = ovs.unixctl.server.UnixctlServer.create(self.path)
             problem = error and os.strerror(error)
@@ -55,21 +58,18 @@ class Control(object):
 
     def run(self) -> None:
         """Answer what can be answered now."""
-        try:
-            if self._server is not None:
-                self._server.run()
-        # The library lets through what odd requests bring about; of set-options it is argparse's.
-        except (Exception, SystemExit) as error:
-            self.daemon.journal.warn("%s: a request can't be taken (%s: %s): all who ask are cut "
-                                     "off" % (self.path, type(error).__name__, error))
-            self._server.close()
-            self.open()
+        if self._server is not None:
+            self._server.run()
         self._waiting = [barrier for barrier in self._waiting if not barrier.run()]
 
     def wait(self, poller: Any) -> None:
         """Let a request wake an ovs.poller.Poller."""
         if self._server is not None:
             self._server.wait(poller)
+
+    def _report_odd_request(self, error: BaseException) -> None:
+        self.daemon.journal.warn("%s: a request can't be taken (%s: %s): this asker is cut off" % (
+            self.path, type(error).__name__, error))
 
     # -- commands: each gets the connection of the library, and the words after the command
 
@@ -94,6 +94,26 @@ class Control(object):
     def _exit(self, connection: Any, _words: List[str], _: None) -> None:
         connection.reply("")
         self.daemon.end()
+
+
+def careful_connection(library_connection: Any,
+                       report_error: Callable[[BaseException], None]) -> Any:
+    """The library's connection, but an odd request ends this connection and nothing else.
+
+    :param type library_connection: ovs.unixctl.server.UnixctlConnection, whose run() raises whatever
+        an odd request brings about (argparse's SystemExit for a bad set-options among them), through
+        the server's run(), which would then leave out all askers after this one
+    :param report_error: is called with the exception
+    """
+    class Connection(library_connection):  # type: ignore[misc]
+        def run(self) -> Any:
+            try:
+                return super().run()
+            except (Exception, SystemExit) as error:
+                report_error(error)
+                return errno.EPROTO  # the server closes this connection
+
+    return Connection
 
 
 class Barrier(object):
