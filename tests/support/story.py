@@ -174,7 +174,7 @@ class History:
         sibling = next((other for key, other in record.before.items() if key != name
                         and names.parse(key)[:2] == (domid, devid)), None)
         said = "record %d, %s: %s -> %s beside %s: " % (record.number, name, old, row, sibling)
-        for before, after, may in ((old.port, row.port, UNIT + ("external_ids",)),
+        for before, after, may in ((old.port, row.port, tuple(UNIT) + ("external_ids",)),
                                    (old.interface, row.interface, ("external_ids",))):
             changed = {column for column in set(before) | set(after)
                        if (before.get(column) or None) != (after.get(column) or None)}
