@@ -100,9 +100,11 @@ def careful_connection(library_connection: Any,
                        report_error: Callable[[BaseException], None]) -> Any:
     """The library's connection, but an odd request ends this connection and nothing else.
 
-    :param type library_connection: ovs.unixctl.server.UnixctlConnection, whose run() raises whatever
-        an odd request brings about (argparse's SystemExit for a bad set-options among them), through
-        the server's run(), which would then leave out all askers after this one
+    The run() of the library's connection raises whatever an odd request brings about (for a bad
+    set-options, argparse's SystemExit). The server's run() lets that through, and would then leave
+    out all askers after this one.
+
+    :param type library_connection: ovs.unixctl.server.UnixctlConnection
     :param report_error: is called with the exception
     """
     class Connection(library_connection):  # type: ignore[misc]
