@@ -118,8 +118,9 @@ def probe(stock_script: str) -> Dict[str, Any]:
         # Our part of the plug, which has no database here: it adds PROOF to the add-port command.
         plug = hook.Plug(DEVICE, "filter", {})
         _replace(plug, "connect", _refuse)
-        _replace(plug, "additions", lambda _: [["--", "set", "port", DEVICE, PROOF]])
-        _replace(plug, "look_again", lambda _: None)
+        _replace(plug, "additions",
+                 lambda *_: ([["--", "set", "port", DEVICE, PROOF]], None))
+        _replace(plug, "look_again", lambda *_: None)
         stock.run_here(stock_script, plug)
     except SystemExit as error:
         report["problem"] = "it ended with exit status %s" % error.code if error.code else None

@@ -1,8 +1,8 @@
 """The plug driver: our part in a command of the stock script (docs/design.md 4.7).
 
-Nothing that goes wrong here may touch the plug: whatever it is, the stock command is run as it
-was, and one line in the syslog says why. Standard library only, and few of its modules: each plug
-pays for every import.
+No failure here may change the plug: after any exception the hook runs the stock command as it was,
+and writes one line to the syslog that says why. This module imports few modules, and those of the
+standard library only: each plug pays for every import.
 """
 import os
 import signal
@@ -16,20 +16,33 @@ from ..ovsdb.oneshot import OneShot
 from ..ovsdb.vswitch import Unwritten
 from .vsctl import ids_in, unit_in, words
 
+MYPY = False
+if MYPY:
+    from typing import Any, Callable, Dict, List, Optional, Tuple, TypeVar
 
-def log(message):
-    """One line in the syslog, with the ident that the stock script's own lines have."""
-    import syslog  # by then the stock script has imported it, or all is lost anyway
+    from ..core.decision import Decision
+    from ..core.port import Port
+    from ..host.config import Values
+    from ..ovsdb.rows import Vif
 
-    # syslog() raises for a NUL, and for what is no UTF-8; and a datagram holds only so much.
+    DoExec = Callable[..., Any]  # the stock script's doexec(args) -> (rc, stdout, stderr)
+    Words = List[str]  # of a command line
+    Done = TypeVar("Done")
+
+
+def log(message: str) -> None:
+    """Write one line to the syslog, with the ident that the stock script's own lines have."""
+    import syslog  # xenopsd's common.py has imported it by then
+
+    # syslog() raises for a NUL and for a lone surrogate, and a datagram holds only so much.
     message = "".join(c if c.isprintable() else " " for c in message[:4000])
     syslog.syslog(syslog.LOG_WARNING, "xenvif-tagger: " + " ".join(message.split())[:2000])
 
 
-def read_config(path=None):
-    """The config's values; what is wrong in it is logged, and has its default."""
+def read_config(path: "Optional[str]" = None) -> "Values":
+    """The config file's values. A wrong line is logged, and its key has the default."""
     path = path or os.environ.get("XENVIF_TAGGER_CONFIG") or config.DEFAULT_PATH
-    problems = []
+    problems: "List[str]" = []
     try:
         values, problems = config.read(path)
     except FileNotFoundError:
@@ -43,58 +56,68 @@ def read_config(path=None):
 
 
 class Plug(object):
-    """One call of the stock script: for which device, and to do what with it.
+    """One call of the stock script, which plugs or unplugs one device.
 
-    device (str): tap12.0; action (str): ``filter`` plugs it anew, ``clear`` unplugs it.
+    device (str): tap12.0, for example; action (str): ``filter`` plugs it, ``clear`` unplugs it;
+    values (dict): the config file's; vif: the device's (domid, devid), None if it is no VIF's.
     """
 
-    def __init__(self, device, action, values):
+    def __init__(self, device: str, action: str, values: "Values") -> None:
         self.device = device
         self.action = action
         self.values = values
         parsed = names.parse(device)
-        self.vif = parsed and parsed[:2]
-        self.shot = None  # connected by the first command that needs it
-        self.failed = False
-        self.added = False  # the add-port command has come by
-        self.sibling = None  # port.Port: nothing is left to be done for as long as it is so
+        self.vif: "Optional[Vif]" = parsed[:2] if parsed else None
+        self.shot: "Optional[OneShot]" = None  # connect() makes it
+        self.failed = False  # whether a step has failed: then no other one is done
+        self.added = False  # whether the add-port command went through add_port()
 
-    def attempt(self, what, step, *args):
-        """Do a step of ours; if it fails, log it and do no further one."""
+    def attempt(self, when: str, step: "Callable[..., Done]", *args: "Any") -> "Optional[Done]":
+        """Do a step of ours, ``step(vif, *args)``.
+
+        :returns: the step's result; None if it fails, which is logged, if an earlier step has
+            failed, or if the device is no VIF's
+        """
         if self.vif is None or self.failed:
             return None
         try:
-            return step(*args)
+            return step(self.vif, *args)
         except Exception as error:
             self.failed = True
             log("%s: %s: %s: as stock does it" % (
-                self.device, what, str(error) or type(error).__name__))
+                self.device, when, str(error) or type(error).__name__))
             return None
 
-    def connect(self):
-        """The one-shot driver, its one deadline running from the first call of this on."""
+    def connect(self) -> OneShot:
+        """The one-shot driver. Its one timeout runs from the first call of this method."""
         if self.shot is None:
             remote = self.values["ovsdb", "remote"] or default_remote()
             self.shot = OneShot(Client(remote, self.values["plug", "timeout"]), self.values,
                                 patient=False)
         return self.shot
 
-    def around(self, doexec):
-        """The stock script's doexec(args) -> (rc, stdout, stderr), with our part in it."""
-        def run(args, *more, **named):
-            before = list(args) if isinstance(args, (list, tuple)) else []
-            if "add-port" in before and self.device in before:
-                return self.add_port(doexec, before, more, named)
-            if "del-port" in before and self.device in before and self.action == "clear":
+    def around(self, doexec: "DoExec") -> "DoExec":
+        """The stock script's doexec with our part in it."""
+        def run(args: "Any", *more: "Any", **named: "Any") -> "Any":
+            command = list(args) if isinstance(args, (list, tuple)) else []
+            if "add-port" in command and self.device in command:
+                return self.add_port(doexec, command, more, named)
+            if "del-port" in command and self.device in command and self.action == "clear":
                 self.attempt("before del-port", self.before_del_port)
             return doexec(args, *more, **named)
         return run
 
-    def add_port(self, doexec, args, more, named):
-        """Run the add-port command with what the port is to be born with, then look once more."""
+    def add_port(self, doexec: "DoExec", args: "Words", more: "Tuple[Any, ...]",
+                 named: "Dict[str, Any]") -> "Any":
+        """Run the add-port command with the words of ``additions``, then read the sibling again.
+
+        :param args: the stock command; more, named: the further arguments of its doexec
+        :returns: doexec's result
+        """
         self.added = True
-        # With all of it; with the VLAN, where the rest is too much for it; as it was.
-        tries = list(self.attempt("before add-port", self.additions, args) or ()) + [[]]
+        additions, settled = self.attempt("before add-port", self.additions, args) or ([], None)
+        # The last try is the stock command as it was.
+        tries: "List[Words]" = additions + [[]]
         begun = time.monotonic()
         for extra in tries:
             try:
@@ -105,53 +128,57 @@ class Plug(object):
                 problem = str(error)
                 continue
             code = _exit_code(result)
-            # Its --timeout: then it was the database, and would be again.
+            # SIGALRM is ovs-vsctl's own --timeout: the database was too slow, and would be again.
             if code in (0, None, -signal.SIGALRM) or not extra:
                 break
             problem = "it exited with %s" % code
-        if extra != tries[0]:
-            self.sibling = None
         if extra != tries[0] and code == 0:
             log("%s: ovs-vsctl did not take its sibling's settings (%s): plugged with %s" % (
                 self.device, problem, " ".join(extra) or "none"))
         if code is None:
-            log("%s: doexec gave %r for add-port: not looked at again" % (self.device, result))
+            log("%s: doexec returned %r for add-port: its sibling is not read again" % (
+                self.device, result))
         elif code == 0:
-            self.attempt("after add-port", self.look_again, time.monotonic() - begun)
+            self.attempt("after add-port", self.look_again, time.monotonic() - begun,
+                         settled if extra == tries[0] else None)
         return result
 
-    def additions(self, args):
-        """The words that make add-port create the port with its sibling's settings: a list of
-        them all, and of those for its VLAN."""
+    def additions(self, vif: "Vif", args: "Words") -> "Tuple[List[Words], Optional[Port]]":
+        """The words that make add-port create the port with its sibling's settings.
+
+        :returns: ``(tries, settled)``: all the words, and those for the VLAN alone; the sibling, if
+            nothing will have to be written to the two ports unless somebody changes it
+        """
         at = args.index("add-port")
         bridge = args[at + 1]
         shot = self.connect()
-        ports, fake, cvlans = shot.vswitch.read_beside(bridge, self.vif)
+        ports, fake, cvlans = shot.vswitch.read_beside(bridge, vif)
         unit, ids, decision = birth.born(
             self.device, bridge, ids_in(args), ports, shot.settings, fake, unit_in(args[at + 3:]),
             cvlans)
         if len(decision.ports()) > 1 or unit:
             log("%s is plugged: %s" % (self.device, decision.reason))
-        self.sibling = _settled(self.device, decision)
         every = (words("port", self.device, unit, ids["Port"])
                  + words("interface", self.device, {}, ids["Interface"]))
-        return [every, words("port", self.device, unit, {})]
+        return [every, words("port", self.device, unit, {})], _settled(self.device, decision)
 
-    def look_again(self, elapsed):
-        """What has changed while ovs-vsctl ran, and what it can't write: the sibling's mark.
+    def look_again(self, vif: "Vif", elapsed: float, settled: "Optional[Port]" = None) -> None:
+        """Mirror the VIF if its sibling was changed while ovs-vsctl ran, or is to be written
+        itself: ovs-vsctl can't guard a write.
 
-        :param float elapsed: seconds since the database was last asked: not its own
+        :param float elapsed: seconds since we last asked the database, which took none of them
+        :param settled: the sibling; while it is as it was read there is nothing to mirror
         """
         if self.shot is not None:
             self.shot.client.extend_deadline(elapsed)
-        if self.sibling is not None and self.connect().vswitch.is_unchanged(self.sibling):
+        if settled is not None and self.connect().vswitch.is_unchanged(settled):
             return
-        for outcome in self.connect().mirror([self.vif]):
+        for outcome in self.connect().mirror([vif]):
             if outcome.problem and not outcome.written:
                 log("%s: %s" % (self.device, outcome.problem))
 
-    def look_if_unseen(self):
-        """If the port was added by a command that did not come by here: mirror it now."""
+    def look_if_unseen(self) -> None:
+        """Mirror the VIF now if the stock script has added the port without our add_port()."""
         if self.vif is None or self.added or self.action != "filter":
             return
         try:
@@ -159,39 +186,41 @@ class Plug(object):
         except Exception:
             return  # no Open vSwitch: a host with Linux bridges
         if self.device in ports:
-            log("%s: its add-port was run out of our sight: mirrored after it" % self.device)
+            log("%s: the hook did not see its add-port: mirrored after it" % self.device)
             self.attempt("after add-port", self.look_again, 0)
 
-    def before_del_port(self):
-        """Take iface-id and attached-mac off the dying row, if its sibling stays with them."""
+    def before_del_port(self, vif: "Vif") -> None:
+        """Take iface-id and attached-mac off the dying row, if its sibling keeps the same ones."""
         vswitch = self.connect().vswitch
         for _ in range(3):
-            decision = birth.dying(self.device, vswitch.read([self.vif]).get(self.vif, []))
+            decision = birth.dying(self.device, vswitch.read([vif]).get(vif, []))
             if decision is None:
                 return
             try:
                 vswitch.write([decision])
             except Unwritten as error:
-                problem = error.reason  # most likely ovs-vswitchd, which notes that it is gone
+                # Most likely ovs-vswitchd has just noted in the row that the device is gone.
+                problem = error.reason
                 continue
             log("%s: iface-id taken off: %s" % (self.device, decision.reason))
             return
         log("%s: iface-id not taken off: %s" % (self.device, problem))
 
 
-def _settled(device, decision):
-    """The sibling, if a device that is born as a Decision has it needs nothing to be done on it."""
-    others = [port for port in decision.ports() if port.name != device]
+def _settled(device: str, decision: "Decision") -> "Optional[Port]":
+    """The sibling of a device that is created as a Decision says; None if the Decision still has
+    changes for that sibling, or there is none."""
+    siblings = [port for port in decision.ports() if port.name != device]
     written = any(change.row != device for change in decision.changes)
-    return others[0] if others and not written else None
+    return siblings[0] if siblings and not written else None
 
 
-def _exit_code(result):
-    """The exit code in what the stock script's doexec returned; None if there is none."""
+def _exit_code(result: "Any") -> "Any":
+    """The exit code in the result of the stock script's doexec; None if the result has none."""
     try:
         return result[0]
     except (TypeError, LookupError):
         return None
 
 
-COMPLETE = True  # a file that was cut short does not get here, and can't be imported by stock.py
+COMPLETE = True  # stock.py imports this name, and fails if this file was cut short

@@ -1,14 +1,14 @@
 """The plug driver of libxl's dom0 (xl, libvirt): one process beside the stock vif-openvswitch.
 
-hotplug/vif-openvswitch-tagger starts it before the one ovs-vsctl command of that script, and reads
-lines from its standard output:
+hotplug/vif-openvswitch-tagger starts this process before the one ovs-vsctl command of that script,
+and reads lines from its standard output:
 
-    +WORD       to be appended to the command, as many as there are
-    =SECONDS    the end of the answer; how long to wait for what is done after the command
-    !REASON     it can't be done; also the end
+    +WORD       a word to be appended to the command; there may be any number of these lines
+    =SECONDS    the last line: how long the script waits for this process after the command
+    !REASON     the last line: why there are no words
 
-Then it waits until the command has been run, and its standard input is closed; it ends when it has
-looked once more.
+The script closes this process's standard input once the command has been run. This process then
+reads the sibling again, and ends.
 
 Standard library only, as hook.py.
 """
@@ -18,17 +18,21 @@ import time
 
 from . import hook
 
+MYPY = False
+if MYPY:
+    from typing import Iterable, List
+
 LIMIT = 0.9  # seconds that the script waits in all
-BUDGET = 0.75  # those of them that are the database's, the start of Python included
-UNKNOWN_START = 0.1  # what it takes to get here, where the script can't tell when it began
+BUDGET = 0.75  # seconds of those for the start of Python and the database together
+UNKNOWN_START = 0.1  # seconds for the start of Python, if the script can't say when it began
 
 
-def main(device, started, args):
-    """Answer, wait, look again.
+def main(device: str, started: str, args: "List[str]") -> None:
+    """Answer the script, wait for its command, read the sibling again.
 
     :param str device: the port, vif1.0 or vif1.0-emu
     :param str started: when the script began to wait, seconds since the epoch; "" if unknown
-    :param args: the words of its ovs-vsctl command, list of str
+    :param args: the words of the script's ovs-vsctl command
     """
     spent = _spent(started)
     begun = time.monotonic()
@@ -37,39 +41,42 @@ def main(device, started, args):
         max(min(values["plug", "timeout"], BUDGET) - spent, 0.05), 2)
     adds = "add-port" in args
     job = hook.Plug(device, "filter" if adds else "clear", values)
+    extra: "List[str]" = []
     if adds:
-        extra = (job.attempt("before add-port", job.additions, args) or [[]])[0]
+        answer = job.attempt("before add-port", job.additions, args)
+        if answer is not None:
+            extra = answer[0][0]
     else:
-        extra = []
         job.attempt("before del-port", job.before_del_port)
     left = LIMIT - spent - (time.monotonic() - begun)
     _answer(["+" + word for word in extra] + ["=%.2f" % max(left, 0.05)])
     answered = time.monotonic()
-    os.read(0, 1)  # until it is closed: the command has been run
+    os.read(0, 1)  # returns when the script closes it: the command has been run
     if adds:
-        job.sibling = None  # whether the command took our words can't be told from here
+        # Whether the command took our words can't be told from here: so look in any case.
         job.attempt("after add-port", job.look_again, time.monotonic() - answered)
-    os._exit(0)  # the script waits: not for the interpreter to tidy up
+    os._exit(0)  # the script waits, and need not wait for the interpreter to tidy up
 
 
-def _spent(started):
-    """The seconds that went by before we got here."""
+def _spent(started: str) -> float:
+    """The seconds from `started` until now."""
     try:
         spent = time.time() - float(started)
     except ValueError:
         return UNKNOWN_START
-    return spent if 0 <= spent <= LIMIT else UNKNOWN_START  # else the clock was set
+    return spent if 0 <= spent <= LIMIT else UNKNOWN_START  # out of bounds: the clock was set
 
 
-def _answer(lines):
+def _answer(lines: "Iterable[str]") -> None:
+    """Write lines to standard output."""
     data = "".join(line + "\n" for line in lines).encode("utf-8", "surrogateescape")
     while data:
         data = data[os.write(1, data):]
 
 
-def run(arguments):
-    """What the script calls: main's parameters, one after the other."""
-    sys.argv[0] = "vif-openvswitch-tagger"  # its name in the syslog
+def run(arguments: "List[str]") -> None:
+    """The script calls this: the arguments are main's parameters, one after the other."""
+    sys.argv[0] = "vif-openvswitch-tagger"  # the ident of our lines in the syslog
     try:
         main(arguments[0], arguments[1], arguments[2:])
     except Exception as error:

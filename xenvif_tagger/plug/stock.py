@@ -9,20 +9,27 @@ import sys
 import types
 
 from ..host.paths import PACKAGE, STOCK, USUAL
-from .hook import COMPLETE, Plug, log, read_config  # noqa: F401  see there
+from .hook import COMPLETE, Plug, log, read_config  # noqa: F401  COMPLETE: see hook.py
+
+MYPY = False
+if MYPY:
+    from typing import List, Optional, Tuple
+
+    from ..host.config import Values
 
 
 class NotInProcess(Exception):
-    """The stock script can't be run in this process; str() says why. Nothing of it was done."""
+    """The stock script can't be run in this process; str() says why. None of it has run."""
 
 
-def find_stock(values, hook):
-    """The path of the stock script: by the config, else where it usually is.
+def find_stock(values: "Values", hook: str) -> str:
+    """The path of the stock script: the config file's, else one of its usual places.
 
-    :param str hook: our own script: whoever names that one as the stock script would never end
-    :raises LookupError: there is none
+    :param str hook: the path of our own script, which would run itself for ever if the config file
+        named it as the stock script
+    :raises LookupError: there is no stock script
     """
-    chosen = values["plug", "stock_script"]
+    chosen: "Optional[str]" = values["plug", "stock_script"]
     places = ([chosen] if chosen else []) + [os.path.join(place, STOCK) for place in USUAL]
     for place in places:
         if _is_usable(place, hook):
@@ -32,7 +39,7 @@ def find_stock(values, hook):
     raise LookupError("no stock script at %s" % " or ".join(places))
 
 
-def _is_usable(place, hook):
+def _is_usable(place: str, hook: str) -> bool:
     try:
         return (os.path.isfile(place) and os.access(place, os.X_OK)
                 and not os.path.samefile(place, hook))
@@ -40,10 +47,10 @@ def _is_usable(place, hook):
         return False
 
 
-def run_here(stock, plug):
+def run_here(stock: str, plug: Plug) -> None:
     """Run the stock script as the main program of this process.
 
-    :raises NotInProcess: it can't be, and nothing was done
+    :raises NotInProcess: that can't be done, and none of the script has run
     """
     try:
         with open(stock, "rb") as stream:
@@ -54,7 +61,7 @@ def run_here(stock, plug):
         code = compile(source, stock, "exec", dont_inherit=True)
     except (OSError, SyntaxError, ValueError) as error:
         raise NotInProcess(str(error))
-    # As the interpreter would have it. common.py takes its PATH from argv[0] when it is imported.
+    # The interpreter would set these two so. common.py takes its PATH from argv[0] at its import.
     sys.argv[0] = stock
     sys.path.insert(0, os.path.dirname(stock))
     try:
@@ -66,16 +73,16 @@ def run_here(stock, plug):
     # Functions of the stock script read globals that its __main__ block sets.
     module = types.ModuleType("__main__")
     module.__file__ = stock
-    module.__builtins__ = builtins
+    module.__builtins__ = builtins  # type: ignore[attr-defined]
     sys.modules["__main__"] = module
     try:
         exec(code, module.__dict__)
     except (Exception, KeyboardInterrupt) as error:
         if sys.excepthook is not sys.__excepthook__:
-            raise  # it says itself how it wants to end
+            raise  # the script has set a hook of its own for this
         _print_traceback(error)
         if isinstance(error, KeyboardInterrupt) and sys.version_info >= (3, 8):
-            # As the interpreter has ended since then.
+            # The interpreter ends by the signal itself since Python 3.8.
             signal.signal(signal.SIGINT, signal.SIG_DFL)
             os.kill(os.getpid(), signal.SIGINT)
         sys.exit(1)
@@ -83,26 +90,28 @@ def run_here(stock, plug):
         plug.look_if_unseen()
 
 
-def _print_traceback(error):
-    """As the interpreter would print it, had it been given the stock script: without our part."""
+def _print_traceback(error: BaseException) -> None:
+    """Print the traceback of an exception in the stock script, without the frames of our code."""
     import traceback
 
-    told = traceback.TracebackException(type(error), error, error.__traceback__)
-    chain, seen = [told], []
+    printed = traceback.TracebackException(type(error), error, error.__traceback__)
+    chain: "List[Optional[traceback.TracebackException]]" = [printed]
+    seen: "List[traceback.TracebackException]" = []
     while chain:
-        each = chain.pop()
-        if each is None or each in seen:
+        link = chain.pop()
+        if link is None or link in seen:
             continue
-        seen.append(each)
-        each.stack[:] = [frame for frame in each.stack
+        seen.append(link)
+        link.stack[:] = [frame for frame in link.stack
                          if not os.path.abspath(frame.filename).startswith(PACKAGE + os.sep)]
-        chain += [each.__cause__, each.__context__]
+        chain += [link.__cause__, link.__context__]
     if sys.stderr is not None:
-        sys.stderr.write("".join(told.format()))
+        sys.stderr.write("".join(printed.format()))
 
 
-def run_beside(stock, plug, arguments):
-    """Run the stock script as a process of its own, and mirror at once; exits as it does."""
+def run_beside(stock: str, plug: Plug, arguments: "List[str]") -> None:
+    """Run the stock script as a process of its own, then mirror the VIF, then exit as the script
+    did."""
     import subprocess
 
     if plug.action == "clear":
@@ -114,26 +123,26 @@ def run_beside(stock, plug, arguments):
         try:
             signal.signal(-code, signal.SIG_DFL)
         except OSError:
-            pass  # SIGKILL: nothing to be reset
+            pass  # SIGKILL, whose handler nobody can set
         os.kill(os.getpid(), -code)
     sys.exit(code)
 
 
-def prepare(arguments, hook):
-    """What has to be known before the stock script is run.
+def prepare(arguments: "List[str]", hook: str) -> "Tuple[str, Plug]":
+    """Make ready all that ``run`` needs, so that any failure comes before the stock script begins.
 
     :param arguments: the stock script's, without its name
     :param str hook: the path of our own script
     :returns: ``(stock, plug)`` for run
-    :raises Exception: it can't be known; nothing was done
+    :raises Exception: anything can be wrong; the stock script has not begun
     """
     values = read_config()
     device, action = (arguments[1], arguments[4]) if len(arguments) == 5 else ("", "")
     return find_stock(values, hook), Plug(device, action, values)
 
 
-def run(stock, plug, arguments):
-    """Run the stock script, with our part in it; exits as it does."""
+def run(stock: str, plug: Plug, arguments: "List[str]") -> None:
+    """Run the stock script with our part in it, and exit as it does."""
     try:
         run_here(stock, plug)
     except NotInProcess as error:

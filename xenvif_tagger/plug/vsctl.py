@@ -1,27 +1,35 @@
-"""Words of an ovs-vsctl command line: what they set, and those that set what we want."""
+"""Words of an ovs-vsctl command line: read from the stock script's, and made for ours."""
 import json
 
+MYPY = False
+if MYPY:
+    from typing import Any, Dict, List, Mapping
 
-def ids_in(args):
+    from ..core.unit import Unit
+
+
+def ids_in(args: "List[str]") -> "Dict[str, str]":
     """The Interface external_ids that a command line of the stock script sets.
 
-    It writes each as ``external-ids:"key"="value"`` (make_vswitch_external_ids in setup-vif-rules).
+    The script writes each as ``external-ids:"key"="value"`` (setup-vif-rules,
+    make_vswitch_external_ids).
     """
-    found = {}
+    ids = {}
     for word in args:
         if word.startswith('external-ids:"') and word.endswith('"'):
             key, equals, value = word[len('external-ids:"'):-1].partition('"="')
             if equals:
-                found[key] = value
-    return found
+                ids[key] = value
+    return ids
 
 
-def unit_in(args):
-    """The VLAN unit in the words that follow ``add-port BRIDGE DEVICE``: what a person named.
+def unit_in(args: "List[str]") -> "Unit":
+    """The VLAN unit that a person chose for a port, as the words after ``add-port BRIDGE DEVICE``.
 
-    Xen's vif-openvswitch has ``tag=5`` and ``trunk=6,7`` there from a bridge= string with VLANs.
+    Xen's vif-openvswitch writes ``tag=5`` and ``trunk=6,7`` there if the guest's config names VLANs
+    in its bridge= string.
     """
-    unit = {}
+    unit: "Unit" = {}
     for word in args[:args.index("--") if "--" in args else None]:
         column, _, value = word.partition("=")
         if column == "tag":
@@ -31,11 +39,11 @@ def unit_in(args):
     return unit
 
 
-def words(table, name, unit, ids):
+def words(table: str, name: str, unit: "Unit", ids: "Mapping[str, Any]") -> "List[str]":
     """The part of an ovs-vsctl command line that sets a row's columns and external_ids.
 
-    Strings are written as JSON strings: ovs-vsctl takes those to the letter (ovs-vsctl(8),
-    Database Values).
+    Strings are JSON strings there: ovs-vsctl takes those to the letter (ovs-vsctl(8), Database
+    Values).
     """
     values = []
     for column, value in sorted(unit.items()):
