@@ -19,7 +19,7 @@ COMMANDS = ovsdb-server ovs-vswitchd ovs-vsctl ip ping udevadm python3
 help:
 	@echo "make demo   show what xenvif-tagger does, on a private Open vSwitch"
 	@echo "make test   run the tests on the oldest and the newest Python (PYTHON=3.11 ARGS='-k hold')"
-	@echo "make lint   check style, Python 3.6, shell scripts and whitespace"
+	@echo "make lint   check style, types, Python 3.6, shell scripts and whitespace"
 	@echo "make bench  measure the commands beside the ovs-vsctl script that an admin would write"
 	@echo "make bundle make dist/xenvif-tagger-VERSION.tar.gz, for a dom0 without network and pip"
 	@echo "make rpm    make an RPM of the bundle"
@@ -50,7 +50,8 @@ bundle rpm:
 	@set -eu; bin=$$(.ci/setup venv newest); PATH="$$bin:$$PATH" packaging/$@ $(ARGS)
 
 # ruff knows no Python older than 3.7. So vermin looks in the code that gets installed for syntax and
-# library functions that 3.6 lacks. (The tests run all other code on 3.6.)
+# library functions that 3.6 lacks. (The tests run all other code on 3.6.) mypy.ini says what mypy
+# checks.
 lint:
 	@.ci/setup system git python3 shellcheck
 	@set -eu; bin=$$(.ci/setup venv newest lint); failed=; \
@@ -63,6 +64,7 @@ lint:
 	    run ruff $${#python[@]} $$bin/ruff check --quiet --force-exclude "$${python[@]}"; fi; \
 	if [ $${#installed[@]} -gt 0 ]; then \
 	    run vermin $${#installed[@]} $$bin/vermin --violations --no-tips -t=3.6- "$${installed[@]}"; fi; \
+	run mypy $$(printf '%s\n' "$${python[@]}" | grep -c ^xenvif_tagger/) $$bin/mypy --no-error-summary; \
 	if [ $${#shell[@]} -gt 0 ]; then \
 	    run shellcheck $${#shell[@]} shellcheck "$${shell[@]}"; fi; \
 	if [ $${#text[@]} -gt 0 ]; then \

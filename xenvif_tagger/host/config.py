@@ -16,9 +16,9 @@ from .paths import parse_remote
 
 MYPY = False
 if MYPY:
-    from typing import Any, Callable, Dict, List, Optional, Set, Tuple
+    from typing import Any, Callable, Dict, List, Mapping, Optional, Set, Tuple
 
-    Values = Dict[Tuple[str, str], Any]  # (section, key): the value, of the type that KEYS gives
+    Values = Mapping[Tuple[str, str], Any]  # (section, key): the value, of its type in KEYS
 
 DEFAULT_PATH = "/etc/xenvif-tagger.conf"
 BLANK = " \t\r"

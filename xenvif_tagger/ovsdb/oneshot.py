@@ -8,7 +8,7 @@ from .vswitch import Unwritten, Vswitch
 
 MYPY = False
 if MYPY:
-    from typing import Callable, Dict, Iterable, List, Optional, Tuple
+    from typing import Callable, Collection, Dict, Iterable, List, Optional, Tuple
 
     from ..host.config import Values
     from .client import Client
@@ -36,7 +36,7 @@ class OneShot(object):
         self.vswitch = Vswitch(client)
         self.settings = settings_of(values, boot_id())
 
-    def look(self, vifs: "Optional[List[Vif]]" = None,
+    def look(self, vifs: "Optional[Collection[Vif]]" = None,
              prefer: "Optional[str]" = None) -> "List[Outcome]":
         """Read the ports of VIFs and decide about them; write nothing.
 
@@ -59,7 +59,7 @@ class OneShot(object):
         if self._patient:
             self.client.restart_deadline()
 
-    def mirror(self, vifs: "Optional[List[Vif]]" = None,
+    def mirror(self, vifs: "Optional[Collection[Vif]]" = None,
                prefer: "Optional[str]" = None) -> "List[Outcome]":
         """Read, decide, and write the changes; parameters, result and errors as ``look``.
 
@@ -116,7 +116,7 @@ class OneShot(object):
                 outcome.written = True
         return again
 
-    def wait(self, find: "Callable[[], Optional[List[Vif]]]", seconds: float,
+    def wait(self, find: "Callable[[], Optional[Collection[Vif]]]", seconds: float,
              prefer: "Optional[str]" = None,
              name: "Optional[str]" = None) -> "Tuple[bool, List[Outcome]]":
         """Mirror until the VIFs are ready: each change in the database wakes this method.

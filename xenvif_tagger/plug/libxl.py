@@ -36,7 +36,7 @@ def main(device: str, started: str, args: "List[str]") -> None:
     """
     spent = _spent(started)
     begun = time.monotonic()
-    values = hook.read_config()
+    values = dict(hook.read_config())
     values["plug", "timeout"] = round(
         max(min(values["plug", "timeout"], BUDGET) - spent, 0.05), 2)
     adds = "add-port" in args
