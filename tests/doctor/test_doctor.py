@@ -215,7 +215,7 @@ def test_hook_not_executable(host, switch):
 def test_xenopsd_not_restarted_by_the_note(host, switch):
     """What dom0-install.sh has noted down holds, whatever the clocks say."""
     host.write("/opt/xenvif-tagger/unread", "%s %d 5000\n" % (BOOT, PID))
-    host.is_ill(switch, "hook-read", "FAIL", "still the one")
+    host.is_ill(switch, "hook-read", "FAIL", "started before the setting")
     for other in ("%s %d 5000\n" % (BOOT, PID + 1), "an-earlier-boot %d 5000\n" % PID):
         host.write("/opt/xenvif-tagger/unread", other)
         assert host.doctor(switch)["hook-read"]["state"] == "OK"

@@ -3,7 +3,6 @@ import sys
 
 import click
 
-from ..host import config
 from ..host.paths import default_remote
 from ..output.console import NOT_ALIKE, emit
 from ..output.text import is_terminal, width
@@ -28,8 +27,7 @@ def doctor(context: click.Context, json: bool) -> None:
 
     options: Options = context.obj
     given = context.find_root().params
-    host = Host(given["config_path"] or config.DEFAULT_PATH,
-                must_have_config=bool(given["config_path"]))
+    host = Host(given["config_path"])
     # A remote that can't be understood is the result of a check, not an error of this command.
     remote = absolute(given["db"] or host.values["ovsdb", "remote"] or default_remote())
     database = Database(remote, host.values, given["timeout"] or host.values["ovsdb", "timeout"])

@@ -1,6 +1,6 @@
 """The commands ``mirror dom|port|vm|all``."""
 import sys
-from typing import Any, Callable, Collection, List, Optional, Tuple
+from typing import Any, Callable, List, Optional, Tuple
 
 import click
 
@@ -77,7 +77,7 @@ def mirror_all(options: Options, **how: Any) -> None:
 
 
 def run_mirror(options: Options, target: Optional[str],
-               find: Callable[[Vswitch], Optional[Collection[Tuple[int, int]]]], dry_run: bool,
+               find: Callable[[Vswitch], Optional[List[Tuple[int, int]]]], dry_run: bool,
                json: bool, wait: Optional[float], named: Optional[report.Vms] = None,
                cure: Optional[str] = None, **how: Optional[str]) -> None:
     """Mirror the VIFs that ``find`` gives: (domid, devid) of each; None for all.

@@ -1,7 +1,7 @@
 """How all commands take their options (docs/design.md 6)."""
 import math
 import os
-from typing import TYPE_CHECKING, Any, Callable, Iterable, List, Mapping, Optional, Set, Tuple
+from typing import TYPE_CHECKING, Any, Callable, Iterable, List, Optional, Set, Tuple
 
 import click
 
@@ -17,7 +17,7 @@ from ..xapi.vms import Access
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem  # click 7 has none
 
-Values = Mapping[Tuple[str, str], Any]  # of the config file, as host.config.parse gives them
+    from ..host.config import Values
 
 TAB = 1  # seconds for which the database may keep a user waiting who has pressed the Tab key
 
@@ -45,11 +45,11 @@ class Options(object):
         address, values = self.remote()
         return OneShot(Client(address, self.patience(values)), values)
 
-    def patience(self, values: Values) -> float:
+    def patience(self, values: "Values") -> float:
         """Seconds for which the database may be waited for: --timeout, or else the config's."""
         return float(self._timeout or values["ovsdb", "timeout"])
 
-    def remote(self) -> Tuple[str, Values]:
+    def remote(self) -> "Tuple[str, Values]":
         """The database's remote, and the values of the config file."""
         return database(self._db, self._config_path)
 
@@ -129,7 +129,7 @@ def completions(context: click.Context, incomplete: str,
     return [CompletionItem(word) for word in sorted(words) if word.startswith(incomplete)]
 
 
-def database(db: Optional[str], config_path: Optional[str]) -> Tuple[str, Values]:
+def database(db: Optional[str], config_path: Optional[str]) -> "Tuple[str, Values]":
     """The database's remote, and the values of the config file.
 
     :param db: the remote that was given, if any
@@ -148,7 +148,7 @@ def absolute(remote: str) -> str:
         raise OvsdbError("%s: the working directory is gone: give an absolute path" % remote)
 
 
-def read_config(path: Optional[str]) -> Values:
+def read_config(path: Optional[str]) -> "Values":
     """The values of a config file; None: of the default one, which may be absent."""
     try:
         values, problems = config.read(path or config.DEFAULT_PATH)

@@ -1,11 +1,14 @@
 """`doctor`: the VIFs' ports in Open vSwitch's database, read once for all checks."""
-from typing import Any, List, Mapping, Optional, Tuple
+from typing import TYPE_CHECKING, List, Optional, Tuple
 
 from ..core.decision import Decision, Outcome
 from ..core.port import Port
 from ..ovsdb.client import DATABASE, Client, OvsdbError
 from ..ovsdb.oneshot import OneShot
 from ..ovsdb.vswitch import Vswitch
+
+if TYPE_CHECKING:
+    from ..host.config import Values
 
 
 class Database(object):
@@ -21,7 +24,7 @@ class Database(object):
     :param timeout: seconds for which the database may be waited for
     """
 
-    def __init__(self, remote: str, values: Mapping[Tuple[str, str], Any], timeout: float) -> None:
+    def __init__(self, remote: str, values: "Values", timeout: float) -> None:
         self.remote = remote
         self._timeout = timeout
         self.error: Optional[OvsdbError] = None

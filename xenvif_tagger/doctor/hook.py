@@ -72,13 +72,13 @@ def hook_setting(patient: Patient) -> Result:
     if value is None:
         return FAIL, "no config file of xenopsd names our hook: VIFs are plugged by the stock " \
             "script", INSTALL
-    found = "setup-vif-rules is %s, by %s, the last one that counts" % (value, file)
+    text = "setup-vif-rules is %s, by %s, which xenopsd reads last" % (value, file)
     folder, name = os.path.split(file)
     if name <= SETTING_NAME or not os.path.exists(host.path(os.path.join(folder, SETTING_NAME))):
-        return FAIL, found, INSTALL
+        return FAIL, text, INSTALL
     # The later file wins, so the user's file must sort before the installer's. The installer then
     # takes the script that it names for the stock script.
-    return FAIL, found, "mv %s %s/0-%s && %s" % (file, folder, name, INSTALL)
+    return FAIL, text, "mv %s %s/0-%s && %s" % (file, folder, name, INSTALL)
 
 
 def hook_file(patient: Patient) -> Result:
@@ -101,12 +101,12 @@ def hook_read(patient: Patient) -> Result:
     """Whether the xenopsd that runs was started after the setting was made, and so has read it."""
     host = patient.host
     if host.flavour == "libxl":
-        return SKIP, "with libxl there is no daemon that would have to read it", None
+        return SKIP, "libxl has no daemon that must read a setting", None
     if host.xenopsd is None:
         return NOT_RUNNING if host.flavour else NO_DOM0
     value, file = host.setting(host.xenopsd.argv)
     if value != HOOK:
-        return SKIP, "there is no setting that it could have read", None
+        return SKIP, "there is no setting that xenopsd could have read", None
     pid = host.xenopsd.pid
     noted = (host.read(UNREAD) or "").split()
     boot = (host.read("/proc/sys/kernel/random/boot_id") or "?").strip()
@@ -114,12 +114,12 @@ def hook_read(patient: Patient) -> Result:
         return FAIL, "xenopsd, pid %d, was started before the setting was made" % pid, INSTALL
     started = host.started(pid)
     if not file.startswith("/"):
-        return OK, "xenopsd was started with it", None
+        return OK, "the setting is on xenopsd's command line", None
     if started is None:
-        return SKIP, "when xenopsd was started can't be told", None
+        return SKIP, "it is not known when xenopsd was started", None
     # One second of difference may come from the kernel's clock ticks and the file system's times.
     later = os.stat(host.path(file)).st_mtime - started
     if later > 1:
         return (FAIL, "%s was written %d s after xenopsd, pid %d, was started" % (
             file, later, pid), "xe-toolstack-restart")
-    return OK, "xenopsd, pid %d, was started since" % pid, None
+    return OK, "xenopsd, pid %d, was started after the setting was made" % pid, None

@@ -19,25 +19,25 @@ Process = NamedTuple("Process", [("pid", int), ("argv", List[str])])
 class Host(object):
     """A host's files and processes.
 
-    config_path (str), must_have_config (bool): as the parameters. values (dict): of the config
-    file. problems (list of str): its mistakes; None if there is no such file.
+    config_path (str): of our config file. must_have_config (bool): the user has named that file.
+    values (dict): of the config file. problems (list of str): its mistakes; None if there is no
+    such file.
     processes (list of Process): those that have a command line and are visible, by pid.
     xenopsd (Process or None): None if it does not run.
     flavour (str or None): the toolstack, "xenopsd" or "libxl"; None if this is no dom0.
 
-    :param config_path: of our config file
-    :param must_have_config: whether the user has named the config file
+    :param named_config: the path of our config file, if the user has named one
     :param root: the directory below which the host's files are, /proc included; "" is this host
     """
 
-    def __init__(self, config_path: str, must_have_config: bool = False, root: str = "") -> None:
+    def __init__(self, named_config: Optional[str], root: str = "") -> None:
         self.root = root
-        self.config_path = config_path
-        self.must_have_config = must_have_config
+        self.config_path = named_config or config.DEFAULT_PATH
+        self.must_have_config = bool(named_config)
         self.values, _ = config.parse("")
         self.problems: Optional[List[str]] = None
         try:
-            self.values, self.problems = config.read(config_path)
+            self.values, self.problems = config.read(self.config_path)
         except FileNotFoundError:
             pass
         except OSError as error:

@@ -33,14 +33,14 @@ def reachable(patient: Patient) -> Result:
     database = patient.database
     error = database.error
     if error is None:
-        words = "Open vSwitch %s, schema %s, %s" % (
+        text = "Open vSwitch %s, schema %s, %s" % (
             database.version or "of unknown version", database.schema, database.remote)
         if not database.version:  # ovs-ctl writes it
-            return WARN, words + ": not started by ovs-ctl", "systemctl start openvswitch"
+            return WARN, text + ": not started by ovs-ctl", "systemctl start openvswitch"
         if not database.has_cvlans and database.settings.hold_bridges:
-            return (WARN, words + ": without Port.cvlans a hold closes a port only as an access "
+            return (WARN, text + ": without Port.cvlans a hold closes a port only as an access "
                     "port of VLAN 4095", "upgrade Open vSwitch to 2.8 or newer")
-        return OK, words, None
+        return OK, text, None
     if os.geteuid() and "permission denied" in str(error):
         return SKIP, str(error), None
     if isinstance(error, BadRemote) and database.remote.startswith("ssl:"):
@@ -76,16 +76,16 @@ def xapi_sync(patient: Patient) -> Result:
     if not pids:
         hidden = patient.host.hidden()
         return (SKIP, hidden, None) if hidden else (OK, "it does not run", None)
-    words = "it runs, pid %d" % pids[0]
+    text = "it runs, pid %d" % pids[0]
     if patient.database.error:
-        return (WARN, words + "; whether it writes iface-id can't be told without the database",
+        return (WARN, text + "; whether it writes iface-id can't be told without the database",
                 STOP_XAPI_SYNC)
     if not _with_two_iface_ids(patient.database):
-        return OK, words + "; no pair has iface-id on both ports", None
+        return OK, text + "; no pair has iface-id on both ports", None
     if not _agent_bound(patient.database):
-        return (WARN, words + ", and pairs have iface-id on both ports. Under a Neutron agent a "
+        return (WARN, text + ", and pairs have iface-id on both ports. Under a Neutron agent a "
                 "guest's port would go DOWN when its tap goes", STOP_XAPI_SYNC)
-    return (FAIL, words + ", and pairs have iface-id on both ports, under a Neutron agent: the "
+    return (FAIL, text + ", and pairs have iface-id on both ports, under a Neutron agent: the "
             "agent changes from one to the other, and a guest's port goes DOWN when its tap goes",
             STOP_XAPI_SYNC)
 
@@ -96,17 +96,17 @@ def iface_id(database: Database) -> Result:
     both = _with_two_iface_ids(database)
     if not both:
         return OK, "no pair has it on both ports", None
-    words = "on both ports of %s" % first_few(_names(decision) for decision in both)
+    text = "on both ports of %s" % first_few(_names(decision) for decision in both)
     if database.settings.iface_id == "both":
-        return WARN, words + ", as the config's iface_id = both wants it", None
+        return WARN, text + ", as the config's iface_id = both wants it", None
     # Remove iface-id from the tap, even if the agent has bound the tap: of the two ports the tap is
     # the one that goes. An agent whose port loses its iface-id goes on with the sibling that has
     # the same (docs/design.md 2.4).
     cure = "ovs-vsctl remove Interface %s external_ids iface-id" % both[0].ports()[1].name
     if any(port.network is not None for decision in both for port in decision.ports()):
-        return (FAIL, words + ", under a Neutron agent: a guest's port goes DOWN there when its "
+        return (FAIL, text + ", under a Neutron agent: a guest's port goes DOWN there when its "
                 "tap goes other than by our hook (PV drivers loaded)", cure)
-    return WARN, words + ": a Neutron agent would take either for the guest's port", cure
+    return WARN, text + ": a Neutron agent would take either for the guest's port", cure
 
 
 @of_database
@@ -169,7 +169,7 @@ def held(patient: Patient) -> Result:
         return OK, "no port is held", None
     since = patient.watch.stats.get("held_seconds")
     if since is None:
-        words = "%s: held until an agent sets a tag; only a watcher would know since when: check " \
+        text = "%s: held until an agent sets a tag; only a watcher would know since when: check " \
             "that it is no longer than a minute" % first_few(_names_of(closed))
     else:
         seconds = {port.name: since.get("vif%d.%d" % parts_of(port)[:2], 0) for port in closed}
@@ -177,9 +177,9 @@ def held(patient: Patient) -> Result:
         if not closed:
             return OK, "%s: held until an agent sets a tag, for less than %g s so far" % (
                 first_few(sorted(seconds)), LONG_HELD), None
-        words = "%s: the guest is cut off until an agent sets a tag" % first_few(
+        text = "%s: the guest is cut off until an agent sets a tag" % first_few(
             "%s held for %d s or more" % (port.name, seconds[port.name]) for port in closed)
-    return WARN, words, "ovs-vsctl set Port %s tag=VLAN -- clear Port %s vlan_mode" % (
+    return WARN, text, "ovs-vsctl set Port %s tag=VLAN -- clear Port %s vlan_mode" % (
         (closed[0].name,) * 2)
 
 

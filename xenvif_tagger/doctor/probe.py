@@ -110,8 +110,8 @@ def probe(stock_script: str) -> Dict[str, Any]:
         report["doexec"] = callable(getattr(common, "doexec", None))
         common.doexec = doexec
         if hasattr(common, "VIF"):
-            # Without the kernel module openvswitch (in no dom0, say) the script would use the Linux
-            # bridge.
+            # Without the kernel module openvswitch, as on a machine that is no dom0, the script
+            # would use the Linux bridge.
             common.VIF.get_mode = lambda _: "openvswitch"
         _replace(stock, "log", lambda _: None)
         _replace(hook, "log", lambda _: None)

@@ -52,7 +52,7 @@ def stock_add_port(patient: Patient) -> Result:
         return NO_DOM0
     place = host.stock()
     if place is None or host.flavour == "xenopsd" and not _is_python3(host, place):
-        return SKIP, "there is no stock script to try it with", None
+        return SKIP, "there is no stock script to run", None
     if host.flavour == "libxl":
         if "add-port" in (host.read(place) or ""):
             return OK, "%s names add-port (not run: it is a shell script)" % place, None
@@ -71,16 +71,16 @@ def stock_add_port(patient: Patient) -> Result:
     cure = "journalctl -t setup-vif-rules -t xenvif-tagger; and report it as a bug"
     if report["doexec"] and report["add_port"]:
         return (WARN, "not proved: the dry run ended before add-port (%s). But it has add-port, "
-                "and its common.py has doexec" % (report["problem"] or "without a word"), cure)
-    return (FAIL, "its add-port does not come by common.doexec (%s): ports are mirrored only "
-            "after they are there" % (report["problem"] or "dry run"), cure)
+                "and its common.py has doexec" % (report["problem"] or "with no error"), cure)
+    return (FAIL, "its add-port does not go through common.doexec (%s): ports are mirrored "
+            "only after they were created" % (report["problem"] or "dry run"), cure)
 
 
 def plugged_before(patient: Patient) -> Result:
     """Whether all VIFs that are plugged have our hook as their script in xenstore."""
     host = patient.host
     if host.flavour != "xenopsd":
-        return SKIP, "only xenopsd keeps the script of a VIF in xenstore so", None
+        return SKIP, "only xenopsd notes the script of a VIF in xenstore", None
     listed, problem = run(["xenstore-ls", "-f", "/xapi"])
     if problem and "No such file" not in problem:
         return SKIP, "xenstore can't be read: %s" % problem, None

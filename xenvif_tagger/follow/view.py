@@ -6,7 +6,7 @@ about anew.
 import collections
 import gc
 import time
-from typing import Any, Deque, List, Mapping, Optional, Tuple
+from typing import TYPE_CHECKING, Deque, List, Optional
 
 import click
 import ovs.poller
@@ -28,6 +28,9 @@ from .signals import Signals
 from .vifs import Followed
 from .vm_names import Names
 
+if TYPE_CHECKING:
+    from ..host.config import Values
+
 # Seconds from a change until it is shown: an agent's writes, and the watcher's after them, then
 # come together.
 SETTLE = 0.05
@@ -35,7 +38,7 @@ EVERY = 0.25  # seconds at least from one drawing to the next: a person reads no
 LONGEST = 500  # changes that are kept: more than any terminal has lines
 
 
-def follow(address: str, values: Mapping[Tuple[str, str], Any], timeout: float, access: Access,
+def follow(address: str, values: "Values", timeout: float, access: Access,
            domid: Optional[int]) -> None:
     """Show the table, and keep it up to date until q, a signal or the reader's end.
 

@@ -75,8 +75,8 @@ class Access(object):
     def _password(self) -> str:
         path = self._password_file
         if path is None:
-            raise BadUsage("%s: XAPI elsewhere wants a password: give --password-file FILE"
-                           % self._remote)
+            raise BadUsage("%s: XAPI on another host takes a password: give --password-file "
+                           "FILE" % self._remote)
         try:
             with open(path, encoding="utf-8") as stream:
                 lines = stream.read().splitlines()
