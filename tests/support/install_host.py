@@ -1,9 +1,10 @@
 """A made-up dom0, on which dom0-install.sh is run for real: as root, on "the running system".
 
-Host makes it: a mount namespace with an overlay over this machine's own root, in which the script
-is run by chroot. Its own layer holds all that was changed, so "byte for byte as before" is: there
-is nothing in that layer. Open vSwitch is real; systemctl, xenopsd, xenstore, xenops-cli and xe are
-stand-ins. That of xenopsd reads its config as the real one does, and refuses to start as it does.
+Host makes the dom0: a mount namespace with an overlay over this machine's own root, in which the
+script runs by chroot. The overlay's upper layer holds every change, so the dom0 is "byte for byte
+as before" if that layer is empty. Open vSwitch is real; systemctl, xenopsd, xenstore, xenops-cli
+and xe are stand-ins. The stand-in of xenopsd reads its config as the real one does, and refuses to
+start where the real one does.
 """
 import os
 import shutil
@@ -37,7 +38,7 @@ CONFIG = "/etc/xenvif-tagger.conf"
 SETTING = "/etc/xenopsd.conf.d/zz-xenvif-tagger.conf"
 LIBXL = "/etc/xen/scripts/vif-openvswitch"
 BUGTOOL = "/etc/xensource/bugtool/xenvif-tagger"
-# The links that others read, and to which of our files; the command's aside.
+# The links that other programs read, and our file to which each link leads; without the command's.
 LINKS = {
     "/usr/share/man/man8/xenvif-tagger.8": "xenvif-tagger.8",
     "/usr/share/bash-completion/completions/xenvif-tagger": "completion.bash",
@@ -70,7 +71,8 @@ def write(path, text, mode=0o644):
 
 
 def make_bundle(path):
-    """What is installed: our own files, and some where others are being written."""
+    """Make the bundle to install: our own files, with stand-ins for files that are not written
+    yet."""
     for part in ("hotplug", "xenvif_tagger"):
         shutil.copytree(os.path.join(ROOT, part), os.path.join(path, part),
                         ignore=shutil.ignore_patterns("__pycache__"))
@@ -86,7 +88,8 @@ def make_bundle(path):
 
 
 def make_dom0(path):
-    """The files of a dom0: those that matter here. Returns a function that gives their paths."""
+    """Make those files of a dom0 that the installer reads. Returns a function that gives their
+    paths."""
     python = os.path.realpath(sys.executable)
 
     def at(name):
@@ -109,11 +112,11 @@ def make_dom0(path):
     tool("/usr/bin/xe", TASKS)
     for name in ("ls", "read", "write"):
         tool("/usr/bin/xenstore-" + name, XENSTORE)
-    # dom0's Python is the one that runs these tests, and has the libraries (compiled: the bundle
-    # has only a part, for its own tests).
+    # dom0's Python is the one that runs these tests, with the libraries. (They come compiled: the
+    # bundle of these tests has only a part of them.)
     os.symlink(python, at("/usr/bin/python3"))
     os.makedirs(at("/usr/share/openvswitch/python"))
-    # A copy: a checkout below /tmp is not to be seen in there.
+    # A copy, because a checkout below /tmp can't be seen in the dom0.
     shutil.copytree(os.path.dirname(click.__file__), at("/usr/share/openvswitch/python/click"))
     for name in ["/opt/xensource/libexec", "/lab", "/bundle"] + sorted(
             {os.path.dirname(path) for path in LINKS}):
@@ -128,7 +131,8 @@ def remove_xenopsd(at):
 
 
 class Host(object):
-    """See the module. What the test wants otherwise in dom0 is changed (host.at) before start()."""
+    """See the module. A test that wants other files in the dom0 changes them (host.at) before
+    start()."""
 
     def __init__(self, base, bundle):
         self.base = str(base)
@@ -173,7 +177,8 @@ class Host(object):
         return os.path.join(self.base, "bundle", name).rstrip("/")
 
     def path(self, name):
-        """A file of the dom0 as it is now, as this process sees it. Don't follow links there."""
+        """The path, for this process, of a file of the dom0 as it is now. Don't follow links
+        there."""
         return "/proc/%d/root%s/mem/root%s" % (self._holder.pid, self.base, name)
 
     def text(self, name):
@@ -185,13 +190,14 @@ class Host(object):
     def write(self, name, text):
         write(self.path(name), text)
 
-    # -- what the stand-ins go by
+    # -- the state that the stand-ins read
 
     def lab(self, name):
         return os.path.join(self.base, "lab", name)
 
     def unit(self, **changed):
-        """What systemd has of xenopsd; with values, these are set."""
+        """Set these properties of xenopsd's unit, if any; returns all that systemd shows of the
+        unit."""
         values = {}
         if os.path.exists(self.lab("unit")):
             with open(self.lab("unit")) as stream:
@@ -201,18 +207,19 @@ class Host(object):
         return values
 
     def store(self, keys=None):
-        """The keys in xenstore; if given, they are set."""
+        """Set the keys of xenstore, if given; returns all of them."""
         if keys is not None:
             write(self.lab("xenstore"), "".join("%s %s\n" % item for item in keys.items()))
         with open(self.lab("xenstore")) as stream:
             return dict(line.rstrip("\n").split(" ", 1) for line in stream)
 
     def plug(self, name, script):
-        """One more VIF, plugged by this script."""
+        """Note in xenstore one more VIF, as plugged by this script."""
         self.store(dict(self.store(), **{PLUGGED % (name, 0): script}))
 
     def tasks(self, command, *answers):
-        """What xenops-cli or xe print, call by call; without answers it fails."""
+        """Set the outputs of xenops-cli or xe, one for each call; with no outputs the command
+        fails."""
         shutil.rmtree(self.lab(command), ignore_errors=True)
         for number, answer in enumerate(answers):
             write(self.lab("%s/%d" % (command, number)), answer)
@@ -242,11 +249,11 @@ class Host(object):
     # -- looks
 
     def runs(self):
-        """The script that the xenopsd that runs now has read from its config."""
+        """The setup-vif-rules that the running xenopsd has read from its config."""
         return self.unit()["RUNS"].strip("'")
 
     def watcher(self):
-        """The process of our unit, or None."""
+        """The pid of the watcher, which systemd runs by our unit; or None."""
         if not os.path.exists(self.lab("watcher")):
             return None
         with open(self.lab("watcher")) as stream:
@@ -262,13 +269,13 @@ class Host(object):
             return stream.read()
 
     def xenopsd_would_run(self):
-        """xenopsd as it would be started now: it must start."""
+        """Check that xenopsd would start now; returns the script that it would run."""
         result = self.run("systemctl", "try", "xenopsd-xc")
         assert result.code == 0, result
         return result.out.strip()
 
     def assert_works(self):
-        """Nothing that plugs or starts is named without being there."""
+        """Every setup-vif-rules that xenopsd or a key of xenstore names can be executed."""
         assert self.xenopsd_would_run() in (STOCK, HOOK)
         for path, value in self.store().items():
             if path.endswith("/setup-vif-rules") and value != "/third/party":
@@ -277,7 +284,8 @@ class Host(object):
         assert not named or self.run("test", "-x", named).code == 0
 
     def changes(self):
-        """What differs from before: path -> what it is. The overlay's own layer shows it all."""
+        """The files that differ from before start(), of those in the overlay's upper layer:
+        path -> look(path)."""
         top = "/proc/%d/root%s/mem/upper" % (self._holder.pid, self.base)
         found = {}
         for where, folders, files in os.walk(top):
@@ -306,7 +314,7 @@ class Host(object):
         assert self.store() == wanted
 
     def assert_watches(self):
-        """The watcher runs, is of the release in use, and will at the next boot."""
+        """The watcher runs from the release in use, and systemd will start it at the next boot."""
         current = os.readlink(self.path("/opt/xenvif-tagger/current"))
         assert os.readlink("/proc/%d/cwd" % self.watcher()).endswith(
             "/opt/xenvif-tagger/" + current)
@@ -317,7 +325,7 @@ class Host(object):
 
 
 def look(path):
-    """What a file is: kind, mode, owner and, directories aside, content."""
+    """A file's kind, mode, owner and, unless it is a directory, content."""
     status = os.lstat(path)
     kind = [stat.filemode(status.st_mode), status.st_uid, status.st_gid]
     if stat.S_ISLNK(status.st_mode):
@@ -338,13 +346,13 @@ def set_unit(host, line):
 
 
 def default_directory(host):
-    """As in XenServer: the unit names no directory, and there is none."""
+    """Make the dom0 as XenServer's: xenopsd's unit names no config directory, and there is none."""
     set_unit(host, "/usr/sbin/xenopsd-xc --config /etc/xenopsd.conf $OPTIONS")
     return "/etc/xenopsd-xc.conf.d"
 
 
 def stripped(changes):
-    """What was installed, without what differs from one installation to the next."""
+    """The installed files, without those parts that differ from one installation to the next."""
     return {path: value if "__pycache__" not in path else None
             for path, value in changes.items() if not path.endswith("/unread")}
 

@@ -1,6 +1,7 @@
 """The commands of the made-up dom0 (see install_host.py), as scripts."""
 
-# As xenopsd reads its config, and what it does not start without; prints what it would run.
+# Reads the config as xenopsd does, fails where xenopsd would not start, and prints the script that
+# xenopsd would run.
 XENOPSD = r'''#!/usr/bin/python3 -IS
 import os, re, sys
 
@@ -44,8 +45,9 @@ if os.path.exists("/lab/broken") and path != "/usr/libexec/xenopsd/setup-vif-rul
     sys.exit("some other thing that it does not like")
 print(path)
 '''
-# /lab/unit: of xenopsd, KEY=VALUE lines, which are shell, too. Prints as systemd does.
-# /lab/loaded: our own unit as systemd has read it; /lab/watcher: the process that it runs.
+# /lab/unit: the properties of xenopsd's unit, as KEY=VALUE lines that a shell can read too. The
+# stand-in prints them as systemd does.
+# /lab/loaded: our own unit as systemd has read it. /lab/watcher: the pid of the unit's process.
 SYSTEMCTL = r'''#!/bin/bash
 echo "systemctl $*" >>/lab/calls
 action=$1 unit=${!#} file=/usr/lib/systemd/system/${!#}.service
@@ -122,7 +124,7 @@ case $0 in
         echo "xenstore-write $1 $2" >>/lab/calls ;;
 esac
 '''
-# Each call prints the next of the answers, the last one for ever.
+# Each call prints the next answer; when there are no more, the last one again.
 TASKS = r'''#!/bin/sh
 set -- /lab/"${0##*/}"/*
 cat "$1" && { [ $# = 1 ] || rm "$1"; }

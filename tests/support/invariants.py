@@ -1,7 +1,7 @@
-"""What holds when all actors have come to rest: INVARIANTS, each with what it says.
+"""INVARIANTS: statements that must hold when all actors have come to rest, each a function.
 
-They are told nothing but the journal, which knows who committed what. Exceptions name the sentence
-of docs/design.md that makes them.
+An invariant sees nothing but the journal, which says who committed which rows. A comment at each
+exception names the sentence of docs/design.md that makes it one.
 """
 from hypothesis import strategies as st
 
@@ -27,13 +27,15 @@ def bare(unit):
 
 
 def opened(unit):
-    """What is left of a held unit that was given a real tag (4.6: what the hold had set goes)."""
+    """The unit of a held row after it got a real tag and was released (4.6: the columns that the
+    hold had set go)."""
     return {column: value for column, value in unit.items()
             if column == "tag" or HELD.get(column) != value}
 
 
 class Act(object):
-    """A change that somebody made to a row's VLAN unit. beside: the sibling's then, or None."""
+    """A change that somebody made to a row's VLAN unit. beside: the sibling's unit then, or
+    None."""
 
     def __init__(self, n, who, before, after, beside):
         self.n, self.who, self.before, self.beside = n, who, before, beside
@@ -42,22 +44,26 @@ class Act(object):
 
 
 class Story(object):
-    """What has happened to one VIF, by the journal.
+    """The history of one VIF, from the journal. n is the number of a commit.
 
-    decisions, clears: Acts on units, by agents and operators, and by the stock script's last line.
-    agreed: list of (n, UUIDs, unit): after commit n the two were known to be alike.
-    reported: the same without unit: after commit n a conflict between them had been noted.
-    cleared: the same: after commit n one was held since the other, the agent's own, was cleared.
-    born: UUID -> code of the guest for which it was plugged. seen: UUIDs of rows that we have
-    written to, alive: UUID -> n when we first did so while its device was there. blurred: UUIDs of
-    rows whose identity somebody changed before we had written to them. boots: list of (n, UUIDs of
-    the rows from before). expired: (n, UUID) of orphans held.
+    decisions: the Acts of agents and operators on units.
+    clears: the Acts of the stock script's last line, which clears the trunks.
+    agreed: list of (n, UUIDs, unit): after n the two rows were known to be alike.
+    reported: list of (n, UUIDs): after n a conflict between the two rows had been noted.
+    cleared: list of (n, UUIDs): after n one row was held because the other, the agent's own port,
+        had been cleared.
+    born: UUID -> code of the guest for which the row was plugged.
+    seen: UUIDs of the rows that we have written to.
+    alive: UUID -> the first n at which we wrote to the row while its device was there.
+    blurred: UUIDs of the rows whose identity somebody changed before we had written to them.
+    boots: list of (n, UUIDs of the rows from before the boot).
+    expired: list of (n, UUID): the orphan was held.
     """
 
     def __init__(self, journal, vif, host_settings, rows):
         self.vif, self.settings = vif, host_settings
         self.rows = rows_of(rows, vif)
-        self.commits = []  # (n, who, before, after), of those that touched it
+        self.commits = []  # (n, who, before, after) of the commits that changed the VIF's rows
         self.decisions, self.clears = [], []
         self.agreed, self.reported, self.cleared, self.expired = [], [], [], []
         self.born, self.alive, self.boots = {}, {}, []
@@ -113,15 +119,16 @@ class Story(object):
         return next((other for other in self.rows if other.uuid != row.uuid), None)
 
     def may_lend(self, n, row):
-        """Whether 4.3 lets the row lend, as it stood before commit n: not what is left over from
-        an earlier boot, nor what was gone before it was seen alive."""
+        """Whether the row, as it stood before commit n, may lend by 4.3: a row left over from an
+        earlier boot may not, nor may a row whose device was gone before we saw it alive."""
         known = self.alive.get(row.uuid, n)
         if any(known < at < n and row.uuid in old for at, old in self.boots):
             return False
         return known < n or row.ofport != -1
 
     def last_agreed(self, before, *uuids):
-        """``(n, unit)`` of when these rows were last alike, before commit n; or None."""
+        """The commit before n after which these rows were last alike, and their unit: ``(commit,
+        unit)``; None if they never were."""
         return next(((n, unit) for n, both, unit in reversed(self.agreed)
                      if n < before and both >= set(uuids)), None)
 
@@ -130,14 +137,15 @@ class Story(object):
         return any(act.uuid == uuid and n < act.n <= until for act in self.decisions + self.clears)
 
     def had_only_owner(self, n, uuid):
-        """Whether from commit n on there was a moment when the row alone was the agent's own."""
+        """Whether at any moment from commit n on this row was the agent's own and its sibling was
+        not."""
         states = [after for at, _, _, after in self.commits if at >= n]
         return any(uuid in rows and [row.uuid for row in rows.values() if is_managed(row)] == [uuid]
                    for rows in states)
 
 
 def agreement(rows):
-    """The unit in which two rows are known to be alike: None if they are not."""
+    """The unit in which two rows are known to be alike; None if they are not known to be."""
     if len(rows) != 2 or rows[0].unit != rows[1].unit:
         return None
     bases = [mark_of(row).get("base") for row in rows]
@@ -162,13 +170,13 @@ def is_managed(row):
 
 
 def is_split(rows):
-    """The agent has bound them to different networks: pair.Pair.is_split."""
+    """Whether the agent has bound the two rows to different networks: pair.Pair.is_split."""
     return all(map(is_managed, rows)) and len({row.other_config["net_uuid"] for row in rows}) == 2
 
 
 def alike_or_reported(story):
-    """Two rows of one VIF have one unit, and one base that says so; or it is reported with a
-    reason: a conflict, a refusal, or that the agent's own port is waited for."""
+    """Two rows of one VIF have one unit, and one base with that unit; or a reason is reported: a
+    conflict, a refusal, or that the pair waits for the agent's own port to get a tag."""
     if len(story.rows) != 2:
         return
     one, other = story.rows
@@ -200,8 +208,8 @@ def alike_or_reported(story):
 
 
 def conflict_is_one(story):
-    """A conflict is only where both were changed since they were last alike (or last reported), or
-    were never known to be alike."""
+    """Rows are in conflict only if both were changed since they were last alike (or since their
+    conflict was reported), or if they were never known to be alike."""
     if story.state != CONFLICT:
         return
     assert story.rows[0].unit != story.rows[1].unit
@@ -221,8 +229,8 @@ def conflict_is_one(story):
 
 
 def refusal_is_one(story):
-    """Refused are only ports on different bridges, of different guests, whose identity somebody
-    has changed, or whose device is or was gone."""
+    """Ports are refused only if they are on different bridges or of different guests, if somebody
+    changed the identity of one, or if the device of one is or was gone."""
     if story.state != REFUSED:
         return
     one, other = story.rows
@@ -234,7 +242,7 @@ def refusal_is_one(story):
 
 
 def outcomes(story, act):
-    """The units that a decision may come to, by the rules of one row by itself."""
+    """The units that a decided unit may become by the rules that look at one row by itself."""
     unit = act.unit
     noted = "held" in mark_of(act.before)
     if noted:
@@ -265,7 +273,8 @@ def is_dead_open(unit):
 
 
 def carriers(story, act):
-    """The rows that a decision has reached: its own, and who was alike with one of them."""
+    """The rows that a decision has reached: its own row, and all rows that were alike with one of
+    these later."""
     carried = {act.uuid}
     reached = [at[:2] for at in story.agreed] + (story.cleared if not act.unit else [])
     for n, both in sorted(reached, key=lambda at: at[0]):
@@ -275,7 +284,7 @@ def carriers(story, act):
 
 
 def last_decision(story):
-    """The last decision of an agent or an operator that any of the present rows has heard of."""
+    """The last decision of an agent or an operator that has reached one of the present rows."""
     present = {row.uuid for row in story.rows}
     for act in reversed(story.decisions):
         carried = carriers(story, act) & present
@@ -285,7 +294,8 @@ def last_decision(story):
 
 
 def is_undecidable(story, act):
-    """Where the last decision need not be what stands."""
+    """Whether the design has an exception by which the rows need not have the last decision's
+    unit."""
     # 4.5, 3: an empty row that is not known to have been cleared is lent to.
     if not act.unit and "base" not in mark_of(act.before) and (
             story.last_agreed(act.n, act.uuid) is None):
@@ -328,7 +338,7 @@ def is_undecidable(story, act):
 
 
 def last_decision_won(story):
-    """The last decision about the VLAN by an agent or an operator stands on both."""
+    """Both rows have the VLAN unit that an agent or an operator decided on last."""
     act, carried = last_decision(story)
     if act is None or story.state in (CONFLICT, REFUSED, DRIFT) or is_undecidable(story, act):
         return
@@ -347,8 +357,8 @@ def last_decision_won(story):
 
 
 def bound_stays_bound(story):
-    """The tag that the agent has set last stands on its row, whatever became of the pair: never
-    left held, never dead unless the agent said so."""
+    """The row of the agent's own port has the tag that the agent set last, whatever the state of
+    the pair. The row is never held, and is dead only if the agent made it so."""
     present = {row.uuid: row for row in story.rows}
     if not story.decisions or story.decisions[-1].who != "agent":
         return
@@ -360,8 +370,8 @@ def bound_stays_bound(story):
 
 
 def held_opened_only_by_a_real_tag(story):
-    """A held port is opened by nothing but a real tag on it or its sibling; and while it has none,
-    it has its form."""
+    """Only a real tag, on a held port or on its sibling, opens the held port; until then the port
+    has the form of a held one."""
     for _, who, before, after in story.commits:
         for uuid in set(before) & set(after):
             if who == TAGGER and is_held(before[uuid]):
@@ -373,7 +383,7 @@ def held_opened_only_by_a_real_tag(story):
         closed = False
         for _, _, before, after in story.commits:
             if row.uuid in after:
-                # Closed by us at its birth or later, and not opened by a real tag since.
+                # We have closed the port, when it was created or later, and no real tag came since.
                 was = before.get(row.uuid)
                 closed = not is_real(after[row.uuid].unit) and (
                     closed or "held" in mark_of(after[row.uuid])
@@ -386,7 +396,7 @@ def is_held(row):
 
 
 def born_held(story):
-    """On a hold bridge our hook lets no port be born open."""
+    """On a bridge that holds, our hook creates no port open."""
     for _, who, before, after in story.commits:
         for uuid in set(after) - set(before):
             if who == "hook" and after[uuid].bridge in story.settings.hold_bridges:
@@ -394,12 +404,12 @@ def born_held(story):
 
 
 def dead_is_closed(story):
-    """No port is left with tag 4095 as a trunk without trunks, which lets everything through."""
+    """No port stays a trunk with tag 4095 and no trunks, which would pass every VLAN."""
     assert not any(is_dead_open(row.unit) for row in story.rows)
 
 
 def opened_only_by_a_clear(story):
-    """We take a unit away only where somebody took the sibling's away."""
+    """We clear a port's unit only if somebody cleared the sibling's."""
     for n, who, before, after in story.commits:
         for uuid in set(before) & set(after):
             if who == TAGGER and before[uuid].unit and not after[uuid].unit:
@@ -408,8 +418,8 @@ def opened_only_by_a_clear(story):
 
 
 def apart(story):
-    """A row gets nothing from another on another bridge, of another guest, or that may not lend:
-    what we write to it there, we would write to it alone."""
+    """A row gets nothing from a row that is on another bridge, is of another guest, or may not
+    lend: we write to the row only cells that we would write if it had no sibling."""
     for n, who, before, after in story.commits:
         for uuid, row in after.items():
             others = [other for other in before.values() if other.uuid != uuid]
@@ -425,7 +435,7 @@ def apart(story):
                     other.unit for at, _, rows, _ in story.commits for other in rows.values()
                     if at < n and story.born[other.uuid] == story.born[uuid]
                     and other.bridge == row.bridge and story.may_lend(at, other)]:
-                continue  # 4.7: it is born with what the hook has read before
+                continue  # 4.7: the row is created with the unit that the hook read before
             own = old.unit if old else {}
             assert row.unit in (own, HELD, opened(own)) or bare(row.unit) == bare(own), (old, row)
             if old:
@@ -434,8 +444,8 @@ def apart(story):
 
 
 def no_guessing(story):
-    """What we write into a unit stood on the sibling, or is the form of a held port, or is what
-    the row had, less a hold or with its trunks back."""
+    """A unit that we write is the sibling's unit, the form of a held port, or the row's own unit
+    without the hold's columns or with its lost trunks."""
     for n, who, before, after in story.commits:
         if who not in OURS:
             continue
@@ -444,7 +454,7 @@ def no_guessing(story):
             if old is not None and old.unit == row.unit or not row.unit:
                 continue
             known = [HELD]
-            # 4.7: add-port writes what the hook has read before it.
+            # 4.7: add-port writes the unit that the hook read before.
             read = [other for at, _, rows, _ in story.commits for other in rows.values()
                     if at <= n] if who == "hook" else list(before.values())
             for other in read:
@@ -459,20 +469,20 @@ TABLES = {"interface_ids": "Interface", "port_ids": "Port"}
 
 
 def base_of(rows):
-    """The base of two rows of which agreement() says that they are alike."""
+    """The base of two rows that are alike by agreement()."""
     return next(mark_of(row)["base"] for row in rows.values() for other in rows.values()
                 if mark_of(row).get("base", {}).get("port") == other.uuid)
 
 
 def base_trunks(rows):
-    """The trunks that a base of these rows speaks of."""
+    """The trunks in the unit of a base of these rows."""
     found = [base["unit"]["trunks"] for base in (mark_of(row).get("base") for row in rows.values())
              if base and base["unit"].get("trunks")]
     return found[0] if found else []
 
 
 def nothing_crossed(story):
-    """No VLAN and no key of one guest is ever written by us to a row of another."""
+    """We never write a VLAN or a key of one guest to a row of another guest."""
     for _, who, before, after in story.commits:
         if who not in OURS:
             continue
@@ -496,8 +506,8 @@ def vlans_of(row):
 
 
 def agents_port_untouched(story):
-    """The unit of the agent's own port is not written by us where its sibling is not its own too,
-    and its Interface never: but for trunks that it had lost, and for a hold."""
+    """We never write the Interface of the agent's own port. Where the sibling is not the agent's
+    own too, we write the port's unit only to restore lost trunks or for a hold."""
     for _, who, before, after in story.commits:
         if who != TAGGER:
             continue
@@ -513,7 +523,8 @@ def agents_port_untouched(story):
 
 
 def foreign_columns_untouched(story):
-    """We write VLAN units and external_ids and nothing else, and never what is not mirrored."""
+    """We write only VLAN units and external_ids, and no key of external_ids that is not
+    mirrored."""
     never = set(identity.KEYS) | {"iface-status"}
     for _, who, before, after in story.commits:
         if who == "hook":
@@ -532,9 +543,10 @@ def foreign_columns_untouched(story):
 
 
 def keys_come_from_somebody(story):
-    """A key that we set stood on the sibling (or was kept from one), and one that we remove was
-    removed from the sibling by somebody else; iface-id is not put beside another."""
-    removed = set()  # (UUID, column, key) that somebody else has taken off
+    """A key that we set was on the sibling, or was kept from an earlier sibling. A key that we
+    remove was removed from the sibling by somebody else. We set no iface-id where the sibling has
+    one."""
+    removed = set()  # (UUID, column, key) of the keys that somebody else has removed
     for _, who, before, after in story.commits:
         for uuid in set(before) & set(after):
             for column in ("interface_ids", "port_ids"):
@@ -562,8 +574,8 @@ def keys_come_from_somebody(story):
 
 
 def last_key_won(story):
-    """A key that one side was given, changed or lost since the two were last alike is so on both,
-    where nobody did anything to it on the other side."""
+    """If somebody set, changed or removed a key on one side since the two rows were last alike, and
+    nobody touched the key on the other side, then both rows have the key as that side has it."""
     if len(story.rows) != 2 or story.state not in (IN_SYNC, "held"):
         return
     for row in story.rows:
@@ -587,7 +599,7 @@ def last_key_won(story):
             # docs/design.md 4.5: "The Interface row of a managed port is never written".
             if column == "interface_ids" and is_managed(sibling):
                 continue
-            # 4.3: no identity, nothing lent.
+            # 4.3: a row without an identity lends nothing.
             if not identity.keys_of(row.interface_ids) or row.uuid in story.was_gone:
                 continue
             assert getattr(row, column).get(key) == getattr(sibling, column).get(key) == value, (
@@ -595,7 +607,8 @@ def last_key_won(story):
 
 
 def late_clear_is_mended(story):
-    """The stock script's clear of trunks leaves no port open that was closed with its sibling."""
+    """No port stays open by the stock script's clear of trunks if its sibling had the same
+    trunks."""
     for clear in story.clears:
         agreed = story.last_agreed(clear.n, clear.uuid)
         row = next((row for row in story.rows if row.uuid == clear.uuid), None)
@@ -620,14 +633,14 @@ INVARIANTS = [alike_or_reported, conflict_is_one, refusal_is_one, last_decision_
 
 
 def check(world, journal, rows):
-    """All invariants, of all VIFs, and how much we have written."""
+    """Check all invariants for all VIFs, and the number of our transactions."""
     for vif in world.vifs:
         story = Story(journal, vif, world.settings, rows)
         for invariant in INVARIANTS:
             invariant(story)
         # 4.5, 8: an orphan is held after its grace, and not before.
         assert world.grace_over or not story.expired
-    # P5: each transaction of somebody else's is answered by a few rows of ours at most.
+    # P5: we answer each transaction of somebody else with writes to a few rows at most.
     ours = sum(commit.who in OURS for commit in journal)
     assert ours <= 2 * (len(journal) - ours), [commit.who for commit in journal]
 
@@ -637,7 +650,8 @@ NAMES = [actor.__name__ for actor in ACTORS]
 
 
 def kinds_of(names):
-    """A few kinds of acts, those that meet most often among them more often."""
+    """A strategy that draws a few kinds of acts. Kinds that often meet on a host are drawn more
+    often."""
     often = st.sampled_from([[], ["set_unit"], ["set_unit", "plug"], ["set_unit", "plug_hooked"],
                              ["set_unit", "bind_new", "xapi_sync"], ["plug_and_bind", "dead"]])
     more = st.lists(st.sampled_from(names), min_size=1, max_size=4, unique=True)

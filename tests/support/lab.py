@@ -1,5 +1,5 @@
-"""A pair of ports in a real ovsdb-server, mirrored by the one-shot driver, every write of it held
-against what it may write: for the tests of the rules and of the traces."""
+"""A pair of ports in a real ovsdb-server, for the tests of the rules and of the traces. The
+one-shot driver mirrors the pair, and each write of the driver is checked."""
 import json
 import subprocess
 import sys
@@ -28,9 +28,10 @@ OPEN = unit(None, "trunk")
 
 
 class Lab(object):
-    """VIF 12.0 between ports that are none of its business, and runs over it.
+    """VIF 12.0 among ports that no run for that VIF may touch, and runs of the driver over it.
 
-    A port is named by its side, "vif" or "tap", or in full. config: ("section", "key")'s key.
+    Methods take a port's side, "vif" or "tap", or its full name. settings: keys of the config
+    file's sections [mirror] and [hold], with their parsed values.
     """
 
     def __init__(self, ovs, **settings):
@@ -54,7 +55,7 @@ class Lab(object):
 
     def plug(self, side, unit=NONE, ids=None, identity=A, bridge="br0", port_ids=None, noted=None,
              **columns):
-        """As the stock script: a row made anew. noted: the mark that a hook would give it."""
+        """Add a new row as the stock script does. noted: the mark that a hook gives the row."""
         if noted is not None:
             port_ids = dict(port_ids or {}, **{mark.KEY: mark.encode(noted)})
         return self.ovs.add_port(bridge, self.name(side), dict(identity, **(ids or {})), port_ids,
@@ -68,7 +69,7 @@ class Lab(object):
                            "where": [["name", "==", self.name(side)]]})
 
     def set(self, side, unit):
-        """Give the port this unit, all of it, in one transaction."""
+        """Write the whole unit of a port in one transaction."""
         row = {column: unit.get(column, ["set", []]) for column in UNIT
                if column in self.ovs.schema["tables"]["Port"]["columns"]}
         for column in ("trunks", "cvlans"):
@@ -77,7 +78,7 @@ class Lab(object):
         self._update("Port", side, row)
 
     def ids(self, side, table="Interface", **changed):
-        """Set external_ids (``_`` stands for ``-``), or with None remove them."""
+        """Set keys of external_ids (``_`` stands for ``-``); None removes a key."""
         found = dict((self.ovs.port if table == "Port" else self.ovs.interface)(
             self.name(side))["external_ids"])
         for key, value in changed.items():
@@ -87,7 +88,8 @@ class Lab(object):
         self._update(table, side, {"external_ids": ["map", sorted(found.items())]})
 
     def bind(self, side, unit=None, **noted):
-        """As Neutron's agent: the unit, then the notes on its own port."""
+        """Bind the port as Neutron's agent does: write the unit, then the agent's notes
+        (other_config)."""
         if unit is not None:
             self.set(side, unit)
         notes = dict(NEUTRON, **noted)
@@ -100,11 +102,11 @@ class Lab(object):
         self.interface(side, ofport=-1, error="could not open network device")
 
     def note(self, side, **fields):
-        """Change fields of our own mark by hand, where no run can make the case."""
+        """Change fields of our own mark by hand, for a case that no run of the driver leads to."""
         noted = dict(self.mark(side), **fields)
         self.ids(side, "Port", **{mark.KEY: mark.encode(noted)})
 
-    # -- what stands
+    # -- the rows as they stand
 
     def unit(self, side):
         row = self.ovs.port(self.name(side))
@@ -127,7 +129,7 @@ class Lab(object):
         return mark.parse(self.ovs.port(self.name(side))["external_ids"].get(mark.KEY))
 
     def everything(self):
-        """(table, UUID) -> row, _version included: all that the database holds."""
+        """All rows of the database, with their _version: (table, UUID) -> row."""
         tables = sorted(self.ovs.schema["tables"])
         return {(table, row["_uuid"]): row for table in tables for row in self.ovs.rows(table)}
 
@@ -143,17 +145,18 @@ class Lab(object):
         return shot
 
     def run(self, prefer=None):
-        """Mirror VIF 12.0; returns the decision, with the state that came of it.
+        """Mirror VIF 12.0; returns the decision, with the state of the outcome.
 
-        Fails if any other row, or column of its rows than may be, is written, if what was said is
-        not what was done, or if a second run writes anything."""
+        Fails if the driver writes any other row or a column that it must not write, if the written
+        cells are not those of the decision, or if a second run writes anything."""
         before, count = self.everything(), self.transactions()
         outcome, = self._mirror(prefer)
         decision = outcome.decision
         after = self.everything()
         assert self.transactions() - count == bool(decision.changes)
         assert written(before, after) == sorted(map(tuple, decision.changes), key=str)
-        # A choice by hand that was refused decides nothing.
+        # The second run must write nothing. After a refused choice by hand it makes the same
+        # choice: without one, the rules might decide.
         self._mirror(prefer if decision.state == "refused" else None)
         assert self.everything() == after and self.transactions() - count <= 1
         return Decision(decision.vif, decision.tap, outcome.state, decision.reason, decision.source,
@@ -165,12 +168,12 @@ class Lab(object):
         return outcomes
 
     def core(self, **how):
-        """The core's decision, nothing written."""
+        """The core's decision about the rows as they stand; writes nothing."""
         shot = self.shot()
         return decide_vif(shot.vswitch.read([(12, 0)])[12, 0], shot.settings, **how)
 
     def command(self, *args):
-        """Run the real command; returns its exit code, and what it printed as JSON."""
+        """Run the real command; returns its exit code, and its JSON output, parsed."""
         done = subprocess.run(
             [sys.executable, "-m", "xenvif_tagger", "--db", self.ovs.remote] + list(args)
             + ["--json"], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
@@ -178,7 +181,8 @@ class Lab(object):
         return done.returncode, json.loads(done.stdout.decode())
 
     def paired(self, was, holder="tap", **ids):
-        """Both plugged, and alike in `was` after a run that left the base on the holder."""
+        """Plug both ports with the unit `was`, and run the driver, so that the holder's mark has a
+        base."""
         self.plug(OTHER[holder], was, dict(ids, probe="1"))
         self.plug(holder)
         assert self.run().state in ("mirrored", "in-sync")
@@ -188,7 +192,7 @@ class Lab(object):
 
 
 def written(before, after):
-    """The cells that differ, as Change has them; only what may ever be written is let through."""
+    """The cells that differ, as Changes. Fails if a cell differs that we must never write."""
     assert set(before) == set(after)
     cells = []
     for place, old in before.items():
@@ -219,7 +223,7 @@ def plain(column, value):
 
 
 def add_port(lab, bridge, side):
-    """As the stock script, which knows how to add to a fake bridge."""
+    """Add a port with ovs-vsctl, as the stock script does: that works for a fake bridge too."""
     name = lab.name(side)
     lab.ovs.vsctl("add-port", bridge, name, "--", "set", "Interface", name, *[
         "external-ids:%s=%s" % (key, json.dumps(value)) for key, value in A.items()])

@@ -1,32 +1,34 @@
-"""Whoever writes to a VIF's ports beside us, as programs that stop between their transactions.
+"""Actors of the model: stand-ins for all programs that write to a VIF's ports beside us.
 
-Each actor is a generator; what others do happens while it is suspended. The transactions are
-those of the real programs (docs/design.md 2; neutron's ovs_neutron_agent, ovs-xapi-sync of
-openvswitch
-branch-2.5, xen-api's setup-vif-rules and vif-real). They run on whatever has Model's commit(),
-rows and reader(): the model, or a real ovsdb-server.
+Each actor is a generator that stops after each of its transactions, and other actors act while it
+is stopped. The transactions are those of the real programs (docs/design.md 2; neutron's
+ovs_neutron_agent, ovs-xapi-sync of openvswitch branch-2.5, xen-api's setup-vif-rules and vif-real).
+An actor runs on any object that has Model's commit(), rows and reader(): the model, or a real
+ovsdb-server.
 
-A guest has a number, its *code*. Its VLANs are code * 10 to code * 10 + 9, and what is in its
-external_ids begins with "code#": so what came from another guest can be told.
+A guest has a number, its *code*. The guest's VLANs are code * 10 to code * 10 + 9, and its
+external_ids have values that begin with "code#", so a test can tell values of another guest.
 """
 
 from support.ovsdb_model import rows_of, side_of, vif_of
 from xenvif_tagger.core import birth
 from xenvif_tagger.core.names import SIDES, TAP, VIF
 
-OPEN, HOLD = "open", "hold"  # the bridges; on the second one ports are held
-HOSTS = ("upstream", "shipped", "libxl")  # which ovs-xapi-sync, or none and other names and ids
+OPEN, HOLD = "open", "hold"  # the bridges: the config lists the second one under [hold]
+# upstream, shipped: the origin of the host's ovs-xapi-sync. A libxl host has no ovs-xapi-sync, and
+# its ports have other names and ids.
+HOSTS = ("upstream", "shipped", "libxl")
 GONE = "could not open network device"
 
 
 def code_of(text):
-    """The guest that an external_ids value is of, or None."""
+    """The code of the guest whose external_ids have this value, or None."""
     code, mark, _ = text.partition("#")
     return int(code) if mark and code.isdigit() else None
 
 
 def guest_of(row):
-    """The code that a row says it is of, by its identity keys; None without any."""
+    """The code of the guest that a row's identity keys name, or None if the row has no such key."""
     for key in ("xs-vif-uuid", "xen-vm-uuid", "xs-vm-uuid"):
         if key in row.interface_ids:
             return code_of(row.interface_ids[key])
@@ -39,7 +41,7 @@ def vlan(code, number):
 
 
 def deciders(code):
-    """What an operator may do to a VLAN unit, in one ovs-vsctl each."""
+    """The changes that an operator may make to a VLAN unit, each with one ovs-vsctl call."""
     trunks = [code * 10 + 5, code * 10 + 6]
     return [
         {"tag": vlan(code, 1)}, {"tag": vlan(code, 2)},
@@ -53,7 +55,7 @@ def deciders(code):
 
 
 class World(object):
-    """The host: the database, its guests and their agent. first: the lowest domid."""
+    """The host: the database, the guests and the agent. first: the lowest domid of a guest."""
 
     def __init__(self, db, settings, host, first=12):
         self.db = db
@@ -62,9 +64,9 @@ class World(object):
         self.vifs = [(first, 0), (first + 1, 0), (first + 2, 0)]
         self.bridges = [OPEN, HOLD, HOLD]
         self.generation = [0, 0, 0]
-        self.networks = {}  # code -> the VLAN that the agent has for it
+        self.networks = {}  # code -> the VLAN that the agent has for that guest
         self.pending = []
-        self.grace_over = False  # some orphan's
+        self.grace_over = False  # whether the grace of some orphan is over
 
     def code(self, slot):
         return 10 * (slot + 1) + self.generation[slot]
@@ -86,23 +88,24 @@ class World(object):
         return next((row for row in self.db.rows.values() if row.name == name), None)
 
     def now(self, row):
-        """The row as it has become, or None when it is gone."""
+        """The present row with this row's UUID, or None if the row is gone."""
         return self.db.rows.get(row.uuid)
 
     def start(self, actor, slot, side, number):
-        """Let an actor do its first transaction; the rest is pending."""
+        """Let an actor do its first transaction. The actor is pending until its last one."""
         self.pending.append(actor(self, slot, side, number))
         self.step(-1)
 
     def step(self, number):
-        """Let one of those pending do its next transaction."""
+        """Let one pending actor do its next transaction."""
         if self.pending:
             actor = self.pending[number % len(self.pending)]
             if next(actor, self) is self:
                 self.pending.remove(actor)
 
     def boot(self):
-        """The host boots: the database stays as it was, no device is there, all begin anew."""
+        """Boot the host: the database stays as it was, all devices are gone, all actors begin
+        anew."""
         self.pending = []
         self.settings.boot += "+"
         self.networks = {}
@@ -110,13 +113,14 @@ class World(object):
                                  if vif_of(row) in self.vifs])
 
     def finish(self):
-        """Let all that are pending come to their end."""
+        """Let all pending actors do all their transactions."""
         while self.pending:
             self.step(0)
 
 
 def change_map(world, who, row, column, changed):
-    """As ovs-vsctl and ovsdbapp: the whole old map is expected, and it is tried again."""
+    """Change a map as ovs-vsctl and ovsdbapp do: the transaction expects the whole old map, and is
+    tried again after a lost race."""
     while row is not None:
         operations = [("expect", row.uuid, column, getattr(row, column)),
                       ("map", row.uuid, column, changed)]
@@ -137,7 +141,7 @@ def set_unit(world, slot, side, number):
 
 
 def set_key(world, slot, side, number):
-    """Set or remove a key of the Interface's or the Port's external_ids."""
+    """An operator sets or removes a key of the Interface's or the Port's external_ids."""
     row = world.row(slot, side)
     if row:
         column = ("interface_ids", "port_ids")[number % 2]
@@ -158,7 +162,7 @@ def remove_identity(world, slot, side, number):
 
 
 def set_iface_id(world, slot, side, number):
-    """The glue of a host whose ovs-xapi-sync does not do it: on the row that it chose."""
+    """A local script sets iface-id on one of the rows, on a host whose ovs-xapi-sync does not."""
     row = world.row(slot, side)
     if row and guest_of(row):
         change_map(world, "operator", row, "interface_ids",
@@ -170,9 +174,9 @@ def set_iface_id(world, slot, side, number):
 # -- Neutron's agent
 
 def agents_row(world, slot, side):
-    """The row on which the agent finds the port; where both are, the one of the side.
+    """The row that the agent takes for the port. Where both rows have iface-id: that of `side`.
 
-    (It takes the last one modified: either can be.)
+    (The real agent takes the row modified last, which can be either.)
     """
     rows = [row for row in rows_of(world.db.rows, world.vifs[slot])
             if {"iface-id", "attached-mac"} <= set(row.interface_ids) and row.ofport != -1
@@ -212,22 +216,24 @@ def _bind(world, slot, side, number, marks_first, clears):
 
 
 def bind_new(world, slot, side, number):
-    """21.0 and later: tag and clears, then the marks, then the tag again if it is not there."""
+    """Releases from 21.0 on write the tag and the clears, then other_config, and then the tag again
+    if the row does not have it."""
     return _bind(world, slot, side, number, False, True)
 
 
 def bind_yoga(world, slot, side, number):
-    """8.0 to 20: the marks, then other_config:tag, then the tag; 16 to 20 clear a dead form."""
+    """Releases 8.0 to 20 write other_config, then other_config:tag, then the tag. Releases 16 to 20
+    clear a dead form too."""
     return _bind(world, slot, side, number, True, True)
 
 
 def bind_queens(world, slot, side, number):
-    """The same, never clearing vlan_mode and trunks."""
+    """Older releases write the same, and never clear vlan_mode and trunks."""
     return _bind(world, slot, side, number, True, False)
 
 
 def bind_juno(world, slot, side, number):
-    """2014.2: the tag, and no marks at all."""
+    """Release 2014.2 writes the tag, and no other_config."""
     row = agents_row(world, slot, side)
     if row:
         code = code_of(row.interface_ids["iface-id"])
@@ -238,7 +244,7 @@ def bind_juno(world, slot, side, number):
 
 
 def dead(world, slot, side, number):
-    """port_dead(): not of a port without tag."""
+    """port_dead(), which leaves a port without a tag alone."""
     row = agents_row(world, slot, side)
     if row and row.unit.get("tag", 4095) != 4095:
         world.db.commit("agent", ("unit", row.uuid, {"tag": 4095}))
@@ -247,7 +253,8 @@ def dead(world, slot, side, number):
 
 
 def restart_agent(world, slot, side, number):
-    """It takes the VLAN that its port has for the network's, and binds it anew."""
+    """Restart the agent: it takes its port's VLAN for the VLAN of the network, and binds the port
+    again."""
     row = agents_row(world, slot, side)
     if row is None:
         return iter(())
@@ -261,7 +268,8 @@ def restart_agent(world, slot, side, number):
 # -- ovs-xapi-sync
 
 def xapi_sync(world, slot, side, number):
-    """One pass over all rows, upstream's; what it wants, it writes if nothing has changed since."""
+    """One pass of upstream's ovs-xapi-sync over all rows. It writes if nothing has changed since it
+    read the rows."""
     while True:
         rows = dict(world.db.rows)
         operations = sync_operations(world, rows)
@@ -274,7 +282,8 @@ def xapi_sync(world, slot, side, number):
 
 
 def sync_operations(world, rows):
-    """What a pass of ovs-xapi-sync over these rows comes to: of this world's VIFs only."""
+    """The operations that a pass of ovs-xapi-sync makes of these rows, for this world's VIFs
+    only."""
     operations = []
     for vif in world.vifs:
         found = rows_of(rows, vif)
@@ -301,10 +310,11 @@ def sync_operations(world, rows):
     return operations
 
 
-# -- what plugs and unplugs
+# -- the scripts that plug and unplug
 
 def _plug(world, slot, side, hooked, bridge=None, code=None):
-    """setup-vif-rules filter: del-port, add-port; then ovs-vswitchd; then vif-real's last line."""
+    """setup-vif-rules filter: del-port and add-port; then ovs-vswitchd opens the port; then
+    vif-real ends with its clear of trunks."""
     name = world.name(slot, side)
     bridge = bridge or world.bridges[slot]
     old = world.row(slot, side)
@@ -318,7 +328,7 @@ def _plug(world, slot, side, hooked, bridge=None, code=None):
         unit, ids, _ = birth.born(name, bridge, identity, ports, world.settings)
         yield
     if world.row(slot, side):
-        return  # plugged twice at a time: ovs-vsctl fails
+        return  # another plug was faster, so this ovs-vsctl fails
     world.db.commit("hook" if hooked else "stock", ("insert", {
         "name": name, "bridge": bridge, "unit": unit, "port_ids": ids["Port"],
         "interface_ids": dict(identity, **ids["Interface"]), "other_config": {},
@@ -326,7 +336,7 @@ def _plug(world, slot, side, hooked, bridge=None, code=None):
     row = world.row(slot, side)
     yield
     if hooked:
-        # The second look, before the link is up.
+        # The hook reads the rows a second time, before the link goes up.
         yield from mirror(world, slot)
     world.db.commit("vswitchd", ("opened", row.uuid, 7, None))
     yield
@@ -334,7 +344,7 @@ def _plug(world, slot, side, hooked, bridge=None, code=None):
 
 
 def plug(world, slot, side, number):
-    """The stock script as it is: our hook is not installed, or could not do its part."""
+    """The stock script without our hook: it is not installed, or could not do its part."""
     return _plug(world, slot, side, False)
 
 
@@ -343,7 +353,8 @@ def plug_hooked(world, slot, side, number):
 
 
 def plug_and_bind(world, slot, side, number):
-    """A re-plug on a host whose glue names the port at once, and any agent that binds it."""
+    """A re-plug on a host where a script sets iface-id at once, and then an agent binds the
+    port."""
     yield from _plug(world, slot, side, number % 2)
     yield from set_iface_id(world, slot, side, 0)
     yield
@@ -351,15 +362,15 @@ def plug_and_bind(world, slot, side, number):
 
 
 def move(world, slot, side, number):
-    """VIF.move: the vif goes to the other bridge, the tap stays."""
+    """VIF.move: the vif goes to the other bridge; the tap stays."""
     world.bridges[slot] = HOLD if world.bridges[slot] == OPEN else OPEN
     return _plug(world, slot, VIF, number % 2)
 
 
 def new_guest(world, slot, side, number):
-    """Another guest with the same number; what is left of the old one stays as it was.
+    """A new guest gets the number of an old one, whose left-over rows stay as they were.
 
-    A host that is up does not give a domid twice so soon; but left-overs stay for long.
+    A running host does not give a domid twice so soon, but rows can be left over for long.
     """
     for old in rows_of(world.db.rows, world.vifs[slot]):
         world.db.commit("vswitchd", ("opened", old.uuid, -1, GONE))
@@ -368,7 +379,8 @@ def new_guest(world, slot, side, number):
 
 
 def unplug(world, slot, side, number):
-    """setup-vif-rules clear, our hook first taking off what Neutron would take for a deletion."""
+    """setup-vif-rules clear. Our hook first takes off the keys by which Neutron's agent would
+    notice the deletion."""
     row = world.row(slot, side)
     if row is None:
         return
@@ -388,7 +400,8 @@ def unplug(world, slot, side, number):
 
 
 def device_gone(world, slot, side, number):
-    """PV drivers take over and only the device goes (libxl); or it comes back."""
+    """PV drivers take over, and the device goes while its row stays (libxl); or the device comes
+    back."""
     row = world.row(slot, side)
     if row:
         world.db.commit("vswitchd", ("opened", row.uuid, -1, GONE) if number % 3
@@ -400,7 +413,7 @@ def device_gone(world, slot, side, number):
 # -- our other driver
 
 def mirror(world, slot):
-    """As OneShot.mirror: no lock, at most some tries."""
+    """Mirror as OneShot.mirror does: without a lock, and with a limited number of tries."""
     reader = world.db.reader()
     for _ in range(20):
         from_now = reader.read(world.vifs[slot])
@@ -424,8 +437,9 @@ ACTORS = [set_unit, set_key, remove_identity, set_iface_id, bind_new, bind_yoga,
 
 
 def quiesce(world, settle):
-    """Everything that was begun comes to its end, and the watchers (settle) and ovs-xapi-sync,
-    which wakes with each change of external_ids, come to rest: in a few rounds."""
+    """Finish all pending actors, and run the watchers (settle) and ovs-xapi-sync, which wakes at
+    each change of external_ids, until neither writes. Fails if that takes more than a few
+    rounds."""
     world.finish()
     for _ in range(8):
         settle()
@@ -437,7 +451,8 @@ def quiesce(world, settle):
 
 
 def begin(world, how, settle):
-    """Both ports of each VIF plugged: 1 by the stock script, 2 by our hook, 3 and bound."""
+    """Plug both ports of each VIF: with 1 by the stock script, with 2 by our hook, with 3 by our
+    hook and bound by the agent."""
     if how:
         for slot in range(3):
             for side in SIDES:

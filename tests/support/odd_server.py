@@ -1,4 +1,4 @@
-"""A server of the test's own, which misbehaves as the test wants, for the client of OVSDB."""
+"""A server that misbehaves as a test of the OVSDB client wants."""
 import fcntl
 import json
 import socket
@@ -14,8 +14,8 @@ from xenvif_tagger.ovsdb.client import Framer
 class Server:
     """Accepts one connection and runs `talk(connection)` on it in a thread.
 
-    What talk raises, the test gets at the end. The connection stays open until then, unless talk
-    closes it.
+    An exception of talk is raised in the test when the context ends. Until then the connection
+    stays open, unless talk closes it.
     """
 
     def __init__(self, path, talk):
@@ -37,7 +37,7 @@ class Server:
                 self._talk(connection)
                 self._done.wait(LONG)
         except (BrokenPipeError, ConnectionResetError):
-            pass  # the client has given up, which the test looks at on its side
+            pass  # the client has given up; the test checks that itself
         except Exception as error:
             self._problem = error
 
@@ -54,7 +54,7 @@ class Server:
 
 
 def read_message(connection):
-    """The next request, where the client can't have sent more than that yet."""
+    """The next request. The client must not have sent anything after the request yet."""
     return read_messages(connection, 1)[0]
 
 
@@ -71,7 +71,7 @@ def read_messages(connection, count):
 
 
 def send_alone(connection, data):
-    """Send, and return when the client has read all of it."""
+    """Send data, and return when the client has read all of it."""
     connection.sendall(data)
     while struct.unpack("i", fcntl.ioctl(connection, termios.TIOCOUTQ, bytes(4)))[0]:
         time.sleep(0.0001)

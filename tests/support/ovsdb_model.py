@@ -1,7 +1,8 @@
-"""A model of Open vSwitch's database and of the resident watcher on it, all in memory.
+"""A model of Open vSwitch's database and of the resident watcher, all in memory.
 
-What counts of OVSDB: transactions are atomic, some fail where what they expect is not so, and who
-watches gets the state as of some later commit, the commits in between in one piece.
+The model has three properties of OVSDB: a transaction is atomic; a transaction that expects a value
+fails where a row has another one; and an update brings a monitor to the state after some later
+commit, in one step for all commits in between.
 """
 from collections import namedtuple
 
@@ -10,13 +11,13 @@ from xenvif_tagger.core import decide, names
 from xenvif_tagger.core.decision import Settings
 from xenvif_tagger.core.port import Port
 
-# A Port row with its Interface, as Port's constructor takes it. Never changed in place.
+# A Port row with its Interface: the arguments of Port. A Row is never changed in place.
 Row = namedtuple(
     "Row", "name uuid bridge unit port_ids interface_ids other_config ofport error")
 MAPS = ("port_ids", "interface_ids", "other_config")
 
-# A committed transaction. who: which actor; before, after: dict Port UUID -> Row. The journal of
-# these is all that the invariants look at.
+# A committed transaction. who: the actor; before, after: Port UUID -> Row. The invariants look at
+# the journal of commits only.
 Commit = namedtuple("Commit", "who before after")
 TAGGER = "tagger"
 
@@ -30,7 +31,7 @@ def side_of(row):
 
 
 def rows_of(rows, vif):
-    """Those of one VIF, the vif's first."""
+    """The rows of one VIF, the vif's first."""
     return sorted((row for row in rows.values() if vif_of(row) == vif),
                   key=lambda row: side_of(row) != names.VIF)
 
@@ -40,7 +41,7 @@ def port_of(row):
 
 
 class Reader(object):
-    """Rows as read at one moment, and writes that are guarded by them."""
+    """The rows as they were read at one moment, and writes that are guarded by those rows."""
 
     def __init__(self, model):
         self.model = model
@@ -52,10 +53,10 @@ class Reader(object):
         return [port_of(row) for row in rows_of(self.rows, vif)]
 
     def write(self, decisions):
-        """Make the decisions' changes, all or nothing; whether it was done.
+        """Write the changes of all decisions in one transaction; returns whether it was committed.
 
-        What a driver guards: the rows that a decision was based on, and nothing else. (A sibling
-        that appears meanwhile is not among them.)
+        As in a driver, the transaction is guarded by the rows that the decisions were based on, and
+        by nothing else: a sibling that appears meanwhile does not make it fail.
         """
         rows = dict(self.model.rows)
         for decision in decisions:
@@ -71,7 +72,8 @@ class Reader(object):
 
 
 class Model(object):
-    """The database. states: the rows after each commit (dict UUID -> Row), the first one empty."""
+    """The database. states: list of the rows after each commit (UUID -> Row); the first is
+    empty."""
 
     def __init__(self):
         self.states = [{}]
@@ -90,14 +92,14 @@ class Model(object):
             self.states.append(rows)
 
     def commit(self, who, *operations):
-        """One transaction; whether it was committed (which it is too if it changes nothing).
+        """Do one transaction; returns whether it was committed, also if it changes nothing.
 
-        The operations, each a tuple; one on a row that is gone does nothing, as in OVSDB:
-        ("expect", UUID, column, value): fail if the row has not this, or is gone;
+        Each operation is a tuple. As in OVSDB, an operation on a row that is gone does nothing:
+        ("expect", UUID, column, value): fail if the row has another value, or is gone;
         ("unit", UUID, {column: value or None}): set and clear columns of the VLAN unit;
         ("map", UUID, column, {key: value or None}): set and remove keys of a map;
-        ("opened", UUID, ofport, error): what ovs-vswitchd says of the device;
-        ("insert", {Row's fields, but no uuid}), ("delete", UUID).
+        ("opened", UUID, ofport, error): the columns that ovs-vswitchd writes about the device;
+        ("insert", {fields of Row without uuid}); ("delete", UUID).
         """
         rows = dict(self.rows)
         for what, where, *more in operations:
@@ -124,9 +126,9 @@ class Model(object):
 
 
 class Watcher(object):
-    """The resident watcher: a replica that lags behind, and the core.
+    """The resident watcher: a replica that lags behind the database, and the core.
 
-    Its only memory beside the replica: since when it has seen an orphan.
+    Beside the replica it remembers only its orphans, and whether the grace of each is over.
     """
 
     def __init__(self, model, settings):
@@ -137,17 +139,17 @@ class Watcher(object):
         self._decided = {}  # vif -> (rows, expired, decision)
 
     def receive(self, commits=None):
-        """Get what the next commits (None: all) brought, in one update."""
+        """Receive the next commits (None: all) in one update."""
         last = len(self.reader.model.states) - 1
         self.at = last if commits is None else min(last, self.at + commits)
 
     def pass_grace(self):
-        """The grace of every orphan that it knows is over."""
+        """Let the grace of every orphan that the watcher knows be over."""
         for noted in self.orphans.values():
             noted[1] = True
 
     def decide(self):
-        """The decisions, of all VIFs in the replica, that say that something is to be written."""
+        """The decisions with changes, of all VIFs in the replica."""
         rows = self.reader.rows = self.reader.model.states[self.at]
         vifs = {}
         for row in rows.values():
@@ -171,10 +173,10 @@ class Watcher(object):
         return decisions
 
     def look(self):
-        """Decide and write what is to be written; whether there was anything.
+        """Decide, and write the changes; returns whether there were any.
 
-        Own writes come back before the reply does (RFC 7047, 4.1.6); after a lost race the news
-        that made it lose come, sooner or later.
+        The update with our own write arrives before the reply (RFC 7047, 4.1.6). After a lost race
+        the update with the other actor's write arrives sooner or later.
         """
         decisions = self.decide()
         if decisions and self.reader.write(decisions):
@@ -183,7 +185,8 @@ class Watcher(object):
 
 
 class Pair(object):
-    """Two watchers on one lock: one writes, the other stands by with a replica of its own."""
+    """Two watchers on one lock: one is active and writes, the other stands by with its own
+    replica."""
 
     def __init__(self, model, settings):
         self.model = model
@@ -192,11 +195,12 @@ class Pair(object):
         self.standby = Watcher(model, settings)
 
     def restart(self):
-        """The active one ends: the other takes over, however far it is, and a new one begins."""
+        """End the active watcher: the other one takes over, with its replica as it is, and a new
+        watcher stands by."""
         self.active, self.standby = self.standby, Watcher(self.model, self.settings)
 
     def settle(self, limit=20):
-        """Let the active one run until it writes nothing; how many looks it took."""
+        """Let the active watcher look until it writes nothing; returns the number of looks."""
         for looks in range(limit):
             self.active.receive()
             if not self.active.look():

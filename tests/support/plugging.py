@@ -1,4 +1,4 @@
-"""Plugs and unplugs in a stand-in dom0, by our hook."""
+"""Functions that plug and unplug by our hook, in a stand-in dom0."""
 from support.constants import HOOK
 
 

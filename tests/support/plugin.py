@@ -1,4 +1,4 @@
-"""The plugin of XAPI, called as XAPI does."""
+"""Calls our XAPI plugin as XAPI does."""
 import json
 import os
 
@@ -9,18 +9,18 @@ PLUGIN = os.path.join(ROOT, "hotplug", "xapi-plugin")
 
 
 def host_env(ovs, **more):
-    """What a host's plugin finds there."""
+    """The environment by which a plugin finds its host's files and database."""
     return dict({"XENVIF_TAGGER_DB": ovs.remote, "XENVIF_TAGGER_CONFIG": os.devnull,
                  "OVS_RUNDIR": ovs.dir}, **more)
 
 
 def call(ovs, function, env=None, path=PLUGIN, **arguments):
-    """XAPI's answer to a call of the plugin: a dict."""
+    """Call the plugin; returns XAPI's answer (dict)."""
     return run_plugin(path, function, arguments, host_env(ovs, **(env or {})))
 
 
 def result(answer):
-    """What the plugin told, from JSON."""
+    """Call the plugin; returns its result, parsed from JSON."""
     assert answer["Status"] == "Success", answer
     assert list(answer) == ["Status", "Value"]
     return json.loads(answer["Value"])

@@ -1,15 +1,16 @@
-"""The commands that ask all hosts of a pool, and what they print."""
+"""Runs the commands that ask all hosts of a pool, and takes their output apart."""
 import json
 
 from support.command import run
 from support.plugin import host_env
 
 LOGIN, LOGOUT, CALL = "session.login_with_password", "session.logout", "host.call_plugin"
-SOON = 3  # seconds: the time of what is made to hang
+SOON = 3  # seconds: the timeout of commands that ask a hanging host
 
 
 class Pool:
-    """A pool of hosts with plugins: the server, and the command at it."""
+    """A pool of hosts with plugins, on an XapiServer, and runs of the command against that
+    server."""
 
     def __init__(self, server, plugins):
         self.server = server
@@ -17,7 +18,7 @@ class Pool:
         self.plugins = plugins
 
     def add(self, name, ovs, **how):
-        """A host's ref; ovs: its database."""
+        """Add a host with this database (a PrivateOvs); returns the host's ref."""
         return self.server.add_host(name, **dict(
             {"plugins": self.plugins, "env": host_env(ovs)}, **how))
 
@@ -32,7 +33,7 @@ class Pool:
 
 
 def told(result, code, *lines):
-    """The hosts of a JSON answer, by name. lines: how those on standard error begin."""
+    """The hosts of a JSON answer, by name. lines: the beginnings of the lines on standard error."""
     assert result.code == code, result
     assert_lines(result, *lines)
     hosts = json.loads(result.out)["hosts"]
@@ -48,5 +49,5 @@ def assert_lines(result, *lines):
 
 def assert_narrow(result, size=80):
     for line in result.out.splitlines():
-        if "-> " not in line:  # a command is never wrapped
+        if "-> " not in line:  # the table never wraps a command
             assert len(line) <= size, result

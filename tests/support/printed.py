@@ -1,4 +1,4 @@
-"""What the command prints, taken apart."""
+"""Functions that take the command's output apart."""
 import re
 import unicodedata
 
@@ -12,13 +12,14 @@ def printed_changes(text):
 
 
 def columns_of(text):
-    """How many columns of a terminal the text takes."""
+    """The number of a terminal's columns that the text takes."""
     return sum(0 if unicodedata.combining(char) else
                2 if unicodedata.east_asian_width(char) in "WF" else 1 for char in text)
 
 
 def check_table(text, width=80):
-    """Every row's cells begin where the header's do. Returns the rows, as lists of cells."""
+    """Check that each row's cells begin where the header's do; returns the rows as lists of
+    cells."""
     lines = [line for line in text.splitlines() if not line.startswith("watcher: ")]
     assert lines[0].split() == ["VM", "BRIDGE", "VIF", "TAG", "TAP", "TAG", "STATE"]
     starts = [found.start() for found in re.finditer(r"\S+", lines[0])]
@@ -28,7 +29,7 @@ def check_table(text, width=80):
         assert line == line.rstrip()
         if line.startswith("    "):
             continue
-        # As a terminal shows it: a wide character takes two columns.
+        # A wide character takes two columns of a terminal.
         cells = "".join("" if unicodedata.combining(char) else
                         char + (columns_of(char) - 1) * "\0" for char in line)
         assert all(cells[start - 2:start] == "  " and cells[start] != " "

@@ -1,23 +1,26 @@
 """A private Open vSwitch in a directory of its own, for the tests, the demo and the benchmarks.
 
-Standard library only. Any number can run at a time, and none touches the system's Open vSwitch:
-every path is in the directory, and ovs-vswitchd is told to leave the kernel's datapath alone.
+The module needs the standard library only. Any number of PrivateOvs can run at a time, and none
+touches the system's Open vSwitch: every path is in the directory, and ovs-vswitchd leaves the
+kernel's datapath alone.
 
     with PrivateOvs() as ovs:
         ovs.add_bridge("br0")
         ovs.add_port("br0", "vif1.0", {"xs-vif-uuid": "…"}, tag=5)
         assert ovs.port("vif1.0")["tag"] == [5]
 
-`vswitchd` says what stands behind the database:
+`vswitchd` chooses the ovs-vswitchd that runs beside the database:
 
-* None: only ovsdb-server. Columns that ovs-vswitchd would fill in (ofport, error) are the test's.
-* "dummy": ovs-vswitchd with --enable-dummy=override. A port of any name gets an ofport, and its
-  link is up, before add_port returns; no device is needed and no frame ever moves. An Interface of
-  an unknown `type` is one that can't be opened: ofport -1 and an error, as for a device that went.
-* "userspace": ovs-vswitchd with the netdev datapath, on real devices. Needs root, and a network
-  namespace (`netns`, made by the caller) for each that runs at a time: bridges are tap devices
-  there, and one is always called ovs-netdev. stop() removes them; after kill -9 they are left,
-  which is harmless only in a namespace that goes too.
+* None: no ovs-vswitchd. The test itself writes the columns that ovs-vswitchd would fill in (ofport,
+  error).
+* "dummy": ovs-vswitchd with --enable-dummy=override. A port of any name has an ofport, and its link
+  is up, before add_port returns. No device is needed, and no frame ever moves. ovs-vswitchd can't
+  open an Interface of an unknown `type`: the row gets ofport -1 and an error, as for a device that
+  is gone.
+* "userspace": ovs-vswitchd with the netdev datapath, on real devices. This needs root, and a
+  network namespace (`netns`, made by the caller) for each PrivateOvs that runs at a time: each
+  bridge is a tap device there, and one device is always called ovs-netdev. stop() removes these
+  devices; after kill -9 they are left, which is harmless only in a namespace that is removed too.
 """
 
 import atexit
@@ -32,16 +35,16 @@ import subprocess
 import tempfile
 import time
 
-START_SECONDS = 20  # how long to wait for a daemon on a busy machine; it takes some 10 ms
+START_SECONDS = 20  # the limit for a daemon's start, which takes some 10 ms on an idle machine
 DAEMON_OPTIONS = ("--pidfile", "--log-file", "-vconsole:off")
-# The file of a database in which only the Open_vSwitch row is, by the JSON of its schema. (To make
-# one takes two processes more than to start a server on a copy.)
+# JSON of a schema -> the database file that has the Open_vSwitch row only. (Making that file takes
+# two processes; a server on a copy needs neither.)
 _EMPTY_DATABASES = {}
 BATCH = 1000  # ports in one transaction of add_many_ports
 
 
 class OvsError(Exception):
-    """A command or a transaction failed; the text says how."""
+    """A command or a transaction failed; the text is its error message."""
 
 
 # ---- schemas ----------------------------------------------------------------------------------
@@ -87,7 +90,8 @@ def schema_with_extra(extra):
 
 
 def schema_like_2_5():
-    """What OVS 2.5 has of the Port table: no cvlans, no dot1q-tunnel. (Other tables stay new.)"""
+    """The schema with the Port table of OVS 2.5: no cvlans, no dot1q-tunnel. (Other tables stay
+    new.)"""
     schema = schema_without("Port.cvlans")
     schema["version"] = "7.12.1"
     enum = schema["tables"]["Port"]["columns"]["vlan_mode"]["type"]["key"]["enum"]
@@ -97,7 +101,7 @@ def schema_like_2_5():
 
 def _editable_schema():
     schema = load_schema()
-    schema.pop("cksum", None)  # it is of the text as shipped, and may be left out
+    schema.pop("cksum", None)  # the checksum is that of the shipped text; a schema needs none
     return schema
 
 
@@ -113,7 +117,7 @@ def to_set(values):
 
 
 def _plain(value):
-    """An OVSDB value as Python has it: sets as sorted lists, maps as dicts, UUIDs as strings."""
+    """An OVSDB value as a Python value: sets become sorted lists, maps dicts, UUIDs strings."""
     if isinstance(value, list):
         kind, content = value
         if kind == "uuid":
@@ -161,7 +165,7 @@ class PrivateOvs:
     # -- life
 
     def start(self):
-        # A unix socket's path has 107 characters at most: not below a long TMPDIR.
+        # A unix socket's path has 107 characters at most, too few for a long TMPDIR.
         base = tempfile.gettempdir()
         self.dir = tempfile.mkdtemp(prefix="ovs-", dir=base if len(base) < 50 else "/tmp")
         atexit.register(self.stop)
@@ -202,7 +206,7 @@ class PrivateOvs:
         atexit.unregister(self.stop)
         if self.vswitchd == "userspace":
             self._remove_bridge_devices()
-        # ovs-vswitchd first: without its database it would only log that it is gone.
+        # Stop ovs-vswitchd first: otherwise it would log that its database is gone.
         self._switch = _end(self._switch)
         self._server = _end(self._server)
         if self.dir:
@@ -215,11 +219,12 @@ class PrivateOvs:
         self._wait_for(self._server, self._server_answers)
 
     def stop_server(self, kill=False):
-        """Stop ovsdb-server as a service manager does; with `kill`, as a crash does."""
+        """Stop ovsdb-server as a service manager does, or with `kill` as abruptly as a crash."""
         self._server = _end(self._server, signal.SIGKILL if kill else signal.SIGTERM)
 
     def restart_server(self, schema=None, kill=False):
-        """Stop and start ovsdb-server on its database; with `schema` it is upgraded in between."""
+        """Stop ovsdb-server and start it again on its database, which is converted to `schema` in
+        between if one is given."""
         self.stop_server(kill)
         if schema is not None:
             self.schema = schema if isinstance(schema, dict) else load_schema(schema)
@@ -227,9 +232,9 @@ class PrivateOvs:
         self.start_server()
 
     def pause(self):
-        """Make ovsdb-server hang: connections are accepted (by the kernel), never answered."""
+        """Make ovsdb-server hang: the kernel accepts connections, and nobody answers them."""
         self._server.send_signal(signal.SIGSTOP)
-        os.waitpid(self._server.pid, os.WUNTRACED)  # until it has really stopped
+        os.waitpid(self._server.pid, os.WUNTRACED)  # returns once the process has really stopped
 
     def resume(self):
         self._server.send_signal(signal.SIGCONT)
@@ -245,7 +250,7 @@ class PrivateOvs:
     # -- commands
 
     def vsctl(self, *args):
-        """Run ovs-vsctl and return what it prints. Waits for ovs-vswitchd if there is one."""
+        """Run ovs-vsctl, which waits for ovs-vswitchd if there is one; returns the output."""
         wait = "--timeout=10" if self.vswitchd else "--no-wait"
         return self._run("ovs-vsctl", "--db=" + self.remote, wait, *args)
 
@@ -279,7 +284,8 @@ class PrivateOvs:
     # -- rows
 
     def rows(self, table, where=()):
-        """The rows of a table, as dicts. A column that can hold other than one value is a list."""
+        """The rows of a table, as dicts. A column that can hold no value or several ones is a
+        list."""
         result = self.transact({"op": "select", "table": table, "where": list(where)})[0]
         return [self._row(table, row) for row in result["rows"]]
 
@@ -315,9 +321,8 @@ class PrivateOvs:
     def add_port(self, bridge, name, external_ids=None, port_external_ids=None, **columns):
         """Add a port; returns the Port's UUID.
 
-        external_ids, ofport and error are the Interface's, all else is the Port's: tag, vlan_mode,
-        trunks, cvlans, other_config. An ofport or error given here lasts only where no
-        ovs-vswitchd runs, which would write its own.
+        external_ids, ofport and error are columns of the Interface; all others are the Port's: tag,
+        vlan_mode, trunks, cvlans, other_config. A running ovs-vswitchd overwrites ofport and error.
         """
         row = dict(columns, name=name)
         row.update(external_ids=external_ids, port_external_ids=port_external_ids)
@@ -342,14 +347,14 @@ class PrivateOvs:
                 }
             )
             results = self.transact(*operations)
-            if results[-1]["count"] != 1:  # the new rows are garbage by now: nothing refers to them
+            if results[-1]["count"] != 1:  # no row refers to the new rows, so they are gone again
                 raise OvsError("no bridge named %s" % bridge)
             uuids += [result["uuid"][1] for result in results[1:-1:2]]
         self.sync()
         return uuids
 
     def delete_port(self, name):
-        """Take a port off its bridge, by which its rows go too."""
+        """Take a port off its bridge; ovsdb-server removes the Port and Interface rows then."""
         uuid = ["uuid", self.port(name)["_uuid"]]
         self.transact(
             {
@@ -362,7 +367,8 @@ class PrivateOvs:
         self.sync()
 
     def sync(self):
-        """Wait until ovs-vswitchd has taken in all that was written; at once if there is none."""
+        """Wait until ovs-vswitchd has handled all writes until now. Returns at once if none
+        runs."""
         if not self.vswitchd:
             return
         asked = self.transact(
@@ -385,27 +391,28 @@ class PrivateOvs:
         return path
 
     def _start_vswitchd(self):
-        # Either way the kernel's datapath, the system's, is out of its reach.
+        # In both modes ovs-vswitchd can't reach the kernel's datapath, which is the system's.
         datapath = {"dummy": "--enable-dummy=override", "userspace": "--disable-system"}
         command = ("ovs-vswitchd", datapath[self.vswitchd]) + DAEMON_OPTIONS + (self.remote,)
-        if self.netns:  # which becomes the command by exec: the pid stays
+        if self.netns:  # nsenter becomes the command by exec: the pid stays
             command = ("ip", "netns", "exec", self.netns) + command
         self._switch = self._spawn(*command)
         self.sync()
 
     def _remove_bridge_devices(self):
-        # They are made persistent, so they would outlive a process that was merely ended.
+        # ovs-vswitchd makes these devices persistent: they would outlive a process that we only
+        # end.
         if self._switch is None or self._switch.poll() is not None:
             return
         try:
             self.appctl("ovs-vswitchd", "exit", "--cleanup")
             self._switch.wait(10)
         except (OvsError, subprocess.TimeoutExpired):
-            pass  # a hung one is ended by force: its devices go with the namespace
+            pass  # a process that hangs is killed, and its devices go with the namespace
 
     def _spawn(self, *command):
-        # In the foreground, so that the pid is ours to end; in a session of its own, so that
-        # Ctrl-C ends the tests and leaves it to them to stop this.
+        # The daemon runs in the foreground, so that we know its pid and can end it. It has a
+        # session of its own, so that Ctrl-C reaches the tests only, which then stop the daemon.
         with open(os.path.join(self.dir, "stderr"), "ab") as stderr:
             return subprocess.Popen(
                 command,
@@ -437,7 +444,7 @@ class PrivateOvs:
             return False
 
     def _call(self, request, timeout):
-        """One JSON-RPC request on a connection of its own."""
+        """Send one JSON-RPC request on a new connection; returns the answer."""
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
             connection.settimeout(timeout)
             connection.connect(self.socket_path)
@@ -452,7 +459,7 @@ class PrivateOvs:
                     try:
                         return json.loads(reply.decode())
                     except ValueError:
-                        pass  # a brace in the middle of it
+                        pass  # a brace inside the answer, not at its end
 
     def _run(self, *command):
         # As bytes: Python 3.6 can't pass text outside ASCII in the C locale.
@@ -484,7 +491,7 @@ class PrivateOvs:
         plain = {}
         for name, value in row.items():
             plain[name] = _plain(value)
-            # On the wire a set of one is that one value.
+            # A set with one element is written as that element (RFC 7047, 5.1).
             if name in columns and _is_set(columns[name]["type"]):
                 if not isinstance(plain[name], list):
                     plain[name] = [plain[name]]
@@ -529,24 +536,24 @@ def _port_operations(
 
 
 def _path():
-    """The daemons are in sbin, which the PATH of an ordinary user lacks."""
+    """PATH with the sbin directories: the daemons are there, and a user's PATH lacks them."""
     return os.environ.get("PATH", os.defpath) + ":/usr/local/sbin:/usr/sbin:/sbin"
 
 
-_LIBC = ctypes.CDLL(None)  # loaded here: between fork and exec it might deadlock
+_LIBC = ctypes.CDLL(None)  # loaded here, because loading between fork and exec can deadlock
 _PR_SET_PDEATHSIG = 1
 
 
 def _die_with_parent():
-    # However the parent ends, kill -9 included, its children go. (The kernel counts the thread
-    # that started them as the parent: start a PrivateOvs in one that lives as long as it.)
+    # When the parent ends, even by kill -9, the kernel ends this process. (To the kernel the parent
+    # is the thread that started the process: start a PrivateOvs in a thread that outlives it.)
     _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def _end(process, how=signal.SIGTERM):
     if process is not None and process.poll() is None:
         process.send_signal(how)
-        process.send_signal(signal.SIGCONT)  # a paused one could not obey
+        process.send_signal(signal.SIGCONT)  # a paused process would not handle SIGTERM
         try:
             process.wait(10)
         except subprocess.TimeoutExpired:

@@ -1,4 +1,4 @@
-"""Between the command and the database: a proxy that logs, stops and changes the messages."""
+"""A proxy between the command and the database, which logs, stops and changes messages."""
 import codecs
 import contextlib
 import json
@@ -9,22 +9,22 @@ from support.constants import LONG
 
 
 class Proxy:
-    """A unix socket before another that logs the JSON-RPC messages of both directions.
+    """A unix socket before the database's, which logs the JSON-RPC messages of both directions.
 
-    `before(message)` is called with each request before it goes on: it may change the database
-    first; what is false for it to return (`None` is not) is swallowed.
-    `after(message)` likewise with what the server sends.
+    before(message): called with each message of the command before the proxy passes it on. The
+        function may change the database first. If it returns False, the message is dropped.
+    after(message): the same for each message of the server.
     """
 
     def __init__(self, path, upstream, before=None, after=None):
         self.remote = "unix:" + path
-        self.log = []  # (whose, message): "client" or "server"
+        self.log = []  # (sender, message); the sender is "client" or "server"
         self._upstream = upstream.partition(":")[2]
         self._hooks = {"client": before, "server": after}
         self._news = threading.Condition()
-        self._sending = threading.Lock()  # to the command
+        self._sending = threading.Lock()  # held by a thread that sends to the command
         self._clients = []
-        self._echoes = 0  # of ours
+        self._echoes = 0  # the number of echo requests that we have sent
         self._answered = 0
         self._problems = []
         self._threads = []
@@ -51,7 +51,8 @@ class Proxy:
             raise self._problems[0]
 
     def requests(self, method=None):
-        """What the command has sent: requests and answers (of a method: those requests)."""
+        """The messages that the command has sent: requests and answers, or the requests of one
+        method."""
         with self._news:
             return [message for whose, message in self.log if whose == "client"
                     and (method is None or message.get("method") == method)]
@@ -62,15 +63,17 @@ class Proxy:
                 if is_write(message)]
 
     def wait_for(self, condition):
-        """Until condition(proxy) is true, looked at with each message."""
+        """Wait until condition(proxy) is true; looks again at each message."""
         with self._news:
             assert self._news.wait_for(lambda: condition(self), LONG), self.log
 
     def wait_until_waiting(self):
-        """Until the command has a monitor, has looked after that, and waits for nothing but news.
+        """Wait until the command has a monitor, has read the rows since, and waits for updates
+        only.
 
-        An echo is answered where it next reads. Up to two may come together with what it was
-        waiting for; three without a word between them, and it has no more to say.
+        The command answers an echo when it reads next. Two echoes may arrive together with an
+        answer that the command was waiting for. If it answers three echoes in a row and sends no
+        request in between, it waits for updates.
         """
         quiet = 0
         while quiet < 3:
@@ -81,7 +84,8 @@ class Proxy:
             quiet = quiet + 1 if len(self.requests()) == before else 0
 
     def _has_looked(self):
-        """Whether it has asked for something since the monitor, and since the last news."""
+        """Whether the command has sent a transaction since the monitor, and since the last
+        update."""
         methods = [message.get("method") for _, message in self.log]
         last = {method: number for number, method in enumerate(methods)}
         return "monitor" in last and last.get("transact", -1) > max(
@@ -94,14 +98,14 @@ class Proxy:
         return asked - told
 
     def _echo(self):
-        """Ask the command whether it lives, as a server does. Not logged."""
+        """Send the command an echo request, as a server does; the log does not get it."""
         self._echoes += 1
         message = {"method": "echo", "params": ["x"], "id": "proxy-%d" % self._echoes}
         with self._sending:
             self._clients[-1].sendall(json.dumps(message).encode())
 
     def _is_answer(self, message):
-        """Whether it answers _echo."""
+        """Whether the message is an answer to _echo."""
         if not str(message.get("id")).startswith("proxy-"):
             return False
         with self._news:
@@ -144,18 +148,18 @@ class Proxy:
                     with self._sending if whose == "server" else contextlib.ExitStack():
                         sink.sendall(json.dumps(message).encode())
         except OSError:
-            pass  # either side has gone
+            pass  # one side has closed its connection
         except BaseException as error:
             self._problems.append(error)
         finally:
-            # What one side's end says, the other is to hear.
+            # When one side ends its connection, the other side must notice.
             for end in (source, sink):
                 with contextlib.suppress(OSError):
                     end.shutdown(socket.SHUT_RDWR)
 
 
 def messages(source):
-    """The JSON objects that come from a socket until its end."""
+    """The JSON objects that arrive on a socket until its end."""
     utf8 = codecs.getincrementaldecoder("utf-8")()
     decoder = json.JSONDecoder()
     text = ""
@@ -168,7 +172,7 @@ def messages(source):
             text = text.lstrip()
             try:
                 if not text.endswith("}") and len(text) > 1 << 16:
-                    break  # the rest of something long: not decoded at each piece
+                    break  # a long message is not complete yet; don't decode at each piece
                 message, end = decoder.raw_decode(text)
             except ValueError:
                 break
@@ -184,7 +188,8 @@ def is_write(message):
 
 @contextlib.contextmanager
 def proxies(tmp_path_factory):
-    """start(ovs or remote, before, after): a started Proxy, stopped at the end."""
+    """A function ``start(ovs or remote, before, after)`` that returns a running Proxy, which is
+    stopped at the end."""
     with contextlib.ExitStack() as stack:
         def start(ovs, before=None, after=None):
             path = str(tmp_path_factory.mktemp("p") / "s")

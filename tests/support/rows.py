@@ -1,4 +1,4 @@
-"""Rows as the core sees them, made and changed by hand: for tests of the pure core."""
+"""Rows as the core sees them, made and changed by hand, for the tests of the core."""
 import copy
 import json
 
@@ -22,7 +22,7 @@ def unit(tag=None, vlan_mode=None, trunks=(), cvlans=()):
 
 
 def row(side, unit=None, ids=None, identity=IDENTITY, mark=None, **more):
-    """A row as plain data: what Port's constructor takes."""
+    """A row as plain data: the arguments of Port."""
     made = {
         "name": {"vif": "vif12.0", "tap": "tap12.0"}[side],
         "uuid": {"vif": VIF_UUID, "tap": TAP_UUID}[side],
@@ -44,14 +44,14 @@ def tap(*args, **more):
 
 
 def base(unit=None, port=None, **ids):
-    """A mark's base; port: the other row's UUID (default: the one on the vif's side)."""
+    """A mark's base. port: the other row's UUID; the default is the vif's."""
     return {"port": port or VIF_UUID, "unit": dict(unit or {}),
             "Port": ids.get("Port", {}), "Interface": ids.get("Interface", {}),
             "policing": ids.get("policing", {})}
 
 
 def apply(rows, changes):
-    """New rows (by name) after the changes; fails if a change does not start from what is."""
+    """The rows (by name) after the changes. Fails if a change's old value is not the row's."""
     rows = copy.deepcopy(rows)
     for change in changes:
         found = rows[change.row]
@@ -72,7 +72,7 @@ def apply(rows, changes):
 
 
 class World(object):
-    """A pair of rows that are decided about and written, as a driver would."""
+    """A pair of rows, and the steps of a driver: decide, and write the changes to the rows."""
 
     def __init__(self, *rows, **settings):
         self.rows = {found["name"]: copy.deepcopy(found) for found in rows}
@@ -92,7 +92,7 @@ class World(object):
         return decide(ports[0], ports[1], self.settings, **how)
 
     def mirror(self, **how):
-        """Decide and write; returns the decision. Doing it again must change nothing."""
+        """Decide and write; returns the decision. Fails if a second time changes anything."""
         decision = self.decide(**how)
         self.rows = apply(self.rows, decision.changes)
         how.pop("prefer", None)
@@ -111,7 +111,7 @@ class World(object):
         return mark.parse(self[side]["port_ids"].get(mark.KEY))
 
     def set(self, side, **unit_columns):
-        """As ``ovs-vsctl set Port``: None clears a column."""
+        """Set columns as ``ovs-vsctl set Port`` does; None clears a column."""
         for column, value in unit_columns.items():
             self[side]["unit"].pop(column, None)
             if value is not None:
@@ -124,13 +124,15 @@ class World(object):
         del self.rows[self[side]["name"]]
 
     def plug(self, side, unit=None, **more):
-        """A row made anew by the stock script: another UUID, nothing but its identity."""
+        """Plug the port by the stock script: a new row, with a new UUID and the identity keys
+        only."""
         self.replugs += 1
         made = row(side, unit, **more)
         made["uuid"] += "-%d" % self.replugs
         self.rows[made["name"]] = made
 
     def bind(self, side, tag):
-        """As Neutron's agent: the tag, then the marks of an own port in other_config."""
+        """Bind the port as Neutron's agent does: the tag, then the agent's notes in
+        other_config."""
         self.set(side, tag=tag)
         self[side]["other_config"] = dict(NEUTRON)

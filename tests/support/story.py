@@ -1,7 +1,8 @@
-"""A host with a watcher and all the actors, for stories; and all that was ever written to it.
+"""A host with a watcher and all actors, for tests that tell a story, and the history of its
+database.
 
-The database's own file has every transaction, nothing coalesced: whatever happened in between is
-held against what may happen when the host is left (History.check).
+The database's file has a record of every transaction. When the test leaves the host, each record is
+checked against the rules (History.check): no state in between is lost.
 """
 import contextlib
 import json
@@ -30,8 +31,8 @@ Record = namedtuple("Record", "number comment before after tables")
 
 
 def ways(arguments, *axes):
-    """Parametrize over all combinations of axes, and `paced` in turn: each value of an axis comes
-    with both where there are two axes or more."""
+    """Parametrize a test over all combinations of the axes. `paced` alternates between them, so
+    that with two axes or more each value of an axis is tried with both values of `paced`."""
     rows = product(*(list(enumerate(axis)) for axis in axes))
     return pytest.mark.parametrize(arguments + ", paced", [
         tuple(value for _, value in row) + (sum(number for number, _ in row) % 2 == 0,)
@@ -39,7 +40,8 @@ def ways(arguments, *axes):
 
 
 class Row(namedtuple("Row", "uuid unit port interface guest")):
-    """A Port as it stood: its VLAN unit, both rows' columns, and whose it was when it was made."""
+    """A Port as it stood after a transaction: its UUID, its VLAN unit, the columns of Port and
+    Interface, and the guest for which the row was made."""
 
     @property
     def noted(self):
@@ -51,7 +53,7 @@ class Row(namedtuple("Row", "uuid unit port interface guest")):
                 and "iface-id" in self.interface.get("external_ids", {}))
 
     def plain_ids(self):
-        """The Port's external_ids but our mark."""
+        """The Port's external_ids without our mark."""
         return {key: value for key, value in self.port.get("external_ids", {}).items()
                 if key != mark.KEY}
 
@@ -65,7 +67,7 @@ def read_log(path):
 
 
 class History:
-    """All transactions of a PrivateOvs so far; a row is followed from its first one on."""
+    """All transactions of a PrivateOvs so far, with the ports before and after each."""
 
     def __init__(self, ovs):
         self._columns = {table: ovs.schema["tables"][table]["columns"]
@@ -74,7 +76,7 @@ class History:
         self._guests = {}
         self.records = []
         log = read_log(ovs.database)
-        next(log)  # the schema
+        next(log)  # the first record is the schema
         before = {}
         for number, record in enumerate(log):
             for table in self._rows:
@@ -96,7 +98,7 @@ class History:
             is_set = isinstance(kind, dict) and kind.get("max", 1) != 1 and not is_map
             if is_map:
                 new = dict(value[1])
-                if is_diff:  # what is the same in both goes
+                if is_diff:  # a key with the same value in both maps is removed
                     old = row.get(column, {})
                     new = {key: new.get(key, old.get(key)) for key in set(old) | set(new)
                            if key not in old or old[key] != new.get(key)}
@@ -124,11 +126,12 @@ class History:
         return found
 
     def ours(self):
-        """The records that our drivers wrote; a birth by the hook is in the stock command's."""
+        """The records of our drivers' transactions. (A port that the hook creates is in the stock
+        command's transaction.)"""
         return [record for record in self.records if record.comment.startswith(OURS)]
 
     def units(self, name):
-        """All the units that a port of this name has had, in order."""
+        """All units that a port of this name has had, in order."""
         found = []
         for record in self.records:
             if name in record.after and found[-1:] != [record.after[name].unit]:
@@ -136,27 +139,28 @@ class History:
         return found
 
     def check(self, extra=0):
-        """What must hold of any story.
+        """Check the rules that every story must keep.
 
-        extra: how many of our writes no actor has caused (a grace that was over).
+        extra: the number of our transactions that no actor caused, such as at the end of a grace.
         """
         given, cleared, decided = {}, set(), {}
         theirs = 0
         for record in self.records:
             mine = record.comment.startswith(OURS)
             if mine:
-                assert record.tables <= {"Port", "Interface"}, "what is no port's: %s" % (record,)
+                assert record.tables <= {"Port", "Interface"}, (
+                    "a table that we never write: %s" % (record,))
                 assert set(record.before) == set(record.after)
             theirs += not mine
             for name, row in record.after.items():
                 old = record.before.get(name)
                 if old is not None and old.uuid != row.uuid:
-                    old = None  # made anew in one transaction
+                    old = None  # deleted and added in one transaction
                 if mine:
                     if old != row:
                         self._check_written(record, name, given, cleared, decided)
                 elif old is None and any(" %s=" % column in record.comment for column in UNIT):
-                    # Born with what the hook has appended: its guest's already, or closed.
+                    # The hook has appended a unit: one that this guest had before, or the held one.
                     assert row.unit in given.get(row.guest, []) + [HELD], (record.number, row)
                 elif old is None or old.unit != row.unit:
                     decided[row.uuid] = record.number if row.unit or old else -1
@@ -168,7 +172,7 @@ class History:
 
     @staticmethod
     def _check_written(record, name, given, cleared, decided):
-        """Our own transaction on one row."""
+        """Check the change of one row by a transaction of ours."""
         old, row = record.before[name], record.after[name]
         domid, devid, _ = names.parse(name)
         sibling = next((other for key, other in record.before.items() if key != name
@@ -183,34 +187,34 @@ class History:
         mended = (is_open_trunk(old.unit) and not old.unit.get("trunks")
                   and dict(old.unit, trunks=row.unit.get("trunks")) == row.unit)
         if old.managed and not (sibling and sibling.managed):
-            # Nothing but our mark, what the hold had put there, lost trunks.
+            # We may write only our mark, the end of a hold, and lost trunks.
             assert (row.interface == old.interface and row.plain_ids() == old.plain_ids()
                     and (row.unit == old.unit or freed or mended)), said + "it is the agent's own"
         if old.unit == row.unit:
             return
         if row.unit == HELD:
-            assert "held" in row.noted, said + "nothing says that it is held"
+            assert "held" in row.noted, said + "it is held, and its mark does not say so"
             return
         if "held" in old.noted:
-            assert row.unit.get("tag") not in (None, 4095), said + "it was held"
-        assert row.unit in given[row.guest], said + "that was given to nobody of its guest's"
+            assert row.unit.get("tag") not in (None, 4095), said + "no real tag released it"
+        assert row.unit in given[row.guest], said + "no port of its guest ever had that unit"
         if freed or mended:
             return
-        assert row.unit or row.guest in cleared, said + "it was cleared by nobody"
-        assert sibling and sibling.guest == row.guest, said + "that is another guest's"
-        assert row.unit == released(sibling.unit), said + "its sibling has another one"
+        assert row.unit or row.guest in cleared, said + "nobody cleared a port of its guest"
+        assert sibling and sibling.guest == row.guest, said + "its sibling is another guest's"
+        assert row.unit == released(sibling.unit), said + "its sibling has another unit"
         assert sibling.managed or decided.get(row.uuid, -1) <= decided.get(sibling.uuid, -1), (
-            said + "that is older than what it had")
+            said + "the sibling's unit is older than its own")
 
 
 def released(unit):
-    """A unit without what a hold sets beside the tag."""
+    """A unit without the columns that a hold sets beside the tag."""
     return {column: value for column, value in unit.items()
             if HELD.get(column) != value or column == "tag"}
 
 
 def ask(path, *words):
-    """The answer to a control command, over the JSON-RPC that ovs-appctl speaks (ovs-appctl(8))."""
+    """Send a control command by the JSON-RPC of ovs-appctl (ovs-appctl(8)); returns the answer."""
     request = {"id": 0, "method": words[0], "params": words[1:]}
     with socket.socket(socket.AF_UNIX) as connection:
         connection.settimeout(PATIENCE)
@@ -219,7 +223,7 @@ def ask(path, *words):
         text = b""
         while True:
             part = connection.recv(1 << 16)
-            assert part, "it closed the connection"
+            assert part, "the watcher closed the connection"
             text += part
             with contextlib.suppress(ValueError):
                 answer = json.loads(text.decode())
@@ -228,10 +232,13 @@ def ask(path, *words):
 
 
 class Host:
-    """Two bridges with other guests' ports, a watcher that runs when entered, and the actors.
+    """Two bridges with ports of other guests, a watcher that runs inside the context, and the
+    actors.
 
-    config (str): the config file of the watcher, and of the hook; hook: the stock scripts are run
-    by our hook; paced: the watcher has looked after each transaction, else only where told.
+    config (str): the text of the config file, for the watcher and the hook.
+    hook: whether our hook runs the stock scripts.
+    paced: whether the watcher handles each transaction of an actor before the actor's next one.
+        Otherwise the test waits for the watcher only in settle().
     """
 
     def __init__(self, ovs, config="", hook=False, release="new", paced=True, iface_ids=None):
@@ -278,7 +285,7 @@ class Host:
             self.watcher.process.send_signal(signal.SIGCONT)
 
     def down(self, how):
-        """how: "stopped", "killed" or "paused"; up() is the way back."""
+        """Take the watcher down; how: "stopped", "killed" or "paused". up() brings it back."""
         if how == "paused":
             self.watcher.process.send_signal(signal.SIGSTOP)
             os.waitpid(self.watcher.pid, os.WUNTRACED)  # until it has really stopped
@@ -294,20 +301,20 @@ class Host:
         self.settle()
 
     def settle(self):
-        """The watcher has dealt with all that was committed so far. As Watching.settle, without a
-        process for each: stories have hundreds."""
+        """Wait until the watcher has handled all commits so far. Watching.settle does the same, but
+        starts a process; a story settles hundreds of times."""
         answer = ask(self.watcher.socket, "resync")
         assert answer.startswith("done"), "%s\n%s" % (answer, "\n".join(self.watcher.log()))
 
     def do(self, *acts):
-        """The steps of each, one after the other; then the watcher has dealt with all of it."""
+        """Do the steps of these acts, one act after the other, and settle."""
         for steps in acts:
             actors.act(steps, self.settle if self.paced else None)
         self.settle()
 
     def old_pairs(self, nics, unit, own=None, tap="tap"):
-        """Pairs that have been there for long, with this unit; own: the side that is the agent's
-        port, all of net-1."""
+        """Make pairs that have had this unit for long. own: the side whose port is the agent's own,
+        in network net-1."""
         rows = []
         for nic in nics:
             for side in ("vif", tap):
@@ -323,7 +330,8 @@ class Host:
         self.settle()
 
     def sync_until_quiet(self):
-        """ovs-xapi-sync is woken by each change; it and we must come to an end."""
+        """Run ovs-xapi-sync, which wakes at each change, until neither that program nor we
+        write."""
         for _ in range(4):
             before = self.count()
             self.do(self.sync.look())
@@ -332,7 +340,7 @@ class Host:
         raise AssertionError("ovs-xapi-sync and the watcher go on and on:\n"
                              + self.ovs.database_log())
 
-    # -- what stands
+    # -- the rows as they stand
 
     def unit(self, name):
         row = self.ovs.port(name)
@@ -350,7 +358,7 @@ class Host:
         assert found == (unit, unit), "%s\n%s" % (found, "\n".join(self.watcher.log()))
 
     def state(self, nic):
-        """The VIF's state as the watcher says it (docs/design.md 6)."""
+        """The VIF's state by the watcher's own report (docs/design.md 6)."""
         domid, devid, _ = names.parse(nic.vif)
         found = json.loads(ask(self.watcher.socket, "status", "--json"))
         pair, = [pair for pair in found["pairs"]
@@ -358,16 +366,18 @@ class Host:
         return pair["state"]
 
     def interface_version(self, name):
-        """Changes with any write to the Interface row, which Neutron's agent takes for news."""
+        """The Interface's _version, which changes at each write to the row: a write wakes Neutron's
+        agent."""
         return self.ovs.interface(name)["_version"]
 
     def count(self):
-        """The number of transactions so far, the schema's record included."""
+        """The number of transactions so far; the schema's record counts too."""
         with open(self.ovs.database, "rb") as stream:
             return stream.read().count(b"OVSDB JSON ")
 
     def check_restart(self):
-        """What an agent that starts now would believe of any row is what this one knows."""
+        """Check that an agent that starts now would believe of each row what the running agent
+        knows."""
         restored = self.agent.restored()
         assert set(restored.items()) <= set(self.agent.vlans.items())
         for port in self.ovs.rows("Port"):
@@ -376,7 +386,7 @@ class Host:
                 assert port["tag"] in ([], [4095], [self.agent.vlans.get(network)]), port
 
     def check(self):
-        """What must hold at the end of any story, and of all that was before."""
+        """Check the rules that hold at the end of every story, and those for its whole history."""
         self.settle()
         count = self.count()
         self.settle()
@@ -387,7 +397,7 @@ class Host:
         self.check_restart()
         history = History(self.ovs)
         assert self.count() == count
-        now = history.records[-1].after  # as we read the log, it leads to what there is
+        now = history.records[-1].after  # the records must lead to the rows as they are
         assert {name: row.unit for name, row in now.items()} == {
             name: self.unit(name) for name in now}
         history.check(self.extra)

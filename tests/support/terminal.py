@@ -1,7 +1,8 @@
-"""The command in a terminal of the tests' own, and what a person sees there.
+"""Runs a command in a terminal of the tests' own, and reads the screen as a person sees it.
 
-What it writes goes through a terminal emulator, pyte. That one has no alternate screen: whether the
-terminal is left as it was is told by the last bytes (`raw`), and by the terminal's own settings.
+The command's output goes through a terminal emulator, pyte. pyte has no alternate screen, so the
+last bytes of the output (`raw`) and the terminal's settings tell whether the command has left the
+terminal as it was.
 """
 import fcntl
 import os
@@ -23,7 +24,7 @@ ALTERNATE, BACK = b"\x1b[?1049h", b"\x1b[?1049l"
 class Terminal:
     """A command that runs in a terminal, as a context manager.
 
-    raw (bytes): all that it has written. process: subprocess.Popen.
+    raw (bytes): the command's whole output. process: subprocess.Popen.
     """
 
     def __init__(self, *args, db=None, size=(80, 24), env=None, argv=None):
@@ -39,7 +40,8 @@ class Terminal:
             preexec_fn=self._own)
 
     def _own(self):
-        """In the command's process: the terminal is the one that Ctrl-C and a hangup come from."""
+        """In the command's process: make the terminal its controlling one, which sends the signals
+        of Ctrl-C and of a hangup."""
         os.setsid()
         fcntl.ioctl(self._slave, termios.TIOCSCTTY, 0)
 
@@ -62,14 +64,14 @@ class Terminal:
         os.write(self._master, keys)
 
     def hold(self):
-        """As by Ctrl-S: what is written to it waits."""
+        """Stop the output as Ctrl-S does: the command's writes wait."""
         termios.tcflow(self._slave, termios.TCOOFF)
 
     def go_on(self):
         termios.tcflow(self._slave, termios.TCOON)
 
     def wait_until_delivered(self):
-        """Until no signal is pending: of two that are, the process sees one."""
+        """Wait until no signal is pending for the process: two pending ones would arrive as one."""
         limit = time.monotonic() + LONG
         pending = True
         while pending:
@@ -79,20 +81,20 @@ class Terminal:
                               for line in stream)
 
     def hang_up(self):
-        """As when the line to the terminal is cut."""
+        """Hang up, as when the line to the terminal is cut."""
         for end in self._master, self._slave:
             os.close(end)
         self._master = self._slave = None
 
     def lines(self):
-        """What is seen, without the empty lines at the end."""
+        """The lines on the screen, without the empty ones at the end."""
         return "\n".join(line.rstrip() for line in self.screen.display).rstrip().split("\n")
 
     def text(self):
         return "\n".join(self.lines())
 
     def read(self, seconds):
-        """Take what it writes, waiting for so long at most; whether anything came."""
+        """Read output of the command; waits this many seconds at most. Returns whether any came."""
         if not select.select([self._master], [], [], seconds)[0]:
             return False
         data = os.read(self._master, 1 << 16)
@@ -101,7 +103,7 @@ class Terminal:
         return True
 
     def until(self, condition):
-        """Until condition(text) is true of what is seen; the text."""
+        """Wait until condition(the screen's text) is true; returns the text."""
         limit = time.monotonic() + LONG
         while not condition(self.text()):
             left = limit - time.monotonic()
@@ -110,11 +112,11 @@ class Terminal:
         return self.text()
 
     def shows(self, *words):
-        """Until all of the words are seen; the text."""
+        """Wait until all of the words are on the screen; returns the text."""
         return self.until(lambda text: all(word in text for word in words))
 
     def end(self):
-        """Wait until it has ended; its exit code."""
+        """Wait until the command has ended; returns its exit code."""
         limit = time.monotonic() + LONG
         while self.process.poll() is None:
             assert time.monotonic() < limit, self.text()
@@ -124,7 +126,7 @@ class Terminal:
         return self.process.returncode
 
     def assert_restored(self):
-        """The terminal is as it was before."""
+        """Check that the terminal is as it was before the command."""
         assert self.raw.count(ALTERNATE) == self.raw.count(BACK) > 0
         assert self.raw.rindex(BACK) > self.raw.rindex(ALTERNATE)
         assert not self.screen.cursor.hidden

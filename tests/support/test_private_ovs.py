@@ -1,4 +1,5 @@
-"""The private Open vSwitch that the other tests stand on: is it private, is it true?"""
+"""Tests of the private Open vSwitch that the other tests use: nothing of it reaches the host, and
+it behaves as Open vSwitch does."""
 
 import os
 import shutil
@@ -26,7 +27,7 @@ ODD = [
 
 
 def alive(pid):
-    """Whether the process runs; one that ended and waits for its new parent does not."""
+    """Whether the process runs. A zombie, which waits for its new parent to reap it, does not."""
     try:
         with open("/proc/%d/stat" % pid) as stat:
             return stat.read().rpartition(")")[2].split()[0] != "Z"
@@ -64,7 +65,7 @@ def test_stop_leaves_nothing(vswitchd):
     switch.stop()
     assert not any(alive(pid) for pid in pids)
     assert not os.path.exists(directory)
-    switch.stop()  # once more does no harm
+    switch.stop()  # a second stop() does no harm
 
 
 def test_stop_ends_a_paused_server():
@@ -88,7 +89,7 @@ def test_a_killed_parent_takes_the_daemons_along():
     child.wait()
     child.stdout.close()
     wait_until(lambda: not alive(int(server)) and not alive(int(switch)))
-    shutil.rmtree(directory)  # all that kill -9 leaves
+    shutil.rmtree(directory)  # kill -9 leaves the directory and nothing else
 
 
 def test_odd_strings_go_through(ovs):
@@ -219,7 +220,7 @@ def test_dummy_gives_any_name_an_ofport(ovs_dummy):
 
 @pytest.fixture
 def netns():
-    """A network namespace of the test's own (that takes root, as `make test` does)."""
+    """A network namespace for the test. (Making one needs root, as `make test` does.)"""
     name = "ovs-test-%d" % os.getpid()
     subprocess.check_call(["ip", "netns", "add", name])
     yield name

@@ -1,5 +1,5 @@
-"""What the tests of the watcher put around it: a gate before the database that can be made to fail
-in many ways, and a scene of pairs among rows that are none of its business."""
+"""The surroundings of the watcher in its tests: a gate before the database, which fails in the ways
+that a test asks for, and a scene of pairs among rows that the watcher must not touch."""
 import contextlib
 import itertools
 import json
@@ -25,13 +25,13 @@ from xenvif_tagger.host import config
 from xenvif_tagger.ovsdb.client import Client, OvsdbError
 from xenvif_tagger.ovsdb.oneshot import OneShot
 
-CUT = "cut"  # break the connection; the message does not get through
-SEND_AND_CUT = "send and cut"  # it gets through, and nothing after it
+CUT = "cut"  # break the connection, and do not pass the message on
+SEND_AND_CUT = "send and cut"  # pass the message on, and break the connection then
 
 
 def until(condition, what="never came true"):
-    """Wait until condition() is true; returns what it gave. (The database may be down meanwhile:
-    that counts as false.)"""
+    """Wait until condition() is true; returns its value. (The database may be down meanwhile: an
+    error of the condition's counts as false.)"""
     limit = time.monotonic() + PATIENCE
     while True:
         with contextlib.suppress(OSError, OvsdbError):
@@ -46,13 +46,15 @@ def until(condition, what="never came true"):
 
 
 class Gate:
-    """A socket before the database's. A context manager; what it does can be changed any time.
+    """A socket before the database's, as a context manager. A test can change its attributes at any
+    time.
 
-    sizes: iterable of how many bytes of the server's to hand on at a time; without it the gate
-    knows messages, and with each calls
-    on_request(message): None to let it through, a dict to answer in the server's place, CUT or
-        SEND_AND_CUT;
-    on_reply(message, request): None, or CUT; request: what it answers, None for a notification.
+    sizes: iterable of int: the gate passes on the server's bytes in pieces of these sizes. Without
+        sizes the gate reads whole messages, and calls one of these functions with each:
+    on_request(message): returns None to pass the message on, a dict to answer in the server's
+        place, CUT or SEND_AND_CUT.
+    on_reply(message, request): returns None or CUT. request: the request that the message answers,
+        or None for a notification.
     """
 
     def __init__(self, upstream, sizes=None, on_request=None, on_reply=None, tcp=False):
@@ -60,11 +62,11 @@ class Gate:
         self._upstream = getattr(upstream, "remote", upstream).partition(":")[2]
         self._sizes = itertools.cycle(sizes) if sizes else None
         self.on_request, self.on_reply = on_request, on_reply
-        self.greeting = None  # bytes: said to whoever comes, instead of connecting them
-        self.closed = False  # hang up on whoever comes
-        self.deaf = False  # take what comes, and never answer
-        self.links = 0  # how many came so far
-        self.bytes = 0  # how many were handed on in pieces
+        self.greeting = None  # bytes that each client gets, in place of a connection
+        self.closed = False  # close each new connection at once
+        self.deaf = False  # accept connections and messages, and never answer
+        self.links = 0  # the number of connections so far
+        self.bytes = 0  # the number of bytes passed on in pieces
         self._open = []
         self._problems = []
         self._stopped = False
@@ -97,7 +99,7 @@ class Gate:
             raise self._problems[0]
 
     def cut(self):
-        """Break all connections that there are."""
+        """Break all present connections."""
         for end in list(self._open):
             _shutdown(end)
 
@@ -139,7 +141,7 @@ class Gate:
                 for message in messages(source):
                     hand_on(message, source, sink, requests)
         except OSError:
-            pass  # either side has gone
+            pass  # one side has closed its connection
         except BaseException as error:
             self._problems.append(error)
         finally:
@@ -191,8 +193,8 @@ def _shutdown(end):
 
 @contextlib.contextmanager
 def wrapped_python(before="", path=None):
-    """A python that first runs lines of shell, in which $PYTHON stands for the real one, and with
-    a directory more on its path."""
+    """Make a `python` that first runs some lines of shell, in which $PYTHON is the real
+    interpreter, and then Python with one more directory on its path."""
     directory = tempfile.mkdtemp(prefix="python-", dir="/tmp")
     script = os.path.join(directory, "python")
     try:
@@ -207,7 +209,7 @@ def wrapped_python(before="", path=None):
 
 
 def switches(pid):
-    """How often the process has gone to sleep, over all its threads."""
+    """How often the threads of the process have gone to sleep, in all."""
     count = 0
     for task in os.listdir("/proc/%d/task" % pid):
         with open("/proc/%d/task/%s/status" % (pid, task)) as stream:
@@ -216,18 +218,18 @@ def switches(pid):
 
 
 def resident(pid):
-    """KiB that the process has in memory."""
+    """The resident memory of the process in KiB."""
     with open("/proc/%d/status" % pid) as stream:
         return int(re.search(r"VmRSS:\s+(\d+)", stream.read()).group(1))
 
 
-# ---- what is in the database -------------------------------------------------------------------
+# ---- the rows of the database -------------------------------------------------------------------
 
 LOOKALIKES = ("vif1.0.5", "vif01.0", "tap1.00", "xvif1.0", "tap1", "vif1.0-em")
 
 
 class Scene:
-    """Pairs on br0, each vif with a tag and each tap bare, among strangers."""
+    """Pairs on br0, whose vifs have a tag and whose taps have none, among foreign rows."""
 
     def __init__(self, ovs, domids=(1, 2, 3), furnish=True):
         self.ovs = ovs
@@ -265,11 +267,11 @@ class Scene:
     # -- acts
 
     def tag(self, name, value):
-        """As an agent: in a transaction of its own."""
+        """Set a tag as an agent does: in a transaction of its own."""
         self.ovs.transact({"op": "update", "table": "Port", "where": [["name", "==", name]],
                            "row": {"tag": value}})
 
-    # -- what stands
+    # -- the rows as they stand
 
     def tags(self):
         with Client(self.ovs.remote, PATIENCE) as client:
@@ -284,22 +286,22 @@ class Scene:
             return OneShot(client, values).look()
 
     def is_done(self):
-        """Whether nothing is left to write, as the one-shot driver sees it, and each pair is
-        alike."""
+        """Whether the one-shot driver would write nothing, and each pair is alike."""
         outcomes = [outcome for outcome in self.outcomes() if outcome.domid in self.domids]
         return len(outcomes) == len(self.domids) and all(
             outcome.decision.state == "in-sync" and not outcome.decision.changes
             for outcome in outcomes)
 
     def agree(self, **tags):
-        """Whether all is done, with these tags: vif1=5 stands for vif1.0 and tap1.0."""
+        """Whether nothing is left to write, and the pairs have these tags: vif1=5 means vif1.0 and
+        tap1.0."""
         found = self.tags()
         return self.is_done() and all(
             found[side % int(name[3:])] == value
             for name, value in tags.items() for side in ("vif%d.0", "tap%d.0"))
 
     def foreign(self):
-        """All that no tagger may write: table -> UUID -> row."""
+        """All rows that no tagger may write: table -> UUID -> row."""
         found = {}
         with Client(self.ovs.remote, PATIENCE) as client:
             for table in self.ovs.schema["tables"]:
@@ -316,8 +318,8 @@ class Scene:
         return found
 
     def assert_untouched(self, before=None):
-        """Nothing foreign has changed since the scene was made. (With another schema: nothing in
-        what both have.)"""
+        """Check that no foreign row has changed since the scene was made. (If the schema has
+        changed, this looks at the columns that both schemas have.)"""
         before, after = before or self._before, self.foreign()
         for table in set(before) & set(after):
             assert set(before[table]) == set(after[table])
@@ -328,7 +330,8 @@ class Scene:
                     column: now[column] for column in common}
 
     def assert_works(self, watcher, domid=1, value=None):
-        """A change made now is mirrored, and nothing foreign was written, now or before."""
+        """Check that a change made now is mirrored, and that no foreign row was written, now or
+        before."""
         for name in ("vif%d.0" % domid, "tap%d.0" % domid):
             value = (value or self.tags()[name] or 0) % 4000 + 7
             self.tag(name, value)
@@ -360,7 +363,7 @@ HOLD = "[hold]\nbridges = br0\norphan_grace = %s\n"
 
 @contextlib.contextmanager
 def by_name(ovs):
-    """A watcher without --unixctl: its socket is where ovs-appctl looks for it."""
+    """A watcher without --unixctl, whose control socket is at the place where ovs-appctl looks."""
     watcher = Watching(ovs)
     at = watcher._command.index("--unixctl")
     del watcher._command[at:at + 2]
@@ -370,7 +373,8 @@ def by_name(ovs):
 
 
 def assert_refused(*args, **how):
-    """It says in one line what is wrong, and ends; it does not begin to wait for a database."""
+    """Check that the watcher prints one line with the error and ends, and does not wait for a
+    database."""
     words = how.pop("words", ())
     with Run(*args, **how) as started:
         until(lambda: started.process.poll() is not None, "it runs")

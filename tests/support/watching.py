@@ -18,17 +18,20 @@ import time
 
 from support.constants import ROOT
 
-PATIENCE = 30  # seconds, on a busy machine
+PATIENCE = 30  # seconds: more than a busy machine needs
 
 
 class WatchError(Exception):
-    """The watcher did not do what it should; the text has its log."""
+    """The watcher did not do its part in time, or ended; the text has its log."""
 
 
 class Watching:
-    """A watcher, ready when entered. wait=False: as soon as it runs, whatever it knows by then.
+    """A watcher that has read the whole database when the context is entered.
 
-    config (str): the text of its config file; options: more words after ``watch``.
+    wait: with False, the context is entered when the watcher has told systemd READY=1, even if the
+        watcher has not read the whole database yet.
+    config (str): the text of the watcher's config file.
+    options: more words after ``watch``.
     """
 
     def __init__(self, ovs, config=None, options=(), env=None, python=sys.executable, wait=True,
@@ -51,7 +54,7 @@ class Watching:
         self._env.update(env or {})
         self._env.pop("JOURNAL_STREAM", None)
         self.process = None
-        self.notes = []  # what it said to systemd
+        self.notes = []  # the lines that the watcher has sent to systemd
 
     def __enter__(self):
         try:
@@ -83,7 +86,7 @@ class Watching:
         return self.process.pid
 
     def await_note(self, wanted):
-        """Wait until it says this line to systemd."""
+        """Wait until the watcher has sent this line to systemd."""
         until = time.monotonic() + PATIENCE
         while not any(wanted in note.split("\n") for note in self.notes):
             self._check_alive()
@@ -93,7 +96,7 @@ class Watching:
                 self.notes.append(self._notify.recv(4096).decode())
 
     def until(self, condition):
-        """Wait until condition() is true; returns what it gave."""
+        """Wait until condition() is true; returns its value."""
         until = time.monotonic() + PATIENCE
         while True:
             found = condition()
@@ -112,7 +115,7 @@ class Watching:
         return WatchError("%s:\n%s" % (what, "\n".join(self.log()[-30:])))
 
     def appctl(self, *args):
-        """The answer to a control command (str)."""
+        """Send a control command; returns the answer (str)."""
         done = subprocess.run(["ovs-appctl", "-t", self.socket] + list(args), env=self._env,
                               stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                               stderr=subprocess.PIPE, timeout=PATIENCE)
@@ -127,7 +130,7 @@ class Watching:
         return json.loads(self.appctl("status", "--json"))
 
     def settle(self):
-        """Wait until all that the server has committed so far is dealt with."""
+        """Wait until the watcher has handled all commits of the server so far."""
         answer = self.appctl("resync")
         if not answer.startswith("done"):
             raise self._error("resync: " + answer)
@@ -140,12 +143,12 @@ class Watching:
         return self.process.poll() is None and self.stats()["synced"]
 
     def kill(self):
-        """End it as kill -9 does."""
+        """End the watcher by SIGKILL."""
         self.process.kill()
         self.process.wait()
 
     def stop(self):
-        """End it as systemd does."""
+        """End the watcher as systemd does, by SIGTERM."""
         self.process.send_signal(signal.SIGTERM)
         try:
             code = self.process.wait(PATIENCE)

@@ -1,4 +1,4 @@
-"""What XAPI is asked, and the ways in which it fails."""
+"""The calls that the command makes to XAPI, and the ways in which a call can fail."""
 import uuid
 
 from support.zoo import identity
@@ -23,7 +23,7 @@ FAULTS = [
     (["HOST_STILL_BOOTING"], ["HOST_STILL_BOOTING"]),
     (["two\nlines"], ["two"]),
     ("drop", ["dropped the connection"]), ("cut", ["dropped the connection"]),
-    ("boast", []),  # the library believes it, or reads on (MemoryError, IncompleteRead)
+    ("boast", []),  # the library believes the length (MemoryError), or reads on (IncompleteRead)
     ("garbage", ["not XAPI"]), ("empty", ["not XAPI"]), ("http", ["not XAPI", "500"]),
     ("no value", ["not XAPI"]), ("text", ["not XAPI"]),
 ]

@@ -1,8 +1,8 @@
-"""An XAPI of the tests' own: XML-RPC as XenAPI speaks it, on a unix socket or on TLS.
+"""A stand-in for XAPI: speaks XenAPI's XML-RPC, on a unix socket or on TLS.
 
-Records have the shape of the real ones: whole numbers are strings, references ``OpaqueRef:``. What
-is asked by a query is answered as the real one does, which compares the columns of its database
-(``name__label``, ``_ref``). Each method can be made to fail, see `fault`.
+Records have the shape of the real ones: whole numbers are strings, references ``OpaqueRef:``. Like
+the real XAPI, the stand-in answers a query by the columns of its database (``name__label``,
+``_ref``). A test can make each method fail, see `fault`.
 """
 import collections
 import contextlib
@@ -44,10 +44,10 @@ subjectAltName = IP:127.0.0.1
 
 
 def run_plugin(path, function, arguments, env=None, session="OpaqueRef:NULL"):
-    """Run a plugin as XAPI does (xapi_plugins.ml, forkhelpers.ml); XAPI's answer, a dict.
+    """Run a plugin as XAPI does (xapi_plugins.ml, forkhelpers.ml); returns XAPI's answer (dict).
 
-    By the tests' own Python, since the system's may lack what dom0's has. env: what is added to
-    the environment, and would be files in /etc and /run of the host.
+    The tests' own Python runs the plugin, since the system's may lack modules that dom0's has. env:
+    variables to add; they stand for files in the host's /etc and /run.
     """
     call = xmlrpc.client.dumps((session, arguments), function)
     done = subprocess.run(
@@ -73,7 +73,10 @@ def failure(*description):
 
 
 def compiled(query):
-    """A function that says whether a record fulfils a query; ValueError for what is none."""
+    """Compile a query to a function that says whether a record fulfils it.
+
+    :raises ValueError: the text is no query
+    """
     words, at = [], 0
     query = query.strip()
     while at < len(query):
@@ -92,7 +95,7 @@ def compiled(query):
 
 
 class Column(dict):
-    """A record as XAPI's database has it: under a column's name, and each value as text."""
+    """A record as XAPI's database has it: columns by their names there, and each value as text."""
 
     def __init__(self, ref, record):
         dict.__init__(self, record, _ref=ref)
@@ -103,7 +106,7 @@ class Column(dict):
 
 
 def make_certificates(at):
-    """``ca.pem``, and ``server.pem`` for 127.0.0.1, which that CA has signed."""
+    """Make ``ca.pem``, and ``server.pem`` for 127.0.0.1, which that CA has signed."""
     def openssl(*args):
         subprocess.run(("openssl",) + args, cwd=at, check=True, stdout=subprocess.PIPE,
                        stderr=subprocess.PIPE)
@@ -123,12 +126,15 @@ def make_certificates(at):
 class XapiServer:
     """The server, as a context manager.
 
-    remote: as the command's --xapi takes it. ca: the file of its CA (of a TLS one).
-    calls: Counter of the methods called. sessions: those that are open now; logins: how many
-    there were. host.call_plugin runs the file of that name in the host's directory of plugins, see
-    `add_host`; plugin: called instead with (host's ref, plugin, function, arguments).
-    remember: whether the same call of a plugin in the same environment is run but once, whatever
-    its time-out.
+    remote: the server's address, as the command's --xapi takes it.
+    ca: the file of the CA, if the server speaks TLS.
+    calls: Counter of the called methods.
+    sessions: the open sessions. logins: the number of logins so far.
+    plugin: a function that host.call_plugin calls with (host's ref, plugin, function, arguments).
+        Without one, host.call_plugin runs the plugin's file in the host's directory of plugins, see
+        `add_host`.
+    remember: run the same call of a plugin in the same environment only once, and answer later
+        calls with the first answer, whatever their timeout.
     """
 
     def __init__(self, tls=False):
@@ -143,7 +149,7 @@ class XapiServer:
         self.remember = False
         self._plugins = {}
         self._remembered = {}
-        self.released = threading.Event()  # set at the end: whatever hangs goes on
+        self.released = threading.Event()  # set at the end, so that hanging calls go on
         self._faults = []
         self._lock = threading.RLock()
         self._answers = {}
@@ -158,7 +164,7 @@ class XapiServer:
             self._server = _Server(("127.0.0.1", 0), socket.AF_INET, self, context)
             self.remote = "https://127.0.0.1:%d" % self._server.server_address[1]
         else:
-            # With an underscore: XenAPI's own transport takes one for a slash.
+            # The path has an underscore, because XenAPI's own transport takes one for a slash.
             self.path = os.path.join(self.dir, "xapi_socket")
             self._server = _Server(self.path, socket.AF_UNIX, self, None)
             self.remote = "unix:" + self.path
@@ -188,10 +194,11 @@ class XapiServer:
                 sock.shutdown(socket.SHUT_RDWR)
         shutil.rmtree(self.dir)
 
-    # -- what it knows
+    # -- the records
 
     def add_host(self, name, live=True, plugins=None, env=None, **more):
-        """A host's ref. plugins: its directory of plugins; env: what they find on that host."""
+        """Add a host; returns its ref. plugins: the host's directory of plugins; env: the variables
+        by which they find that host's files."""
         ref, metrics = new_ref(), new_ref()
         self.tables["host_metrics"][metrics] = {
             "uuid": str(uuid.uuid4()), "live": live, "memory_total": "17179869184",
@@ -208,7 +215,7 @@ class XapiServer:
         return ref
 
     def add_vm(self, name, vif_uuids=(), host=None, **more):
-        """A VM with VIFs of these uuids; its uuid."""
+        """Add a VM with VIFs of these uuids; returns the VM's uuid."""
         ref = new_ref()
         vm = dict({
             "uuid": str(uuid.uuid4()), "name_label": name, "name_description": "",
@@ -234,7 +241,8 @@ class XapiServer:
         return vm["uuid"]
 
     def add_network(self, bridge, host=None, **more):
-        """A network with a PIF of a host; more: fields of the PIF. Returns its ref."""
+        """Add a network with a PIF of a host; returns the network's ref. more: fields of the
+        PIF."""
         ref = new_ref()
         self.tables["network"][ref] = dict(
             self.tables["network"][self.network], uuid=str(uuid.uuid4()), bridge=bridge,
@@ -247,7 +255,7 @@ class XapiServer:
         return ref
 
     def change(self, kind, which, **fields):
-        """Change fields of the one whose uuid is which."""
+        """Change fields of the record with this uuid."""
         (record,) = [each for each in self.tables[kind].values() if each["uuid"] == which]
         record.update(fields)
         self._answers.clear()
@@ -255,14 +263,15 @@ class XapiServer:
     # -- faults
 
     def fault(self, method, what, times=None, host=None):
-        """From now on, or so many times, a method (a regular expression) fails; host: only for
-        that one (its ref).
+        """Make the methods that match a regular expression fail: from now on, or `times` times.
 
-        what: a list, XAPI's error description; or "hang" (until the test's end), "drip" (a byte
-        now and then), "drop" (the connection, before anything is done), "drop after" (it was
-        done), "cut" (in the middle of the answer), "boast" (of an answer that no memory holds),
-        "garbage", "empty", "http" (an HTTP error),
-        "no value", "expire" (all sessions end before it; then it is answered)
+        host: the ref of the only host whose calls fail.
+        what: a list: XAPI's error description; or a word:
+            "hang": no answer until the test's end. "drip": a byte of the answer now and then.
+            "drop": close the connection before the call is done. "drop after": close it afterwards.
+            "cut": close it in the middle of the answer. "boast": name a length of the answer that
+            no memory holds. "garbage", "empty", "no value": answers of that kind. "http": an HTTP
+            error. "expire": end all sessions first, then answer.
         """
         with self._lock:
             self._faults.append([re.compile(method + r"\Z"), what, times, host])
@@ -281,7 +290,7 @@ class XapiServer:
     # -- answers
 
     def answer(self, method, params):
-        """(what goes wrong, the body of the answer in XML)."""
+        """Returns ``(the fault or None, the body of the answer in XML)``."""
         with self._lock:
             self.calls[method] += 1
         what = self._fault_of(method, params)
@@ -292,7 +301,7 @@ class XapiServer:
         if isinstance(what, list):
             if what[0] == "SESSION_INVALID" and params:
                 with self._lock:
-                    self.sessions.discard(params[0])  # as it says
+                    self.sessions.discard(params[0])  # a session that XAPI calls invalid is closed
             return None, self._xml(failure(*what))
         if what in (None, "drop after", "cut", "drip"):
             return what, self._dispatch(method, params)
@@ -312,12 +321,12 @@ class XapiServer:
                 self.sessions.remove(session)
                 return self._xml({"Status": "Success", "Value": ""})
             if method != "host.call_plugin":
-                # 10,000 records take a second to put into XML: once is enough.
+                # Keep the XML: making it takes a second for 10,000 records.
                 key = method, repr(params)
                 if key not in self._answers:
                     self._answers[key] = self._xml(self._read(method, params))
                 return self._answers[key]
-        host, plugin, function, arguments = params  # not under the lock: others may be called
+        host, plugin, function, arguments = params  # outside the lock, so that other calls go on
         value = (self.plugin or self._run_plugin)(host, plugin, function, arguments)
         return self._xml(value if isinstance(value, dict) else {
             "Status": "Success", "Value": value})
@@ -396,11 +405,11 @@ class _Server(socketserver.ThreadingMixIn, socketserver.TCPServer):
             try:
                 request = self._context.wrap_socket(request, server_side=True)
             except OSError:
-                return  # a client that does not trust us
+                return  # the client does not trust our certificate
         self.RequestHandlerClass(request, client_address, self)
 
     def handle_error(self, request, client_address):
-        pass  # a client that has gone: what is wrong, the client's side sees
+        pass  # the client has closed the connection, and notices the failure itself
 
 
 class _Handler(http.server.BaseHTTPRequestHandler):
@@ -436,7 +445,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             self.send_error(500, "internal error")
         elif what == "drip":
             self._head(len(answer) + 200)
-            # Long enough to tell a time-out of each read from one of the answer.
+            # Slow enough that a limit for each read is not reached, and one for the answer is.
             for _ in range(200):
                 self.wfile.write(b" ")
                 if xapi.released.wait(0.05):

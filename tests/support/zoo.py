@@ -1,4 +1,4 @@
-"""Pairs of VIFs in a database, one in each state, and what the database then has."""
+"""Pairs of ports in a database, one in each state, and functions that read that database."""
 import json
 import re
 import uuid
@@ -7,11 +7,11 @@ from support.command import assert_done, run
 from support.constants import HELD
 
 STATES = "in-sync drift mirrored conflict refused held single orphan".split()
-COMMENT = "xenvif-tagger: "  # how each transaction of ours begins in the database's log
+COMMENT = "xenvif-tagger: "  # the beginning of each of our comments in the database's log
 
 
 def identity(domid, devid=0, **more):
-    """The external_ids that XenServer sets."""
+    """The external_ids that XenServer gives a VIF's ports."""
     name = "%d.%d" % (domid, devid)
     ids = {
         "xs-vif-uuid": str(uuid.uuid5(uuid.NAMESPACE_OID, name)),
@@ -23,13 +23,14 @@ def identity(domid, devid=0, **more):
 
 
 def add(ovs, name, ids=None, bridge="xenbr0", **columns):
-    """One port with its VIF's identity."""
+    """Add one port with its VIF's identity."""
     domid, devid = re.match(r"\D+(\d+)\.(\d+)", name).groups()
     ovs.add_port(bridge, name, identity(int(domid), int(devid), **(ids or {})), **columns)
 
 
 def add_pair(ovs, domid, devid=0, vif=None, tap=None, emu=False):
-    """vif and tap: what add() takes; by default the vif has tag 5 and the tap is bare."""
+    """Add a pair. vif, tap: arguments of add(); by default the vif has tag 5 and the tap has no
+    VLAN."""
     names = "vif%d.%d" % (domid, devid), "tap%d.%d" % (domid, devid)
     if emu:
         names = names[0], names[0] + "-emu"
@@ -41,13 +42,13 @@ def held_mark():
     return {"xenvif-tagger": json.dumps({"held": HELD})}
 
 
-# A pair in each state but "mirrored": domain -> state.
+# domid -> state: a pair in each state but "mirrored".
 ZOO = {12: "drift", 13: "conflict", 14: "in-sync", 15: "single", 16: "refused", 17: "held",
        18: "orphan"}
 
 
 def add_zoo(ovs, *domids):
-    """The pairs of these domains of ZOO; without any, all."""
+    """Add the pairs of these domids of ZOO; without domids, all pairs."""
     domids = domids or sorted(ZOO)
     if 12 in domids:
         add_pair(ovs, 12)
@@ -69,19 +70,19 @@ def add_zoo(ovs, *domids):
 
 
 def dump(ovs):
-    """The whole database: table -> UUID -> row, _version (which each write renews) included."""
+    """The whole database: table -> UUID -> row, with the _version that each write changes."""
     return {table: {row["_uuid"]: row for row in ovs.rows(table)}
             for table in ovs.schema["tables"]}
 
 
 def read_log(ovs):
-    """The database file, in which each transaction is a record."""
+    """The bytes of the database file, which has a record for each transaction."""
     with open(ovs.database, "rb") as stream:
         return stream.read()
 
 
 def commits(ovs):
-    """How many transactions the database has taken."""
+    """The number of transactions that the database has committed."""
     return read_log(ovs).count(b"\nOVSDB JSON ") + 1
 
 
@@ -91,20 +92,17 @@ def our_commits(ovs):
 
 
 def tag(ovs, name):
-    """The port's tag, None where it has none."""
+    """The port's tag, or None."""
     return (ovs.port(name)["tag"] or [None])[0]
 
 
 def move_port(ovs, name, source, target):
-    """From one bridge to another, the row staying as it is."""
+    """Move a port to another bridge; its row stays as it is."""
     port = ["uuid", ovs.port(name)["_uuid"]]
     ovs.transact(*[
         {"op": "mutate", "table": "Bridge", "where": [["name", "==", bridge]],
          "mutations": [["ports", mutator, ["set", [port]]]]}
         for bridge, mutator in ((source, "delete"), (target, "insert"))])
-
-
-# (First, for it takes longest.)
 
 
 def many_pairs(ovs, domids, **columns):

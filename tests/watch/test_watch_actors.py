@@ -517,14 +517,14 @@ def test_many_guests_at_once(ovs):
 
 
 FORGED = {
-    "another guest's VLAN": "was given to nobody of its",
+    "another guest's VLAN": "no port of its guest ever had that unit",
     "the agent's own port": "is the agent's own",
     "its Interface": "is the agent's own",
-    "an older decision": "is older than what it had",
-    "a clear of nobody's": "was cleared by nobody",
-    "dead by nobody": "was given to nobody of its",
-    "a held port opened": "was held",
-    "another table": "is no port's",
+    "an older decision": "unit is older than its own",
+    "a clear of nobody's": "nobody cleared a port of its guest",
+    "dead by nobody": "no port of its guest ever had that unit",
+    "a held port opened": "no real tag released it",
+    "another table": "a table that we never write",
     "other_config": "is never written",
     "too many": "of ours",
 }
