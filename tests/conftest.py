@@ -1,6 +1,8 @@
 """Fixtures that several test files share."""
 
+import os
 import signal
+import sys
 
 import pytest
 
@@ -16,6 +18,11 @@ from support.xapi_server import XapiServer
 signal.signal(signal.SIGINT, signal.default_int_handler)
 signal.signal(signal.SIGTERM, signal.SIG_DFL)
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+# python3 is the Python under test, and not the shim of a version manager: a shim costs ten times as
+# much as Python's own start, and fails while the manager writes it anew.
+os.environ["PATH"] = os.path.dirname(sys.executable) + os.pathsep + os.environ.get(
+    "PATH", os.defpath)
 
 
 @pytest.fixture
