@@ -25,7 +25,7 @@ from support.zoo import (
 )
 
 SHORT = "0.5"  # seconds: the limit given to the command where nobody answers
-START = 10  # seconds that the command may take besides, on a busy machine
+START = LONG / 2  # seconds that the command may take besides, on a busy machine
 COMMANDS = [["status"], ["check"], ["mirror", "all"], ["mirror", "dom", "12"],
             ["mirror", "port", "vif12.0"], ["mirror", "dom", "12", "--wait", "30"]]
 

@@ -1,4 +1,5 @@
 """Calls and checks that the tests of the OVSDB client share."""
+import contextlib
 import os
 import time
 
@@ -68,7 +69,10 @@ def ovs_port_for_tcp(ovs, address="127.0.0.1", inactivity_probe=None):
 
 def listening_ports(pid):
     directory = "/proc/%d/fd" % pid
-    sockets = {os.readlink(os.path.join(directory, fd)) for fd in os.listdir(directory)}
+    sockets = set()
+    for fd in os.listdir(directory):
+        with contextlib.suppress(FileNotFoundError):  # the server has closed this one since
+            sockets.add(os.readlink(os.path.join(directory, fd)))
     ports = []
     for table in ("tcp", "tcp6"):
         with open("/proc/%d/net/%s" % (pid, table)) as lines:
