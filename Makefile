@@ -25,14 +25,15 @@ help:
 	@echo "make rpm    make an RPM of the bundle"
 	@echo "make clean  remove the files that these targets made in this directory"
 
-# The tests run on every version even if those on an earlier one failed.
+# The tests run on every version even if those on an earlier one failed. Many a test waits for time to
+# pass or for a daemon to answer, so three run at a time for each processor.
 test:
 	@.ci/setup system $(COMMANDS) git rpmbuild cpio strace systemd openssl zsh man mandoc
 	@set -eu; failed=; versions=$$(.ci/setup versions $(PYTHON)); \
 	for version in $$versions; do \
 	    bin=$$(.ci/setup venv $$version); \
 	    echo "== Python $$version"; \
-	    $$bin/python -m pytest -n auto $(ARGS) || failed="$$failed $$version"; \
+	    $$bin/python -m pytest -n $$((3 * $$(nproc))) $(ARGS) || failed="$$failed $$version"; \
 	done; \
 	if [ -n "$$failed" ]; then echo "tests failed on Python$$failed" >&2; exit 1; fi
 
