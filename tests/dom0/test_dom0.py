@@ -3,6 +3,7 @@
 With XEN_SCRIPTS=DIRECTORY the tests use the real scripts in that directory (dom0/stock.py).
 """
 
+import gc
 import os
 import signal
 import subprocess
@@ -391,6 +392,7 @@ class Traces(object):
 
     @staticmethod
     def _own():
+        gc.collect()  # an earlier test's files, which would otherwise be closed at any time
         with open("/proc/self/mounts") as stream:
             overlays = [line for line in stream if line.split()[2] == "overlay"]
         tmp = os.listdir(tempfile.gettempdir())
