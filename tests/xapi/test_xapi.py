@@ -428,7 +428,7 @@ def test_tls_time_out(tls, what, monkeypatch):
 
 def test_a_wrong_password(tls):
     with pytest.raises(XapiError) as caught:
-        with ask(tls, user="root", password="wrong", verify=False):
+        with ask(tls, user="root", password=lambda: "wrong", verify=False):
             pass
     assert caught.value.details[0] == "SESSION_AUTHENTICATION_FAILED"
     assert PASSWORD not in str(caught.value) and "wrong" not in str(caught.value)
