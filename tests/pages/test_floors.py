@@ -17,7 +17,8 @@ EMPTY = ("core", "host", "ovsdb", "plug")
 DRIVERS = {"ovsdb.oneshot": {"cli.options", "doctor.database", "plug.hook"},
            # (The probe is a dry run.)
            "plug.hook": {"plug.libxl", "plug.stock", "doctor.probe"},
-           "plug.stock": {"doctor.probe"}, "plug.libxl": set(), "watch.watcher": {"watch.daemon"},
+           "plug.stock": {"doctor.probe"}, "plug.libxl": set(),
+           "watch.watcher": {"watch.daemon", "watch.control"},
            "watch.daemon": {"cli.main"}}
 
 

@@ -105,6 +105,15 @@ class Replica(ovs.db.idl.Idl):
         return bool(self.state == self.IDL_S_MONITORING and self._session.is_connected()
                     and self._session.get_seqno() == self._last_seqno)
 
+    def lock_state(self) -> str:
+        """"held", "waiting" (another client has the lock) or "none" (no connection to the database,
+        or the lock's state is not known yet)."""
+        if not self.is_current:
+            return "none"
+        if self.has_lock:
+            return "held"
+        return "waiting" if self.is_lock_contended else "none"
+
     def restart_fsm(self) -> None:
         """The library calls this when it has connected: ask for the schema, and begin anew."""
         self.connections += 1

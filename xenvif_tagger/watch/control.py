@@ -2,16 +2,14 @@
 import errno
 import json
 import os
-from typing import TYPE_CHECKING, Any, Callable, Dict, List, Optional
+from typing import Any, Callable, Dict, List, Optional
 
 import ovs.unixctl
 import ovs.unixctl.server
 
 from .. import __version__
 from ..output import report
-
-if TYPE_CHECKING:
-    from .daemon import Daemon
+from .watcher import Watcher
 
 WIDTH = 100  # columns of a table: how wide the asker's terminal is can't be told
 
@@ -19,13 +17,15 @@ WIDTH = 100  # columns of a table: how wide the asker's terminal is can't be tol
 class Control(object):
     """The control socket, and the commands.
 
-    :param daemon.Daemon daemon: the process whose socket it is
+    :param watcher.Watcher watcher: the one that is asked
     :param str path: of the socket
+    :param end: function without parameters that ends this process after this turn of the loop
     """
 
-    def __init__(self, daemon: "Daemon", path: str) -> None:
-        self.daemon = daemon
+    def __init__(self, watcher: Watcher, path: str, end: Callable[[], None]) -> None:
+        self.watcher = watcher
         self.path = path
+        self._end = end
         self._server: Any = None
         self._waiting: List[Barrier] = []  # a resync is answered when its Barrier is over
         for name, usage, most, callback in (
@@ -45,7 +45,7 @@ class Control(object):
         except (OSError, RecursionError):  # the library raises these for a path that is too long
             problem = os.strerror(errno.ENAMETOOLONG)
         if problem:
-            self.daemon.journal.warn("%s: %s: no ovs-appctl" % (self.path, problem))
+            self.watcher.journal.warn("%s: %s: no ovs-appctl" % (self.path, problem))
         else:
             os.chmod(self.path, 0o700)
 
@@ -68,32 +68,32 @@ class Control(object):
             self._server.wait(poller)
 
     def _report_odd_request(self, error: BaseException) -> None:
-        self.daemon.journal.warn("%s: a request can't be taken (%s: %s): this asker is cut off" % (
+        self.watcher.journal.warn("%s: a request can't be taken (%s: %s): this asker is cut off" % (
             self.path, type(error).__name__, error))
 
     # -- commands: each gets the connection of the library, and the words after the command
 
     def _status(self, connection: Any, words: List[str], _: None) -> None:
-        outcomes = self.daemon.watcher.outcomes()
+        outcomes = self.watcher.outcomes()
         _answer(connection, words, lambda: report.as_json(
             outcomes, {"watcher": {"pid": os.getpid()}}), lambda: "\n".join(
             report.table(outcomes, WIDTH, False)))
 
     def _stats(self, connection: Any, words: List[str], _: None) -> None:
-        values = stats(self.daemon)
+        values = stats(self.watcher)
         _answer(connection, words, lambda: json.dumps(values, indent=2, sort_keys=True),
                 lambda: "\n".join("%s: %s" % (name, _in_words(values[name]))
                                   for name in sorted(values)))
 
     def _resync(self, connection: Any, _words: List[str], _: None) -> None:
-        self._waiting.append(Barrier(self.daemon, connection))
+        self._waiting.append(Barrier(self.watcher, connection))
 
     def _version(self, connection: Any, _words: List[str], _: None) -> None:
         connection.reply("%s %s" % (ovs.util.PROGRAM_NAME, __version__))
 
     def _exit(self, connection: Any, _words: List[str], _: None) -> None:
         connection.reply("")
-        self.daemon.end()
+        self._end()
 
 
 def careful_connection(library_connection: Any,
@@ -122,16 +122,16 @@ class Barrier(object):
     """A ``resync`` under way. It is over when the watcher has looked at every VIF, with all changes
     that the server had committed before the request."""
 
-    def __init__(self, daemon: "Daemon", connection: Any) -> None:
-        self.daemon = daemon
+    def __init__(self, watcher: Watcher, connection: Any) -> None:
+        self.watcher = watcher
         self.connection = connection
         self._echoed = False  # whether the server has answered our echo
         self._problem: Optional[str] = None
-        state = daemon.lock_state()
+        state = watcher.replica.lock_state()
         if state == "held":
             # The server sends all changes that it has committed before it answers an echo.
-            daemon.replica.touch_all()
-            daemon.replica.ask("echo", [], self._take_echo)
+            watcher.replica.touch_all()
+            watcher.replica.ask("echo", [], self._take_echo)
         else:
             self._problem = "not done: " + {
                 "waiting": "another watcher has the lock", "none": "no database"}[state]
@@ -145,11 +145,11 @@ class Barrier(object):
         """Answer the asker if the resync is over; returns whether it is, or the asker has gone."""
         if self._is_deserted():
             return True
-        if not self._problem and self.daemon.lock_state() != "held":
+        if not self._problem and self.watcher.replica.lock_state() != "held":
             self._problem = "not done: the connection or the lock was lost"
-        if not self._problem and not (self._echoed and self.daemon.watcher.is_idle):
+        if not self._problem and not (self._echoed and self.watcher.is_idle):
             return False
-        self.connection.reply(self._problem or "done: %d VIFs" % len(self.daemon.replica.vifs()))
+        self.connection.reply(self._problem or "done: %d VIFs" % len(self.watcher.replica.vifs()))
         return True
 
     def _is_deserted(self) -> bool:
@@ -160,22 +160,22 @@ class Barrier(object):
             self.connection._rpc.recv()[0] not in (0, errno.EAGAIN))
 
 
-def stats(daemon: "Daemon") -> Dict[str, Any]:
+def stats(watcher: Watcher) -> Dict[str, Any]:
     """The values that the command ``stats`` prints."""
-    counted = daemon.stats
+    counted, replica = watcher.stats, watcher.replica
+    lock = replica.lock_state()
     values = {name: getattr(counted, name) for name in (
         "transactions", "mirrored", "marked", "conflicts", "refused", "retries", "failed",
         "wakeups", "last_error")}
     values.update({
-        "version": __version__, "pid": os.getpid(), "lock": daemon.lock_state(),
-        "connected": daemon.replica.is_current,
-        "synced": daemon.lock_state() == "waiting" or (
-            daemon.lock_state() == "held" and daemon.watcher.is_idle),
-        "vifs": len(daemon.replica.vifs()), "events": daemon.replica.events,
-        "reconnects": max(0, daemon.replica.connections - 1), "latency_ms": counted.latency(),
+        "version": __version__, "pid": os.getpid(), "lock": lock,
+        "connected": replica.is_current,
+        "synced": lock == "waiting" or (lock == "held" and watcher.is_idle),
+        "vifs": len(replica.vifs()), "events": replica.events,
+        "reconnects": max(0, replica.connections - 1), "latency_ms": counted.latency(),
         "last_mirrored_seconds": counted.last_mirrored(),
         "held_seconds": {"vif%d.%d" % vif: round(seconds, 3) for vif, seconds in
-                         daemon.watcher.memory.held().items()}})
+                         watcher.memory.held().items()}})
     return values
 
 

@@ -41,8 +41,8 @@ class Daemon(object):
         self.watcher = Watcher(self.replica, settings_of(values, boot_id()),
                                values["hold", "orphan_grace"], self.journal, self.stats)
         self.pidfile = Pidfile(os.path.join(run_dir, NAME + ".pid"))
-        self.control = control.Control(self, unixctl or os.path.join(
-            run_dir, "%s.%d.ctl" % (NAME, os.getpid())))
+        self.control = control.Control(self.watcher, unixctl or os.path.join(
+            run_dir, "%s.%d.ctl" % (NAME, os.getpid())), self.end)
         self._ending = False
         self._synced_connection = 0  # number of the connection whose data the replica has
         self._status: Optional[str] = None  # the last one that systemd and the log were given
@@ -103,7 +103,7 @@ class Daemon(object):
 
     def _report_connection(self) -> None:
         """Tell systemd and the log when our connection or our lock has changed."""
-        lock = self.lock_state()
+        lock = self.replica.lock_state()
         if lock == "none" and time.monotonic() - self._begun < PATIENCE:
             return
         status = "%s; %s" % (self.replica.session_name(), {
@@ -123,15 +123,6 @@ class Daemon(object):
         if self._watchdog and now >= self._next_keep_alive:
             self._next_keep_alive = now + self._watchdog
             systemd.notify("WATCHDOG=1")
-
-    def lock_state(self) -> str:
-        """"held", "waiting" (another watcher has the lock) or "none" (no connection to the
-        database, or the lock's state is not known yet)."""
-        if not self.replica.is_current:
-            return "none"
-        if self.replica.has_lock:
-            return "held"
-        return "waiting" if self.replica.is_lock_contended else "none"
 
     def _take_pidfile(self) -> None:
         try:
