@@ -15,7 +15,13 @@ import time
 
 import pytest
 
-from support.private_ovs import PrivateOvs, load_schema, schema_like_2_5, schema_without
+from support.private_ovs import (
+    PrivateOvs,
+    find_schema,
+    load_schema,
+    schema_like_2_5,
+    schema_without,
+)
 from support.proxy import is_write
 from support.watch_proxy import CUT, SEND_AND_CUT, Gate, Scene, resident, text, until
 from support.watching import Watching
@@ -178,8 +184,7 @@ def test_an_empty_database(scene):
 
     def create(path):
         os.remove(path)
-        subprocess.check_call(["ovsdb-tool", "create", path, ovs.dir + "/vswitch.ovsschema"],
-                              env=ovs.env)
+        subprocess.check_call(["ovsdb-tool", "create", path, find_schema()], env=ovs.env)
 
     with Watching(ovs) as watcher:
         watcher.settle()
