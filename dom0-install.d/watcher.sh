@@ -83,7 +83,7 @@ remove_service() {
     local path
     if [ -z "$(state_get service)" ]; then return 0; fi
     if step "stop the watcher, and remove $SERVICE_FILE"; then
-        # The link goes first, so that a reboot at this point does not start the watcher.
+        # The link goes first: a reboot before the next step must not start the watcher.
         must rm -f "$ROOT$SERVICE_LINK"
         point service-link
         if live && has_systemd; then
