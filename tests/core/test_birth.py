@@ -74,9 +74,32 @@ def test_a_schema_without_cvlans_has_another_form():
 
 
 def test_a_fake_bridge_gives_the_tag_itself_and_holds_nothing():
-    given_unit, ids, _ = born(vif(unit(5)), HOLD, fake=True)
+    given_unit, ids, _ = born(vif(unit(5)), HOLD, own=unit(7))
     assert given_unit == {} and "held" not in noted(ids)
-    assert born(None, HOLD, fake=True)[0] == {}
+    assert born(None, HOLD, own=unit(7))[0] == {}
+
+
+@pytest.mark.parametrize("how", [SETTINGS, HOLD])
+@pytest.mark.parametrize("lone", [True, False])
+def test_a_port_that_the_same_call_has_deleted_keeps_what_it_had(lone, how):
+    """VIF.set_locking_mode: del-port and add-port of a port that is in use."""
+    world = World(vif(unit(5), {"iface-id": "i", "vm-id": "v"}), *[] if lone else [tap()])
+    world.settings = how
+    world.mirror()
+    before = Port(**world["vif"])
+    given_unit, ids, decision = birth.born(
+        "vif12.0", "xenbr0", dict(IDENTITY), [] if lone else [Port(**world["tap"])], how,
+        before=before)
+    assert given_unit == unit(5)
+    assert ids["Interface"] == {"iface-id": "i", "vm-id": "v"}
+    assert noted(ids) == before.mark
+    assert [change for change in decision.changes if change.row == "tap12.0"] == []
+
+
+def test_another_vifs_port_of_the_same_name_leaves_nothing():
+    other = Port(**vif(unit(5), {"iface-id": "i"}, identity=dict(IDENTITY, **{"xs-vif-uuid": "b"})))
+    given_unit, ids, _ = born(name="vif12.0", before=other)
+    assert given_unit == {} and ids["Interface"] == {}
 
 
 @settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -93,18 +116,39 @@ def test_born_it_needs_nothing_more(sibling, how):
     assert changed == []
 
 
+def dying(name, *ports, others=()):
+    """The changes when a port goes: set of (row, key, new value)."""
+    decision = birth.dying(name, list(ports), list(ports) + list(others))
+    return {(change.row, change.key, change.new) for change in decision.changes}
+
+
+GONE = {("tap12.0", "iface-id", None), ("tap12.0", "attached-mac", None)}
+TAP = Port(**tap({}, {"iface-id": "i"}))
+
+
 def test_the_dying_port_loses_its_iface_id_if_the_living_has_the_same():
-    ports = [Port(**vif(unit(5), {"iface-id": "i"})), Port(**tap(unit(5), {"iface-id": "i"}))]
-    decision = birth.dying("tap12.0", ports)
-    assert [(change.row, change.key, change.new) for change in decision.changes] == [
-        ("tap12.0", "iface-id", None), ("tap12.0", "attached-mac", None)]
-    assert [change.row for change in birth.dying("vif12.0", ports).changes] == ["vif12.0"] * 2
+    living = Port(**vif(unit(5), {"iface-id": "i"}))
+    assert dying("tap12.0", living, TAP) == GONE
+    assert {row for row, _, _ in dying("vif12.0", living, TAP)} == {"vif12.0"}
+
+
+def test_a_port_of_another_domain_with_the_same_iface_id_is_a_living_one_too():
+    """Local migration: two domains of one VM at once."""
+    migrated = Port(**vif(unit(5), {"iface-id": "i"}, name="vif13.0", uuid="port-13"))
+    assert dying("tap12.0", TAP, others=[migrated]) == GONE
+
+
+def test_a_lone_iface_id_goes_to_the_port_that_stays():
+    living = Port(**vif(unit(5)))
+    assert dying("tap12.0", living, TAP) == GONE | {("vif12.0", "iface-id", "i")}
 
 
 @pytest.mark.parametrize("living", [
-    vif(unit(5)), vif(unit(5), {"iface-id": "j"}), vif(unit(5), {"iface-id": "i"}, ofport=-1),
-    vif(unit(5), {"iface-id": "i"}, identity=dict(IDENTITY, **{"xs-vif-uuid": "vif-b"}))],
-    ids=["without", "another", "gone", "another VIF's"])
+    vif(unit(5), {"iface-id": "j"}), vif(unit(5), {"iface-id": "i"}, ofport=-1), vif(ofport=-1),
+    vif(unit(5), identity=dict(IDENTITY, **{"xs-vif-uuid": "vif-b"})),
+    vif(unit(5), other_config={"net_uuid": "another"})],
+    ids=["another", "gone", "gone without", "another VIF's", "with notes of another network"])
 def test_else_it_is_left_alone(living):
-    assert birth.dying("tap12.0", [Port(**living), Port(**tap({}, {"iface-id": "i"}))]) is None
-    assert birth.dying("tap12.0", [Port(**tap({}, {"iface-id": "i"}))]) is None
+    ports = [Port(**living), TAP]
+    assert birth.dying("tap12.0", ports, ports) is None
+    assert birth.dying("tap12.0", [TAP], [TAP]) is None

@@ -12,7 +12,7 @@ from xenvif_tagger.core import identity, mark
 from xenvif_tagger.core.decide import decide_vif
 from xenvif_tagger.core.decision import CONFLICT, DRIFT, IN_SYNC, REFUSED
 from xenvif_tagger.core.names import SIDES, TAP
-from xenvif_tagger.core.unit import is_open_trunk, is_real
+from xenvif_tagger.core.unit import has_no_vlan, is_closed, is_open_trunk, is_real
 
 DECIDERS = ("operator", "agent")
 OURS = (TAGGER, "hook", "dying")
@@ -103,8 +103,9 @@ class Story(object):
             if who not in OURS and uuid not in self.seen and (
                     identity.keys_of(old.interface_ids) != identity.keys_of(row.interface_ids)):
                 self.blurred.add(uuid)
-            if who == TAGGER and len(after) == 1 and row.unit == HELD != old.unit and (
-                    "held" not in mark_of(old)):
+            if who == TAGGER and row.unit == HELD != old.unit and not has_no_vlan(old.unit) and (
+                    "held" not in mark_of(old) and "base" in mark_of(old) and not any(
+                        mark_of(old)["base"]["port"] == other for other in before)):
                 self.expired.append((n, uuid))
             if who == TAGGER and row.unit == HELD != old.unit and (
                     any(not other.unit for other in after.values())):
@@ -146,20 +147,28 @@ class Story(object):
 
 def agreement(rows):
     """The unit in which two rows are known to be alike; None if they are not known to be."""
-    if len(rows) != 2 or rows[0].unit != rows[1].unit:
+    if len(rows) != 2:
+        return None
+    held = all(map(is_held_closed, rows))
+    if rows[0].unit != rows[1].unit and not held:
         return None
     bases = [mark_of(row).get("base") for row in rows]
     named = [base for base, other in zip(bases, reversed(rows))
              if base and base["port"] == other.uuid]
-    held = rows[0].unit == HELD and all("held" in mark_of(row) for row in rows)
     if len(named) != 1 or named[0]["unit"] != ({} if held else rows[0].unit):
         return None
-    return rows[0].unit
+    return HELD if held else rows[0].unit
+
+
+def is_held_closed(row):
+    """Held, in the hold's form or in one that somebody has made of it: issue 11, 13, "a form that
+    somebody changed but that still lets nothing through (tag 4095) is not put back"."""
+    return "held" in mark_of(row) and is_closed(row.unit)
 
 
 def is_reported(rows):
     seen = [mark_of(row).get("seen") for row in rows if side_of(row) == TAP]
-    units = {side_of(row): row.unit for row in rows}
+    units = {side_of(row): {} if is_held_closed(row) else row.unit for row in rows}
     return len(rows) == 2 and bool(seen[0]) and seen[0]["port"] in [row.uuid for row in rows] and (
         all(seen[0][side] == units[side] for side in SIDES))
 
@@ -191,7 +200,7 @@ def alike_or_reported(story):
         # 4.6: "An agent's own dead form without our mark is left as it is": it does not open, and
         # nor does anything else but a real tag.
         held = [row for row in story.rows if "held" in mark_of(row)]
-        assert held and all(row.unit == HELD for row in held)
+        assert held and all(map(is_held_closed, held))
         assert all(row.unit or is_managed(row) for row in story.rows)
         assert len(held) == 1 or agreement(held) is not None
         # 4.3: a left-over "may take but never lends"; 4.5, 1: the agent's own port has its VLAN
@@ -247,7 +256,7 @@ def outcomes(story, act):
     noted = "held" in mark_of(act.before)
     if noted:
         # 4.6: "Nothing else opens a held port: its form is restored."
-        unit = opened(unit) if is_real(unit) else HELD
+        unit = opened(unit) if is_real(unit) else unit if is_closed(unit) else HELD
     accepted = [unit]
     agreed = story.last_agreed(act.n, act.uuid)
     was = [agreed[1]] if agreed else []
@@ -325,8 +334,9 @@ def is_undecidable(story, act):
     if agreed is None:
         # The same, with a sibling that came later.
         base = mark_of(act.before).get("base")
-        # 4.9, a change and its reversal, beside a row that is new.
-        return act.unit == {} if base is None else act.unit == base["unit"]
+        # 4.9, a change and its reversal, beside a row that is new; and a clear there is lent to
+        # (issue 11, 5: no special case for a row that was cleared beside one that is gone).
+        return act.unit == {} or base is not None and act.unit == base["unit"]
     # 4.9: "A change and its reversal between two looks: what is visible is followed."
     # (4.5, 4 before 7: also what goes back to the base, if both changed since the conflict.)
     n, back = agreed[0], [agreed[1]]
@@ -349,7 +359,7 @@ def last_decision_won(story):
     for row in story.rows:
         if row.uuid not in carried and story.state not in (IN_SYNC, "held"):
             continue
-        if row.unit == HELD and not is_real(act.unit):
+        if is_held_closed(row) and not is_real(act.unit):
             continue  # 4.6: only a real tag opens a held sibling
         # 4.9: "The stock script's clear before anyone saw the trunks: lost."
         assert row.unit in accepted or cleared and bare(row.unit) in map(bare, accepted), (
@@ -378,7 +388,7 @@ def held_opened_only_by_a_real_tag(story):
                 row = after[uuid]
                 tags = [old.unit.get("tag") for old in before.values() if is_real(old.unit)]
                 assert row.unit.get("tag") in tags if is_real(row.unit) else (
-                    row.unit == HELD and "held" in mark_of(row))
+                    is_held_closed(row))
     for row in story.rows:
         closed = False
         for _, _, before, after in story.commits:
@@ -388,7 +398,7 @@ def held_opened_only_by_a_real_tag(story):
                 closed = not is_real(after[row.uuid].unit) and (
                     closed or "held" in mark_of(after[row.uuid])
                     and (was is None or was.unit != after[row.uuid].unit))
-        assert not closed or row.unit == HELD, row
+        assert not closed or is_held_closed(row), row
 
 
 def is_held(row):
@@ -401,6 +411,14 @@ def born_held(story):
         for uuid in set(after) - set(before):
             if who == "hook" and after[uuid].bridge in story.settings.hold_bridges:
                 assert after[uuid].unit
+
+
+def no_trunk_of_all_on_a_hold_bridge(story):
+    """Issue 11, 1: a port without a VLAN is closed on a hold bridge, whoever plugged it; only the
+    agent's own port is left to the agent."""
+    for row in story.rows:
+        if row.bridge in story.settings.hold_bridges:
+            assert is_managed(row) or not has_no_vlan(row.unit), row
 
 
 def dead_is_closed(story):
@@ -519,7 +537,12 @@ def agents_port_untouched(story):
             if len(managed) == 1 and row.unit != old.unit:
                 # docs/design.md 4.5, 4: "gets them back, the agent's own port included"
                 mended = bare(row.unit) == bare(old.unit) and is_open_trunk(old.unit)
-                assert mended or "held" in mark_of(old), (old, row)
+                # Issue 11, 6: "where both rows have iface-id, a 4095 newly on the unmanaged row,
+                # with the other still as the base says, wins"; and its end.
+                moved = all("iface-id" in beside.interface_ids for beside in before.values()) and (
+                    4095 in (row.unit.get("tag"), old.unit.get("tag"))
+                    and row.unit in [beside.unit for beside in before.values()])
+                assert mended or moved or "held" in mark_of(old), (old, row)
 
 
 def foreign_columns_untouched(story):
@@ -556,9 +579,12 @@ def keys_come_from_somebody(story):
                         continue
                     others = [row for row in before.values() if row.uuid != uuid]
                     if who == "dying":
-                        # 4.7: "whose living sibling carries the same iface-id"
-                        assert [row.interface_ids.get("iface-id") for row in others] == [
-                            before[uuid].interface_ids["iface-id"]]
+                        # 4.7: iface-id stays with, or goes to, the row that stays.
+                        stay = [row.interface_ids.get("iface-id") for row in after.values()
+                                if row.uuid != uuid]
+                        goes = key not in new and stay == [before[uuid].interface_ids["iface-id"]]
+                        assert goes or key == "iface-id" and key not in old and new[key] in [
+                            row.interface_ids.get(key) for row in others]
                     if who != TAGGER:
                         (removed.discard if key in new else removed.add)((uuid, column, key))
                     elif key not in new:
@@ -628,7 +654,8 @@ def late_clear_is_mended(story):
 INVARIANTS = [alike_or_reported, conflict_is_one, refusal_is_one, last_decision_won,
               bound_stays_bound, held_opened_only_by_a_real_tag, no_guessing, nothing_crossed,
               agents_port_untouched, foreign_columns_untouched, keys_come_from_somebody,
-              last_key_won, late_clear_is_mended, born_held, dead_is_closed,
+              last_key_won, late_clear_is_mended, born_held,
+              no_trunk_of_all_on_a_hold_bridge, dead_is_closed,
               opened_only_by_a_clear, apart]
 
 

@@ -190,7 +190,7 @@ def _bind(world, slot, side, number, marks_first, clears):
         return
     code = code_of(row.interface_ids["iface-id"])
     tag = world.networks[code] = vlan(code, number)
-    noted = {"net_uuid": "%d#net" % number, "network_type": "vlan", "segmentation_id": "7"}
+    noted = {"net_uuid": "%d#net%d" % (code, tag), "network_type": "vlan", "segmentation_id": "7"}
     if marks_first:
         change_map(world, "agent", row, "other_config", noted)
         yield
@@ -386,15 +386,17 @@ def unplug(world, slot, side, number):
         return
     if number % 3:
         ports = world.db.reader().read(world.vifs[slot])
-        decision = birth.dying(row.name, ports)
+        same = [port for vif in world.vifs for port in world.db.reader().read(vif)]
+        decision = birth.dying(row.name, ports, same)
         if decision:
             yield
             read = {port.uuid: port for port in ports}
             world.db.commit(
                 "dying", *[("expect", uuid, "interface_ids", port.ids["Interface"])
                            for uuid, port in read.items()]
-                + [("map", row.uuid, "interface_ids",
-                    {change.key: None for change in decision.changes})])
+                + [("map", port.uuid, "interface_ids",
+                    {change.key: change.new for change in decision.changes
+                     if change.row == port.name}) for port in ports])
             yield
     world.db.commit("stock", ("delete", row.uuid))
 

@@ -135,7 +135,7 @@ class Watcher(object):
         self.reader = Reader(model)
         self.settings = settings
         self.at = len(model.states) - 1  # the replica is the state after this many commits
-        self.orphans = {}  # vif -> [UUID, expired]
+        self.orphans = {}  # UUID of a Port -> whether its grace is over
         self._decided = {}  # vif -> (rows, expired, decision)
 
     def receive(self, commits=None):
@@ -145,8 +145,7 @@ class Watcher(object):
 
     def pass_grace(self):
         """Let the grace of every orphan that the watcher knows be over."""
-        for noted in self.orphans.values():
-            noted[1] = True
+        self.orphans = dict.fromkeys(self.orphans, True)
 
     def decide(self):
         """The decisions with changes, of all VIFs in the replica."""
@@ -154,11 +153,10 @@ class Watcher(object):
         vifs = {}
         for row in rows.values():
             vifs.setdefault(vif_of(row), []).append(row)
-        self.orphans = {vif: noted for vif, noted in self.orphans.items()
-                        if [row.uuid for row in vifs.get(vif, ())] == noted[:1]}
-        decisions = []
+        decisions, orphans = [], set()
+        over = {uuid for uuid, expired in self.orphans.items() if expired}
         for vif in sorted(vifs):
-            expired = self.orphans.get(vif, [None, False])[1]
+            expired = over.intersection(row.uuid for row in vifs[vif])
             known = self._decided.get(vif)
             if known and known[0] == vifs[vif] and known[1] == expired:
                 decision = known[2]
@@ -166,10 +164,10 @@ class Watcher(object):
                 ports = [port_of(row) for row in vifs[vif]]
                 decision = decide.decide_vif(ports, self.settings, expired=expired)
                 self._decided[vif] = vifs[vif], expired, decision
-            if decision.state == decide.ORPHAN:
-                self.orphans.setdefault(vif, [vifs[vif][0].uuid, False])
+            orphans.update(port.uuid for port in decision.orphans)
             if decision.changes:
                 decisions.append(decision)
+        self.orphans = {uuid: self.orphans.get(uuid, False) for uuid in orphans}
         return decisions
 
     def look(self):

@@ -7,8 +7,10 @@ from support.rows import BOOT, IDENTITY, TAP_UUID, VIF_UUID, base, row, unit
 OTHER = {"vif": "tap", "tap": "vif"}
 UUIDS = {"vif": VIF_UUID, "tap": TAP_UUID}
 EXCLUDED = "secret"
+ETHTYPE = "other_config:qinq-ethtype"
 units = st.one_of(
-    st.just({}), st.sampled_from([HELD, unit(5), unit(4095)]),
+    st.just({}), st.sampled_from([HELD, unit(5), unit(4095), dict(unit(5), **{ETHTYPE: "802.1q"}),
+                                  {ETHTYPE: "802.1q"}, unit(5, "dot1q-tunnel", cvlans=[10])]),
     st.builds(unit, st.sampled_from([None, 0, 5, 6, 4095]),
               st.sampled_from([None, "trunk", "access", "native-untagged", "dot1q-tunnel"]),
               st.sampled_from([[], [4095], [5, 6]]), st.sampled_from([[], [4095]])))
@@ -33,12 +35,15 @@ def marks(draw, side):
     if draw(st.booleans()):
         made["base"] = base(
             draw(units), draw(st.sampled_from([UUIDS[OTHER[side]], "port-old"])),
+            draw(st.sampled_from([None, "net-1", "net-2"])),
             Port=draw(free_ids), Interface=draw(free_ids))
     if draw(st.booleans()):
         made["kept"] = {"port": draw(st.sampled_from([UUIDS[OTHER[side]], "port-old"])),
                         "iface-id": draw(st.sampled_from(["1", "2"]))}
     if draw(st.booleans()):
         made["held"] = draw(st.sampled_from([HELD, {"tag": 4095}]))
+    elif draw(st.booleans()):
+        made["opened"] = True
     return made
 
 
@@ -47,7 +52,9 @@ def raw_rows(draw, side):
     return row(
         side, draw(units), draw(free_ids), draw(identities), draw(marks(side)),
         bridge=draw(st.sampled_from(["xenbr0", "xenbr0", "xenbr0", "xenbr1"])),
-        port_ids=draw(free_ids), other_config=draw(st.sampled_from([{}, {}, NEUTRON])),
+        port_ids=draw(free_ids),
+        other_config=draw(st.sampled_from([{}, {}, NEUTRON, dict(NEUTRON, net_uuid="net-2")])),
+        rivals=draw(st.sampled_from([(), (), ("net-1",), ("net-2",), ("net-1", "net-2")])),
         ofport=draw(st.sampled_from([None, 3, 3, -1])),
         error=draw(st.sampled_from([None, None, None, "could not open network device"])),
         policing={"ingress_policing_rate": draw(st.sampled_from([0, 100, 200]))})

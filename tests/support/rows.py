@@ -4,9 +4,9 @@ import json
 
 from support.constants import NEUTRON
 from xenvif_tagger.core import mark
-from xenvif_tagger.core.decide import decide
+from xenvif_tagger.core.decide import decide_vif
 from xenvif_tagger.core.decision import Settings
-from xenvif_tagger.core.port import Port
+from xenvif_tagger.core.port import Port, cell_of
 from xenvif_tagger.core.unit import UNIT
 
 BOOT = "boot-now"
@@ -43,11 +43,12 @@ def tap(*args, **more):
     return row("tap", *args, **more)
 
 
-def base(unit=None, port=None, **ids):
+def base(unit=None, port=None, network=None, **ids):
     """A mark's base. port: the other row's UUID; the default is the vif's."""
-    return {"port": port or VIF_UUID, "unit": dict(unit or {}),
+    made = {"port": port or VIF_UUID, "unit": dict(unit or {}),
             "Port": ids.get("Port", {}), "Interface": ids.get("Interface", {}),
             "policing": ids.get("policing", {})}
+    return dict(made, network=network) if network else made
 
 
 def apply(rows, changes):
@@ -58,8 +59,8 @@ def apply(rows, changes):
         if change.column == "external_ids":
             cells, key = found[{"Port": "port_ids", "Interface": "interface_ids"}[change.table]], \
                 change.key
-        elif change.column in UNIT:
-            cells, key = found["unit"], change.column
+        elif cell_of(change) in UNIT:
+            cells, key = found["unit"], cell_of(change)
         else:
             cells, key = found["policing"], change.column
             cells.setdefault(key, 0)
@@ -88,8 +89,7 @@ class World(object):
             name: getattr(self.settings, name) for name in self.settings.__slots__})
 
     def decide(self, **how):
-        ports = [Port(**self[side]) if self[side] else None for side in ("vif", "tap")]
-        return decide(ports[0], ports[1], self.settings, **how)
+        return decide_vif([Port(**row) for row in self.rows.values()], self.settings, **how)
 
     def mirror(self, **how):
         """Decide and write; returns the decision. Fails if a second time changes anything."""

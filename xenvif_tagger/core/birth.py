@@ -1,94 +1,90 @@
-"""The decisions about a port that is about to be created or deleted (docs/design.md 4.6, 4.7):
-what the plug adds to the new row, and which keys the unplug takes off the old row first.
+"""What a port is created with, and what is taken off it before it is deleted
+(docs/design.md 4.6, 4.7).
 """
-from . import hold, identity, mark, names
+from . import identity, names
 from .decide import decide_vif
-from .decision import DRIFT, REFUSED, Decision, Settings
+from .decision import DRIFT, Decision, Settings
 from .iface_id import IFACE_ID
 from .port import Change, Port, after
-from .unit import is_real
 
 MYPY = False
 if MYPY:
-    from typing import Any, Dict, Iterable, List, Mapping, Optional, Tuple
+    from typing import Iterable, List, Mapping, Optional, Tuple
 
     from .port import Ids
     from .unit import Unit
 
-# Stands for the UUID of a port that is not created yet. No mark names a row by an empty UUID.
+# Stands in for the UUID of a row that is not there yet: no mark can name it.
 UNBORN = ""
 
 
 def born(name: str, bridge: str, interface_ids: "Mapping[str, str]", siblings: "Iterable[Port]",
-         settings: Settings, fake: bool = False, own: "Optional[Unit]" = None,
-         cvlans: bool = True) -> "Tuple[Unit, Ids, Decision]":
+         settings: Settings, own: "Optional[Unit]" = None, cvlans: bool = True,
+         before: "Optional[Port]" = None) -> "Tuple[Unit, Ids, Decision]":
     """Decide about a port that is about to be created.
 
-    :param str name: the port's name
-    :param str bridge: the name of the bridge that will have the port
-    :param dict interface_ids: the Interface external_ids that the toolstack creates the port with
-    :param siblings: the ports with the same VIF's number (list of port.Port); a row that already
-        has this name is about to be replaced and does not count
-    :param Settings settings: what the operator has set, and the host's facts
-    :param bool fake: the bridge is a VLAN ("fake") bridge, which gives its ports their tag
-    :param dict own: the VLAN unit that the toolstack creates the port with; we leave that as it is
+    :param str name: of the port; bridge: the Bridge row's name
+    :param dict interface_ids: the Interface external_ids that it will be created with
+    :param siblings: the other ports with its VIF's number
+    :param dict own: the VLAN unit that it will be created with, whatever is decided here: a VLAN
+        ("fake") bridge's tag, or what the command line names
     :param bool cvlans: the database's schema has Port.cvlans
-    :returns: ``(unit, ids, decision)``: the VLAN unit to create the port with (dict, {} for none
-        of ours); the external_ids to add, ``{"Port": {...}, "Interface": {...}}``; and the
-        Decision, for its reason
+    :param before: the port of this name that the same call of the stock script has just deleted:
+        the same VIF's keeps what it had
+    :returns: ``(unit, ids, decision)``: the VLAN unit to create it with, dict; the external_ids
+        to add, ``{"Port": {...}, "Interface": {...}}``; and the Decision, for its reason
     """
-    def unborn(unit: "Unit", noted: "Dict[str, Any]") -> Port:
-        ids = {mark.KEY: mark.encode(noted)} if noted else None
-        return Port(name, UNBORN, bridge, unit, ids, interface_ids, cvlans=cvlans)
-
     siblings = [port for port in siblings if port.name != name]
-    new = unborn(own or {}, {})
+    new = Port(name, UNBORN, bridge, own, None, interface_ids, cvlans=cvlans)
+    if before is not None and identity.refusal(before, new) is None:
+        # To its sibling's mark it is the row that it was: nobody has decided anything.
+        new = Port(name, before.uuid, bridge, before.unit if own is None else own,
+                   before.ids["Port"], dict(before.ids["Interface"], **interface_ids),
+                   cvlans=cvlans, rivals=before.rivals)
     decision = decide_vif(siblings + [new], settings)
-    if own and any(change.row == name and change.key is None for change in decision.changes):
-        # The sibling's unit would win over the toolstack's, but the port is created with the latter
-        # all the same. So note nothing about the sibling yet: the hook reads both rows again after
-        # add-port, and decides about them then.
+    unit, ids = after(new, decision.changes)
+    if own is not None and unit != own:
+        # The sibling's unit would win, and add-port will not write it: the second look judges.
         decision = decide_vif([new], settings)
-    elif bridge in settings.hold_bridges and not fake and not own and not _is_lent(decision):
-        # Decide as if the new port had always been held: then its mark, and what becomes of the
-        # sibling, are the same as for a held row that is read from the database.
-        form = hold.form(cvlans)
-        new = unborn(form, {"held": form})
-        decision = decide_vif(siblings + [new], settings)
-    unit, ids = after(new, [change for change in decision.changes if change.row == name])
+        ids = after(new, decision.changes)[1]
     given = {"Port": ids["Port"], "Interface": {
         key: value for key, value in ids["Interface"].items() if key not in interface_ids}}
-    return {} if fake or own else unit, given, decision
+    return {} if own is not None else unit, given, decision
 
 
-def _is_lent(decision: Decision) -> bool:
-    """Whether the decision gives the new port a unit that is neither dead nor empty."""
-    return decision.state != REFUSED and bool(decision.unit) and (
-        is_real(decision.unit) or "tag" not in decision.unit)
-
-
-def dying(name: str, ports: "List[Port]") -> "Optional[Decision]":
+def dying(name: str, ports: "List[Port]", others: "Iterable[Port]") -> "Optional[Decision]":
     """Decide about a port that is about to be deleted.
 
-    Where both siblings have one iface-id and one of the rows is deleted, Neutron's agent takes the
-    guest's port for deleted. Taking iface-id and attached-mac off the dying row in an earlier
-    transaction prevents that (docs/design.md 2.4).
+    Neutron's agent takes the guest's port for deleted when one of two rows with its iface-id goes,
+    unless iface-id and attached-mac were taken off that row in an earlier transaction; and when
+    the only row with it goes (docs/design.md 2.4). So the ids go with whichever row stays.
 
-    :param str name: the port's name
-    :param ports: all ports with the VIF's number, this one too (list of port.Port)
-    :returns: Decision, or None where no key need be taken off
+    :param str name: of the port
+    :param ports: all ports with its VIF's number
+    :param others: all ports of VIFs whose Interface has the same iface-id: local migration has two
+        domains of one guest
+    :returns: Decision, or None where there is nothing to do
     """
     port = next((port for port in ports if port.name == name), None)
-    living = [other for other in ports if other.name != name and not other.gone]
-    if port is None or len(living) != 1 or identity.refusal(port, living[0]):
+    if port is None or IFACE_ID not in port.ids["Interface"]:
         return None
     ids = port.ids["Interface"]
-    if IFACE_ID not in ids or living[0].ids["Interface"].get(IFACE_ID) != ids[IFACE_ID]:
+    gone = [Change("Interface", name, "external_ids", key, ids[key], None)
+            for key in (IFACE_ID, "attached-mac") if key in ids]
+    vif, tap = (port, None) if names.parse_known(name)[2] == names.VIF else (None, port)
+    for other in others:
+        if (other.uuid != port.uuid and not other.gone
+                and other.ids["Interface"].get(IFACE_ID) == ids[IFACE_ID]):
+            return Decision(vif, tap, DRIFT, "%s goes and %s stays, with the same iface-id" % (
+                name, other.name), changes=gone)
+    siblings = [other for other in ports if other.name != name and not other.gone]
+    if len(siblings) != 1 or identity.refusal(port, siblings[0]):
         return None
-    vif, tap = port, living[0]
-    if names.parse_known(name)[2] == names.TAP:
-        vif, tap = tap, vif
-    return Decision(vif, tap, DRIFT, "%s goes and %s stays, with the same iface-id" % (
-        name, living[0].name), changes=[
-            Change("Interface", name, "external_ids", key, ids[key], None)
-            for key in (IFACE_ID, "attached-mac") if key in ids])
+    sibling = siblings[0]
+    # With notes of another network it would be the agent's own port of that one.
+    if IFACE_ID in sibling.ids["Interface"] or sibling.network not in (None, port.network):
+        return None
+    vif, tap = (port, sibling) if vif else (sibling, port)
+    return Decision(vif, tap, DRIFT, "%s goes, and %s stays: iface-id goes to that one" % (
+        name, sibling.name), name, sibling.name, changes=gone + [Change(
+            "Interface", sibling.name, "external_ids", IFACE_ID, None, ids[IFACE_ID])])

@@ -1,10 +1,10 @@
-"""The decision about a VIF's two ports: a pure function of the two rows as they stand
+"""The decision about a VIF's two ports: a pure function of the rows as they stand
 (docs/design.md 4).
 
-The plug-time hook, the one-shot commands and the watcher all call ``decide`` and write the changes
-of its Decision. The function has no memory, does no I/O and reads no clock.
+The plug-time hook, the one-shot commands and the watcher all call ``decide_vif`` and write what it
+says. No memory, no I/O, no clock.
 """
-from . import hold, identity, iface_id, mark, merge, names, pair
+from . import hold, identity, iface_id, merge, names, pair
 from .decision import (
     CONFLICT,
     DRIFT,
@@ -19,88 +19,113 @@ from .decision import (
 )
 from .names import OTHER, SIDES, TAP, VIF
 from .port import differences, is_bookkeeping
-from .unit import DEAD, describe
+from .unit import DEAD, describe, has_no_vlan, is_real, without_vlan
 
 MYPY = False
 if MYPY:
-    from typing import Dict, Iterable, List, Optional, Tuple
+    from typing import Collection, Dict, Iterable, List, Optional, Tuple
 
     from .port import Port
-
-def decide(vif: "Optional[Port]", tap: "Optional[Port]", settings: Settings,
-           prefer: "Optional[str]" = None, expired: bool = False) -> Decision:
-    """Decide about a VIF's two ports.
-
-    :param vif, tap: port.Port as the row stands, or None for a side without a port (not both)
-    :param Settings settings: what the operator has set, and the host's facts
-    :param prefer: "vif" or "tap" where a person has named that side as the right one; else None
-    :param bool expired: if the VIF is an orphan, its grace is over (docs/design.md 4.5, 8; the
-        caller has the clock)
-    :returns: Decision
-    """
-    drafts = {side: Draft(port) for side, port in ((VIF, vif), (TAP, tap)) if port is not None}
-    for side in drafts:
-        draft = drafts[side]
-        draft.note(hold.tidy(draft))
-        if side != prefer:
-            draft.note(hold.mend_trunks(draft, draft.mark.get("base")))
-    source: "Optional[str]" = None
-    split: "List[str]" = []
-    if len(drafts) == 1:
-        side, draft = next(iter(drafts.items()))
-        if side == prefer:
-            # A person says that this port is right as it is, so it follows no sibling any more.
-            draft.mark.pop("base", None)
-        state, reason = _alone(draft, settings, expired)
-    else:
-        state, source, reason, split = _together(drafts, settings, prefer)
-    if split:
-        reason += "; each port keeps its own %s" % ", ".join(split)
-    for draft in drafts.values():
-        _stamp(draft, settings)
-
-    notes = [note for side in SIDES if side in drafts for note in drafts[side].notes]
-    changes = [change for side in SIDES if side in drafts
-               for change in differences(drafts[side].port, drafts[side])]
-    unit = None
-    if state == IN_SYNC:
-        unit = drafts[VIF].unit
-        if not all(is_bookkeeping(change) for change in changes):
-            state = DRIFT
-    target = None
-    if len(drafts) == 2 and state not in (REFUSED, CONFLICT):
-        written = [side for side in SIDES if drafts[side].is_written()]
-        target = OTHER[source] if source else written[0] if len(written) == 1 else None
-    return Decision(vif, tap, state, "; ".join([reason] + notes),
-                    drafts[OTHER[target]].port.name if target else None,
-                    drafts[target].port.name if target else None, unit, split, changes)
+    from .unit import Unit
 
 
 def decide_vif(ports: "Iterable[Port]", settings: Settings, prefer: "Optional[str]" = None,
-               expired: bool = False) -> Decision:
+               expired: "Collection[str]" = ()) -> Decision:
     """Decide about all ports that bear one VIF's number.
 
-    :param ports: list of port.Port, one to three: the tap side has two names
-    :returns: Decision
-
-    The other parameters are those of ``decide``.
+    :param ports: one to three: there are two names for the tap side
+    :param settings: what the operator has set, and the host's boot
+    :param prefer: "vif" or "tap": a person has said which side is right; else None
+    :param expired: the UUIDs of Ports whose grace as an orphan is over (the caller has the clock,
+        docs/design.md 4.5, 8)
     """
-    sides: "Dict[str, List[Port]]" = {VIF: [], TAP: []}
-    for port in sorted(ports, key=lambda port: port.name):
-        sides[names.parse_known(port.name)[2]].append(port)
-    vif, tap = (sides[side][0] if sides[side] else None for side in SIDES)
+    every = [Draft(port) for port in sorted(ports, key=lambda port: port.name)]
+    sides = {side: [draft for draft in every if names.parse_known(draft.port.name)[2] == side]
+             for side in SIDES}
+    rows = {side: drafts[0] for side, drafts in sides.items() if drafts}
+    for draft in every:
+        draft.note(hold.lift(draft))
+        draft.note(hold.mend_dead(draft))
+        if draft.port.bridge in settings.hold_bridges and has_no_vlan(draft.unit):
+            draft.unit = without_vlan(draft.unit)  # cvlans that mean nothing: it is to be closed
+        if draft is not rows.get(prefer or ""):
+            draft.note(hold.mend_trunks(draft, draft.mark.get("base")))
+
+    refusal = None  # type: Optional[str]
     if len(sides[TAP]) > 1:
-        return Decision(vif, tap, REFUSED, "%s are both named as the VIF's emulated NIC" % (
-            " and ".join(port.name for port in sides[TAP])))
-    return decide(vif, tap, settings, prefer, expired)
+        refusal = "%s and %s both say that they are the emulated NIC" % (
+            sides[TAP][0].port.name, sides[TAP][1].port.name)
+    elif len(rows) == 2:
+        refusal = identity.refusal(rows[VIF].port, rows[TAP].port)
+    source, split, both = None, [], None  # type: Optional[str], List[str], Optional[pair.Pair]
+    orphans = []  # type: List[Port]
+    if len(rows) == 2 and not refusal:
+        both = _pair(rows, settings, prefer)
+        state, source, reason, split = _together(both, settings, prefer)
+    else:
+        state, reason = REFUSED, refusal or ""
+        if not refusal:
+            state, reason = SINGLE, "%s has no sibling" % every[0].port.name
+            if every[0] is rows.get(prefer or ""):
+                # A person says that it is right as it is: it follows nobody any more.
+                every[0].mark.pop("base", None)
+        orphans = [draft.port for draft in every if _is_orphan(draft, every)]
+        for draft in every:
+            if draft.port in orphans:
+                draft.note(_part(draft, settings, expired))
+                state = state if refusal else ORPHAN
+
+    # A port without a VLAN beside a held one is held itself. On a bridge that is not listed (any
+    # more) a person may open both.
+    by_hand = prefer in rows and state != REFUSED
+    for draft in every:
+        draft.note(hold.close(draft, any(
+            other.closes or other.port.bridge in settings.hold_bridges
+            or not by_hand and hold.is_held(other.port)
+            for other in (every if both and state != REFUSED else [draft]))))
+    if any("held" in draft.mark for draft in every) and state in (IN_SYNC, SINGLE, ORPHAN):
+        state = HELD
+        reason += "; held until it has a real tag"
+    if both and state in (IN_SYNC, HELD):
+        _renew_base(rows, both, settings)
+    elif both and state == CONFLICT and not both.is_split():
+        # (Until the agent comes to one mind about a split pair, no change decides it.)
+        rows[TAP].mark["seen"] = dict(
+            {side: _decided(rows[side]) for side in SIDES},
+            port=rows[VIF].port.uuid)
+    rival = _rival(every)
+    if rival and state in (IN_SYNC, SINGLE, ORPHAN):
+        state, reason = CONFLICT, rival
+    if split:
+        reason += "; %s differs, each keeps its own" % ", ".join(split)
+    for draft in every:
+        _stamp(draft, settings)
+
+    changes = [change for side in SIDES for draft in sides[side]
+               for change in differences(draft.port, draft)]
+    unit = rows[VIF].unit if state == IN_SYNC else None
+    if state == IN_SYNC and not all(is_bookkeeping(change) for change in changes):
+        state = DRIFT
+    target = None
+    if both and state not in (REFUSED, CONFLICT):
+        written = [side for side in SIDES if rows[side].is_written()]
+        if source:
+            target = OTHER[source] if OTHER[source] in written else None
+        elif len(written) == 1:
+            target = written[0]
+    return Decision(
+        rows[VIF].port if VIF in rows else None, rows[TAP].port if TAP in rows else None, state,
+        "; ".join([reason] + [note for side in SIDES for draft in sides[side]
+                              for note in draft.notes]),
+        rows[OTHER[target]].port.name if target else None,
+        rows[target].port.name if target else None, unit, split, changes, orphans,
+        sides[TAP][1].port if len(sides[TAP]) > 1 else None)
 
 
 def _stamp(draft: Draft, settings: Settings) -> None:
-    """Stamp a row that has no stamp: note in its mark which VIF it is of, and in which boot.
+    """Note on a row when it is first seen whose it is, before ovs-xapi-sync can rewrite its ids.
 
-    The identity is noted at the first look, before ovs-xapi-sync can rewrite the row's ids. The
-    boot is noted at the first look at which the row has its device: a row that has been gone at
-    every look may not lend.
+    The boot is noted when it is first seen alive: a row that was gone by then may not lend.
     """
     stamp = identity.stamp_of(draft.ids["Interface"])
     if stamp and "vif" not in draft.mark:
@@ -110,117 +135,122 @@ def _stamp(draft: Draft, settings: Settings) -> None:
         draft.mark["boot"] = settings.boot
 
 
-def _alone(draft: Draft, settings: Settings, expired: bool) -> "Tuple[str, str]":
-    """Decide about a port without a sibling: returns ``(state, reason)``."""
-    if hold.is_held(draft):
-        return HELD, "%s has no sibling, and is held until it has a real tag" % draft.port.name
-    if "base" not in draft.mark:
-        return SINGLE, "%s has no sibling" % draft.port.name
-    # The tag of a managed row is never written, not even here: the rows don't tell whether the
-    # agent still counts that port as its own.
-    if (expired and draft.port.bridge in settings.hold_bridges and not draft.port.managed
-            and draft.unit.get("tag") != DEAD):
-        had = describe(draft.unit)
-        hold.hold(draft)
-        return HELD, "its sibling has been gone for longer than orphan_grace, and the VLAN (%s) " \
-            "may be another tenant's by now: held" % had
-    return ORPHAN, "its sibling is gone; it keeps %s" % describe(draft.unit)
+def _is_orphan(draft: Draft, every: "List[Draft]") -> bool:
+    """Whether the row had followed a port that is gone."""
+    base = draft.mark.get("base")
+    return (base is not None and not hold.is_held(draft.port)
+            and not any(base["port"] == other.port.uuid for other in every))
 
 
-def _together(drafts: "Dict[str, Draft]", settings: Settings, prefer: "Optional[str]"
-              ) -> "Tuple[str, Optional[str], str, List[str]]":
-    """Decide about two rows that have one VIF's names, and change their drafts.
+def _is_lost(draft: Draft) -> bool:
+    """Whether the agent has given the VLAN that the row had followed to another network.
 
-    :returns: ``(state, source, reason, split)``: source is the side whose unit was copied, or None;
-        split the keys that stay different
+    The base says of which network the VLAN was; another network's port with the same tag on the
+    same bridge, by the agent's own notes, is the proof.
     """
-    vif, tap = drafts[VIF], drafts[TAP]
-    refusal = identity.refusal(vif.port, tap.port)
-    if refusal:
-        return REFUSED, None, refusal, []
-    both = pair.Pair(vif, tap, settings)
+    base = draft.mark.get("base", {})
+    return (not draft.port.managed and base.get("network") is not None and is_real(draft.unit)
+            and draft.unit == base["unit"] and bool(draft.port.rivals))
+
+
+def _lose(draft: Draft) -> str:
+    """Take off a row a VLAN that is another network's; returns what was done in words."""
+    had = describe(draft.unit)
+    draft.unit = without_vlan(draft.unit)
+    draft.mark.pop("base", None)
+    draft.closes = True
+    return "its VLAN (%s) is another network's by now" % had
+
+
+def _rival(every: "List[Draft]") -> "Optional[str]":
+    """What is wrong where the tag of the agent's own port is another network's too, in words."""
+    for draft in every:
+        port = draft.port
+        if port.vlan_network and port.rivals:
+            return "%s has %s for network %s, and the agent has this tag in use for network %s: " \
+                "the agent has forgotten this port: plug it anew" % (
+                    port.name, describe(draft.unit), port.vlan_network, min(port.rivals))
+    return None
+
+
+def _part(draft: Draft, settings: Settings, expired: "Collection[str]") -> str:
+    """What becomes of a row that had followed a port that is gone; returns the reason."""
+    if _is_lost(draft):
+        return "its sibling is gone, and %s" % _lose(draft)
+    # The agent's own port is never written, not even here: whether the agent still knows the port
+    # can't be told from the rows.
+    if (draft.port.uuid in expired and draft.port.bridge in settings.hold_bridges
+            and not draft.port.managed and draft.unit.get("tag") != DEAD):
+        had = describe(draft.unit)
+        draft.unit = without_vlan(draft.unit)
+        draft.mark.pop("base", None)
+        return "its sibling is gone for longer than the grace, and its VLAN (%s) may be another " \
+            "tenant's by now" % had
+    return "its sibling is gone; it keeps %s" % describe(draft.unit)
+
+
+def _pair(rows: "Dict[str, Draft]", settings: Settings, prefer: "Optional[str]") -> pair.Pair:
+    """The two rows that may be siblings, with what their marks say of their history."""
+    for draft in rows.values():
+        if _is_lost(draft):
+            draft.note(_lose(draft))
+    both = pair.Pair(rows[VIF], rows[TAP], settings)
     if both.base and OTHER[both.holder] != prefer:
-        other = drafts[OTHER[both.holder]]
+        other = rows[OTHER[both.holder]]
         other.note(hold.mend_trunks(other, both.base))
-    verdict, source, reason = both.choose(prefer)
+    return both
+
+
+def _together(both: pair.Pair, settings: Settings, prefer: "Optional[str]"
+              ) -> "Tuple[str, Optional[str], str, List[str]]":
+    """Two rows that may be siblings: change their drafts. Returns
+    ``(state, source side, reason, split)``."""
+    rows = both.rows
+    vif, tap = rows[VIF], rows[TAP]
+    verdict, source, reason = both.choose(prefer, vif.port.bridge in settings.hold_bridges)
     if verdict == pair.REFUSED:
         return REFUSED, None, reason, []
-    if verdict == pair.CONFLICT and both.is_split():
-        return CONFLICT, None, reason, []  # no "seen": only the agent can end this conflict
     if verdict == pair.CONFLICT:
-        tap.mark["seen"] = {"port": vif.port.uuid, VIF: vif.unit, TAP: tap.unit}
         return CONFLICT, None, reason, []
     if verdict == pair.WAIT:
         return DRIFT, None, reason, []
-    if verdict == pair.HOLD:
-        _hold(drafts.values())
-    elif source:  # pair.COPY
-        reason += _copy(drafts, source, settings, prefer)
-
-    _give_identity(vif, tap)
+    if source:
+        rows[OTHER[source]].unit = dict(rows[source].unit)
+        rows[OTHER[source]].mark.pop("opened", None)
     split = merge.merge(vif, tap, both.base, settings, both.lends, prefer)
-    iface_id.keep(drafts, both.lends, settings)
+    iface_id.keep(rows, both.lends, settings)
     tap.mark.pop("seen", None)
-    _renew_base(drafts, both, settings)
-    held = hold.is_held(vif) or hold.is_held(tap)
-    return HELD if held else IN_SYNC, source, reason, split
+    return IN_SYNC, source, reason, split
 
 
-def _hold(rows: "Iterable[Draft]") -> None:
-    for row in rows:
-        if not hold.is_held(row):
-            hold.hold(row)
+def _decided(draft: Draft) -> "Unit":
+    """The draft's unit, for a mark. A held row's VLAN is the hold's, nobody's decision."""
+    return without_vlan(draft.unit) if "held" in draft.mark else dict(draft.unit)
 
 
-def _copy(drafts: "Dict[str, Draft]", source: str, settings: Settings,
-          prefer: "Optional[str]") -> str:
-    """Give one side's unit to the other; returns what to add to the reason."""
-    giver, taker = drafts[source], drafts[OTHER[source]]
-    if not giver.unit and not prefer and giver.port.bridge in settings.hold_bridges:
-        # Rule 3: on a bridge that holds, a clear means hold. The agent's own port is left alone.
-        _hold([taker] if giver.port.managed and not taker.port.managed else [giver, taker])
-        return "; on this bridge a port without a VLAN is held"
-    taker.unit = dict(giver.unit)
-    taker.mark.pop("held", None)
-    return ""
+def _renew_base(rows: "Dict[str, Draft]", both: pair.Pair, settings: Settings) -> None:
+    """Note the state in which the pair is alike, on one row: the one that was written.
 
-
-def _give_identity(vif: Draft, tap: Draft) -> None:
-    """Give a row without identity keys its sibling's identity, once (docs/design.md 4.3).
-
-    Where the row has no other keys and no policing either, its Interface gets the sibling's
-    identity keys. Any other row gets the identity into its stamp only: with identity keys it would
-    lend its own keys from then on, and nothing but our guess would say that they are this VIF's.
+    Beside the agent's own port always on the other one: when the agent's goes, what is left must
+    be known for an orphan, whose VLAN may become another tenant's.
     """
-    for row, sibling in ((vif, tap), (tap, vif)):
-        if identity.keys_of(row.ids["Interface"]):
-            continue
-        if not row.ids["Interface"] and set(row.ids["Port"]) <= {mark.KEY} and not row.policing:
-            row.ids["Interface"].update(identity.keys_of(sibling.ids["Interface"]))
-        elif "vif" not in row.mark:
-            row.mark["vif"] = identity.stamp_of(sibling.ids["Interface"])
-            row.mark["boot"] = ""
-
-
-def _renew_base(drafts: "Dict[str, Draft]", both: pair.Pair, settings: Settings) -> None:
-    """Note the state in which the pair is alike, the base, on one row of the two.
-
-    That is the row that was written. Where one port is the agent's own, the base is always on its
-    sibling: when the agent's port goes, the sibling must be known for an orphan, whose VLAN may
-    become another tenant's.
-    """
-    vif, tap = drafts[VIF], drafts[TAP]
-    alike = merge.alike(vif, tap, settings)
-    # Nobody decided on the unit of a held row: the hold set it.
-    alike["unit"] = {} if hold.is_held(vif) or hold.is_held(tap) else dict(vif.unit)
-    written = [side for side in SIDES if drafts[side].is_written()]
+    vif, tap = rows[VIF], rows[TAP]
+    base = merge.alike(vif, tap, settings)
+    base["unit"] = _decided(tap if "held" in tap.mark else vif)
+    before = both.base or both.old_base
+    networks = {row.port.vlan_network for row in rows.values()} - {None}
+    if len(networks) == 1 and is_real(base["unit"]):
+        base["network"] = networks.pop()
+    elif not networks and before and before["unit"] == base["unit"] and "network" in before:
+        base["network"] = before["network"]
+    written = [side for side in SIDES if rows[side].is_written()]
     if both.owner:
         holder = OTHER[both.owner]
     elif len(written) == 1:
         holder = written[0]
-    elif both.base and not written and dict(alike, port=both.base["port"]) == both.base:
+    elif both.base and not written and dict(base, port=both.base["port"]) == both.base:
         holder = both.holder
     else:
         holder = TAP
-    drafts[holder].mark["base"] = dict(alike, port=drafts[OTHER[holder]].port.uuid)
-    drafts[OTHER[holder]].mark.pop("base", None)
+    rows[holder].mark["base"] = dict(base, port=rows[OTHER[holder]].port.uuid)
+    rows[OTHER[holder]].mark.pop("base", None)

@@ -99,9 +99,10 @@ class Draft(object):
     port (Port): the row as read.
     unit, ids, policing, mark: as those of Port.
     notes (list of str): for the reason: what was mended on this row, whatever its sibling has.
+    closes (bool): the port is to be closed, whatever its bridge.
     """
 
-    __slots__ = ("port", "unit", "ids", "policing", "mark", "notes")
+    __slots__ = ("port", "unit", "ids", "policing", "mark", "notes", "closes")
 
     def __init__(self, port: "Port") -> None:
         self.port = port
@@ -110,6 +111,7 @@ class Draft(object):
         self.policing = dict(port.policing)
         self.mark = dict(port.mark)
         self.notes: "List[str]" = []
+        self.closes = False
 
     def note(self, mended: "Optional[str]") -> None:
         """Add to the notes what was mended on this row, in words; None if nothing was."""
@@ -126,6 +128,7 @@ class Decision(object):
     """The changes to a VIF's ports, and why. No code changes a Decision after it is made.
 
     vif, tap (Port or None): the rows that the decision was based on.
+    third (Port or None): a second row of the tap side: there are a tap and an -emu of one number.
     state (str): one of STATES.
     reason (str): why, for people.
     source, target (str or None): the name of the port that gives, and of the port that takes.
@@ -133,16 +136,20 @@ class Decision(object):
         ports will differ.
     split (list of str): external_ids keys that stay different.
     changes (list of port.Change): the cells to write; empty if none.
+    orphans (list of Port): those of the rows whose sibling, which they had followed, is gone.
     """
 
-    __slots__ = ("vif", "tap", "state", "reason", "source", "target", "unit", "split", "changes")
+    __slots__ = ("vif", "tap", "third", "state", "reason", "source", "target", "unit", "split",
+                 "changes", "orphans")
 
     def __init__(self, vif: "Optional[Port]", tap: "Optional[Port]", state: str, reason: str,
                  source: "Optional[str]" = None, target: "Optional[str]" = None,
                  unit: "Optional[Unit]" = None, split: "Iterable[str]" = (),
-                 changes: "Iterable[Change]" = ()) -> None:
+                 changes: "Iterable[Change]" = (), orphans: "Iterable[Port]" = (),
+                 third: "Optional[Port]" = None) -> None:
         self.vif = vif
         self.tap = tap
+        self.third = third
         self.state = state
         self.reason = reason
         self.source = source
@@ -150,10 +157,11 @@ class Decision(object):
         self.unit = dict(unit or {})
         self.split = list(split)
         self.changes = list(changes)
+        self.orphans = list(orphans)
 
     def ports(self) -> "List[Port]":
-        """The rows that the decision was based on, the vif first: one or two."""
-        return [port for port in (self.vif, self.tap) if port is not None]
+        """The rows that the decision was based on, the vif first: one to three."""
+        return [port for port in (self.vif, self.tap, self.third) if port is not None]
 
     def who(self) -> str:
         """The ports that the decision is about, in words: ``vif12.0 -> tap12.0`` where the first

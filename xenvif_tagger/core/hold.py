@@ -1,9 +1,19 @@
-"""Keeping ports closed: the hold (docs/design.md 4.6), and the repair of ports that lost their
-trunks (docs/design.md 4.5, rule 4).
+"""The hold: how a port without a VLAN is written where it must not be a trunk of every VLAN
+(docs/design.md 4.6), and what would open a port by mistake.
 
-Each rule here looks at one row by itself, so it counts for single ports and in refused pairs too.
+All here is about one row by itself, with a sibling or without one. A decision begins with
+``lift``, which shows the row without its hold, and ends with ``close``, which writes the hold on a
+row that has got no VLAN.
 """
-from .unit import DEAD, is_open_trunk, is_real
+from .unit import (
+    DEAD,
+    has_no_vlan,
+    is_closed,
+    is_open_trunk,
+    is_real,
+    vlan_of,
+    without_vlan,
+)
 
 MYPY = False
 if MYPY:
@@ -13,79 +23,118 @@ if MYPY:
     from .port import Port
     from .unit import Unit
 
+_TUNNEL = "dot1q-tunnel"
+
 
 def form(cvlans: bool) -> "Unit":
     """The VLAN unit of a held port.
 
-    :param bool cvlans: the database's schema has Port.cvlans
+    :param bool cvlans: whether the database has the column
 
-    To Neutron's agent tag 4095 means "dead, mine to bind". A port in mode dot1q-tunnel passes only
-    frames with a customer VLAN that is in cvlans, and no customer has VLAN 4095: that number is
-    reserved (IEEE 802.1Q, table 9-2). The form does not use ``trunks``, because newer xapi clears
-    trunks after the plug (docs/design.md 2.1). An agent opens the port by setting a tag and
-    clearing vlan_mode: without dot1q-tunnel, cvlans has no effect.
-
-    A schema without cvlans is that of Open vSwitch 2.5. There the port becomes an access port of
-    VLAN 4095, which stays closed to every other VLAN after xapi's clear. Neutron's own dead form,
-    a trunk of 4095, would be open to every VLAN after that clear.
+    Tag 4095 is what Neutron's agent takes for "dead, mine to bind". A dot1q-tunnel lets through
+    only what carries a customer VLAN of cvlans, and 4095 is reserved (IEEE 802.1Q, table 9-2), so
+    nobody's. Nothing in it is in ``trunks``, which newer xapi clears after the plug. When an agent
+    sets a tag and clears vlan_mode, cvlans without dot1q-tunnel means nothing: the port is open.
+    Without cvlans (Open vSwitch 2.5) an access port of VLAN 4095 is the closest: closed to every
+    VLAN but the reserved one, also after that clear; Neutron's own dead form, a trunk of 4095,
+    would be open to all after that clear.
     """
     if cvlans:
-        return {"tag": DEAD, "vlan_mode": "dot1q-tunnel", "cvlans": [DEAD]}
+        return {"tag": DEAD, "vlan_mode": _TUNNEL, "cvlans": [DEAD]}
     return {"tag": DEAD}
 
 
 def is_held(row: "Union[Port, Draft]") -> bool:
-    """Whether the row (a Port, or a draft of one) is held: its mark says so, and it has no real
+    """Whether the row (a Port, or a draft of it) is held: its mark says so, and it has no real
     tag."""
     return "held" in row.mark and not is_real(row.unit)
 
 
-def hold(draft: "Draft") -> None:
-    """Give the row the form of a held port, and note that form in its mark."""
-    draft.unit = form(draft.port.cvlans)
-    draft.mark["held"] = dict(draft.unit)
+def lift(draft: "Draft") -> "Optional[str]":
+    """Show a row without its hold: what stands then is what others have set.
 
+    A real tag ends the hold. What the hold has set beside the tag goes (older agents never clear
+    vlan_mode themselves), unless somebody has changed cvlans: then dot1q-tunnel is that one's mode
+    as well. Whoever sets dot1q-tunnel on a held port changes nothing that Open vSwitch could tell
+    of; the mark's ``opened`` remembers that the mode went with the hold, and cvlans that come
+    without a mode bring it back.
 
-def release(draft: "Draft") -> None:
-    """Take the hold off a row that has a real tag, and clear the other columns that the hold set.
-
-    Older agents set the tag only and never clear the other columns (docs/design.md 2.4).
+    :returns: what was done in words, or None
     """
-    for column, value in draft.mark.pop("held").items():
-        if column != "tag" and draft.unit.get(column) == value:
-            del draft.unit[column]
+    unit = draft.unit
+    held = draft.mark.pop("held", None)
+    if held is None:
+        opened = draft.mark.pop("opened", None)
+        if not opened or "vlan_mode" in unit or not is_real(unit):
+            return None
+        if "cvlans" not in unit:
+            draft.mark["opened"] = opened
+            return None
+        unit["vlan_mode"] = _TUNNEL
+        return "its cvlans came after its hold: it is a dot1q-tunnel"
+    if not is_real(unit):
+        draft.unit = without_vlan(unit)
+        return None
+    if unit.get("cvlans", held.get("cvlans")) == held.get("cvlans"):
+        if held.get("vlan_mode") == _TUNNEL == unit.get("vlan_mode"):
+            del unit["vlan_mode"]
+            draft.mark["opened"] = True
+        if "cvlans" in held:
+            unit.pop("cvlans", None)
+    return "it has a real tag: the hold goes"
 
 
-def tidy(draft: "Draft") -> "Optional[str]":
-    """Mend one row: release a held row that has a real tag, restore the form of any other held row,
-    and close a dead row that has lost its trunks.
+def close(draft: "Draft", closes: bool) -> "Optional[str]":
+    """Write the hold's form on a row that has no VLAN, or that only a real tag may open.
 
-    :returns: what was mended, in words, or None
+    The agent's own port is left to the agent, unless the agent has only begun to bind it.
+
+    :param bool closes: a port without a VLAN is to be closed here
+    :returns: what was done in words, or None
     """
-    if "held" in draft.mark:
-        if is_real(draft.unit):
-            release(draft)
-            return "it has a real tag, so the hold ends"
-        if draft.unit != form(draft.port.cvlans):
-            hold(draft)
-            return "it is held, and only a real tag opens it: its form is restored"
-    elif (draft.unit.get("tag") == DEAD and draft.unit.get("vlan_mode") == "trunk"
-          and not draft.unit.get("trunks")):
-        # Newer xapi's vif-real runs "clear Port DEV trunks" after the plug. Neutron's dead form,
-        # a trunk of 4095, becomes a trunk of every VLAN by that.
-        draft.unit["trunks"] = [DEAD]
+    port, unit = draft.port, draft.unit
+    was_held = is_held(port)
+    if port.managed and not was_held or not closes or not (
+            # The dead form of an agent, a trunk of 4095, would be open after xapi's late clear.
+            has_no_vlan(unit) or not is_real(unit) and (
+                was_held or has_no_vlan(port.unit) and unit.get("tag") == DEAD)):
+        return None
+    if was_held and is_closed(port.unit):
+        # Somebody may have changed the form, and still nothing gets through: an agent that sets
+        # vlan_mode and cvlans before the tag is not to be undone.
+        draft.unit = dict(without_vlan(unit), **vlan_of(port.unit))
+        draft.mark["held"] = dict(port.mark["held"])
+        return None
+    draft.unit = dict(without_vlan(unit), **form(port.cvlans))
+    draft.mark["held"] = form(port.cvlans)
+    if was_held:
+        return "it is held, and only a real tag opens it: its form is restored"
+    return "closed until it has a real tag"
+
+
+def mend_dead(draft: "Draft") -> "Optional[str]":
+    """Close a dead port that gapes.
+
+    Neutron's dead form after the "clear Port DEV trunks" of newer xapi's vif-real is a trunk of
+    every VLAN.
+
+    :returns: what was done in words, or None
+    """
+    unit = draft.unit
+    if unit.get("tag") == DEAD and unit.get("vlan_mode") == "trunk" and not unit.get("trunks"):
+        unit["trunks"] = [DEAD]
         return "it is dead, and without trunks it was open to every VLAN"
     return None
 
 
 def mend_trunks(draft: "Draft", base: "Optional[Dict[str, Any]]") -> "Optional[str]":
-    """Restore the trunks of a row that differs from its base by their loss only, and is open.
+    """Give back trunks whose loss alone would open the port.
 
-    Newer xapi's vif-real clears the trunks at the end of a plug (xapi-project/xen-api 26.17,
-    ocaml/xenopsd/scripts/vif-real, handle_trunks). Nobody has decided to open the port.
+    The end of newer xapi's vif-real clears them after the plug (xapi-project/xen-api 26.17,
+    ocaml/xenopsd/scripts/vif-real, handle_trunks): nobody's decision.
 
-    :param dict base: the mark's ``base`` that says which unit the row had, or None
-    :returns: what was mended, in words, or None
+    :param dict base: a mark's ``base`` that says what the row had, or None
+    :returns: what was done in words, or None
     """
     was = base["unit"] if base else {}
     if was.get("trunks") and dict(draft.unit, trunks=was["trunks"]) == was and (

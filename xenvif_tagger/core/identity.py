@@ -1,4 +1,4 @@
-"""Whether two rows are the same VIF's, and whether a row may lend (docs/design.md 4.3)."""
+"""Whether two rows are one VIF's, and which of them may lend to the other (docs/design.md 4.3)."""
 
 MYPY = False
 if MYPY:
@@ -6,23 +6,21 @@ if MYPY:
 
     from .port import Port
 
-# PROOF: external_ids keys of which one, with the same value on both rows, proves that the rows are
-# the same VIF's. KEYS: keys on which the two rows must not contradict each other.
+# What proves a VIF, and what must not contradict.
 PROOF = ("xs-vif-uuid", "xen-vm-uuid", "attached-mac")
 KEYS = PROOF + ("xs-vm-uuid", "xs-network-uuid")
 
 
 def keys_of(ids: "Mapping[str, str]") -> "Dict[str, str]":
-    """The identity keys among an Interface's external_ids, with their values."""
+    """The identity keys in an Interface's external_ids (dict)."""
     return {key: ids[key] for key in KEYS if key in ids}
 
 
 def stamp_of(ids: "Mapping[str, str]") -> "Dict[str, str]":
-    """The identity that a row with these Interface external_ids is stamped with (mark ``vif``): as
-    few keys as prove the VIF; {} where no key does.
+    """The identity that a row is stamped with (mark ``vif``), {} where its ids prove nothing.
 
-    ovs-xapi-sync overwrites the other keys of any tap that has the VIF's number (openvswitch/ovs
-    branch-2.5, xenserver/usr_share_openvswitch_scripts_ovs-xapi-sync).
+    ovs-xapi-sync rewrites the keys of whatever tap has the number (openvswitch/ovs branch-2.5,
+    xenserver/usr_share_openvswitch_scripts_ovs-xapi-sync), so the fewest that prove it are kept.
     """
     if PROOF[0] in ids:
         return {PROOF[0]: ids[PROOF[0]]}
@@ -32,7 +30,7 @@ def stamp_of(ids: "Mapping[str, str]") -> "Dict[str, str]":
 def contradiction(one: "Mapping[str, str]", other: "Mapping[str, str]") -> "Optional[str]":
     """The first identity key that both dicts have with different values, or None.
 
-    The case of letters in attached-mac does not count.
+    A MAC is the same in either case of letters.
     """
     for key in KEYS:
         if key in one and key in other and one[key] != other[key]:
@@ -56,40 +54,19 @@ def refusal(vif: "Port", tap: "Port") -> "Optional[str]":
     for port, sibling in ((vif, tap), (tap, vif)):
         stamp = port.mark.get("vif", {})
         if contradiction(stamp, port.ids["Interface"]):
-            return "%s was plugged for another VIF than its external_ids name now: plug it anew" % (
-                port.name)
+            return "%s was plugged for another VIF than it now says: plug it anew" % port.name
         if (contradiction(stamp, sibling.ids["Interface"])
                 or contradiction(stamp, sibling.mark.get("vif", {}))):
             return "%s was plugged for another VIF than %s" % (port.name, sibling.name)
-    # A row without identity keys counts by its stamp, which it has if it followed this sibling
-    # before.
-    known = [keys_of(port.ids["Interface"]) or port.mark.get("vif", {}) for port in (vif, tap)]
-    if not any(key in known[0] and key in known[1] for key in PROOF):
-        takers = [port for port, own, other in ((vif, known[0], known[1]),
-                                                (tap, known[1], known[0]))
-                  if not own and _has_no_unit(port) and not port.gone
-                  and any(key in other for key in PROOF)]
-        if not takers or takers[0].managed:
-            return "nothing proves that they are one VIF's: none of %s is on both" % (
-                ", ".join(PROOF))
+    if not any(key in ids[0] and key in ids[1] for key in PROOF):
+        return "nothing proves that they are one VIF's: none of %s is on both" % ", ".join(PROOF)
     return None
 
 
-def _has_no_unit(port: "Port") -> bool:
-    return not port.unit or "held" in port.mark
-
-
 def may_lend(port: "Port", boot: str) -> bool:
-    """Whether a row's VLAN unit and external_ids may be given to its sibling.
+    """Whether the sibling may be given what stands on this row.
 
-    A row that a guest has left behind may not lend: neither one that was first seen in an earlier
-    boot of the host, nor one whose device was gone at every look. A row without identity keys may
-    not lend either.
-
-    :param str boot: the id of the host's present boot
+    A living row may. A row without its device may only if it was seen alive since the host booted:
+    else it is what another guest, of the same domain number, has left behind.
     """
-    if "vif" in port.mark and port.mark.get("boot"):
-        known = port.mark["boot"] == boot
-    else:
-        known = not port.gone
-    return known and bool(keys_of(port.ids["Interface"]))
+    return not port.gone or "vif" in port.mark and port.mark.get("boot") == boot

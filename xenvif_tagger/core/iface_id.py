@@ -4,7 +4,6 @@ Neutron's agent groups Interfaces by their iface-id and configures one of a grou
 2.4). With the setting ``iface_id = one`` only one of the two rows has the key: where both have it,
 the agent takes the guest's port for deleted when either row goes.
 """
-from . import identity
 from .names import OTHER, SIDES
 
 MYPY = False
@@ -46,13 +45,7 @@ def keep(drafts: "Dict[str, Draft]", lends: "Mapping[str, bool]", settings: "Set
             ids[other][IFACE_ID] = kept[side][IFACE_ID]
     for side in SIDES:
         other = OTHER[side]
-        if (IFACE_ID in ids[other] and IFACE_ID not in ids[side]
-                and (lends[other] or _will_lend(drafts[other], settings))):
+        if IFACE_ID in ids[other] and IFACE_ID not in ids[side] and lends[other]:
             drafts[side].mark["kept"] = {
                 "port": drafts[other].port.uuid, IFACE_ID: ids[other][IFACE_ID]}
 
-
-def _will_lend(draft: "Draft", settings: "Settings") -> bool:
-    """Whether a row that may have got its identity keys in this decision may lend in the next."""
-    return (not draft.port.gone and draft.port.mark.get("boot") in (None, "", settings.boot)
-            and bool(identity.keys_of(draft.ids["Interface"])))

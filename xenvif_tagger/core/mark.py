@@ -8,12 +8,14 @@ hook, one-shot and watcher come to the same decision. The fields, all optional:
           ``{"xen-vm-uuid": ..., "attached-mac": ...}``.
 ``boot``  the id of the host's boot in which the row was first seen with its device; empty while
           the device was gone at every look. ``vif`` and ``boot`` together are the *stamp*.
-``base``  ``{"port", "unit", "Port", "Interface", "policing"}``: the state in which the pair was
-          last alike: the other row's Port UUID; the VLAN unit; the mirrored external_ids that
-          both Ports had, and that both Interfaces had; the policing columns that both had.
+``base``  ``{"port", "unit", "Port", "Interface", "policing", "network"}``: the state in which the
+          pair was last alike: the other row's Port UUID; the VLAN unit; the mirrored external_ids
+          that both Ports had, and that both Interfaces had; the policing columns that both had;
+          and, if the agent had noted it, the network (net_uuid) whose VLAN the unit was.
 ``kept``  ``{"port", "iface-id"}``: the sibling's Port UUID and the sibling's iface-id, a key that
           this row itself does not have.
 ``held``  the VLAN unit that a hold has set (docs/design.md 4.6).
+``opened``  true: a hold has ended on this row, and the hold's vlan_mode went with it (hold.lift).
 ``seen``  ``{"port", "vif", "tap"}``: on the tap of a pair in conflict: the vif's Port UUID, and the
           units of vif and tap when the conflict was reported.
 """
@@ -35,7 +37,8 @@ def _is_map(value: "Any", of: type = str) -> bool:
 def _is_base(value: "Any") -> bool:
     return (isinstance(value, dict) and isinstance(value.get("port"), str)
             and is_unit(value.get("unit")) and _is_map(value.get("Port"))
-            and _is_map(value.get("Interface")) and _is_map(value.get("policing"), int))
+            and _is_map(value.get("Interface")) and _is_map(value.get("policing"), int)
+            and isinstance(value.get("network", ""), str))
 
 
 def _is_seen(value: "Any") -> bool:
@@ -49,6 +52,7 @@ _FIELDS = {
     "base": _is_base,
     "kept": lambda value: _is_map(value) and set(value) == {"port", "iface-id"},
     "held": is_unit,
+    "opened": lambda value: value is True,
     "seen": _is_seen,
 }
 
@@ -65,7 +69,7 @@ def parse(text: "Optional[str]") -> "Dict[str, Any]":
     if not text:
         return {}
     try:
-        found = json.loads(text)
+        found = json.loads(_json_of(text))
     except (ValueError, RecursionError):
         return {}
     if not isinstance(found, dict):
@@ -76,4 +80,24 @@ def parse(text: "Optional[str]") -> "Dict[str, Any]":
 
 def encode(fields: "Mapping[str, Any]") -> str:
     """The external_ids value for a mark (dict of its fields). Equal marks give equal texts."""
-    return json.dumps(fields, sort_keys=True, separators=(",", ":"))
+    value = json.dumps(fields, sort_keys=True, separators=(",", ":"))
+    for char, escape in _ESCAPES:
+        value = value.replace(char, escape)
+    return value
+
+
+# The value has no comma, equals sign, space or quote, since other programs split external_ids at
+# those (Ansible's openvswitch_port module, _external_ids_to_dict, dies on an equals sign in a
+# value). The value is JSON with "|" in place of each quote and ";" in place of each comma; the
+# characters themselves, where a text has them, are percent-encoded.
+_ESCAPES = (("%", "%25"), ("|", "%7C"), (";", "%3B"), ("=", "%3D"), (" ", "%20"), ("'", "%27"),
+            ('"', "|"), (",", ";"))
+
+
+def _json_of(value: str) -> str:
+    """The JSON text in a mark's value. A mark of an older version is plain JSON."""
+    if '"' in value:
+        return value
+    for char, escape in reversed(_ESCAPES):
+        value = value.replace(escape, char)
+    return value

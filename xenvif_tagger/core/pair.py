@@ -1,47 +1,42 @@
-"""Which of two siblings gives its VLAN unit to the other (docs/design.md 4.5, rules 1 to 5 and 7).
+"""Which of two siblings decides about the VLAN unit (docs/design.md 4.5, rules 1 to 5 and 7).
 
-Where a base names the other row, the choice is a three-way merge of whole units (docs/design.md
-4.5, 2).
+Where a base names the other row, the rules are those of a three-way merge of whole units.
 """
 from . import identity
-from .hold import is_held
+from .iface_id import IFACE_ID
 from .names import OTHER, SIDES, TAP, VIF
-from .unit import describe, is_real
+from .unit import DEAD, describe, is_real
 
 MYPY = False
 if MYPY:
-    from typing import Any, Dict, List, Optional, Tuple
+    from typing import Dict, List, Mapping, Optional, Tuple
 
     from .decision import Draft, Settings
     from .unit import Unit
 
     Choice = Tuple[str, Optional[str], str]
 
-# The verdicts on the units of a pair.
-COPY = "copy"  # one side's unit goes to the other side
-ALIKE = "alike"  # both units are the same and stay
-HOLD = "hold"  # both ports become held, or stay held
-PARTED = "parted"  # one port is held, and the other's unit does not open it: both units stay
-WAIT = "wait"  # the agent's own port has no tag yet: both units stay until it has one
-CONFLICT = "conflict"  # nothing says which of the two units is right
-REFUSED = "refused"  # no unit may be given to the other side
+# What can be said of a pair.
+COPY = "copy"  # one side's unit goes to the other
+ALIKE = "alike"  # nothing to do
+WAIT = "wait"  # the agent's own port has no tag yet: wait for it
+CONFLICT = "conflict"
+REFUSED = "refused"
 
 
 class Pair(object):
-    """The drafts of two siblings (after hold.tidy), and the history that their marks tell.
+    """The drafts of two siblings (after hold.lift), and the history that their marks tell.
 
     rows (dict): side -> Draft.
     lends (dict): side -> whether the row may lend.
     base (dict or None): the ``base`` that names the other row as it stands.
     old_base (dict or None): where no base does, the ``base`` that names a row that is gone.
     holder (str): the side whose mark has base or old_base; "tap" where both are None.
-    cleared (list): the sides whose row is empty although the row's own base has a unit.
     owner (str or None): the side that is the agent's own port, if exactly one is.
     """
 
     def __init__(self, vif: "Draft", tap: "Draft", settings: "Settings") -> None:
         self.rows = {VIF: vif, TAP: tap}
-        self.settings = settings
         self.lends = {side: identity.may_lend(self.rows[side].port, settings.boot)
                       for side in SIDES}
         bases = {side: self.rows[side].mark["base"] for side in SIDES
@@ -53,8 +48,6 @@ class Pair(object):
         self.holder = counting[0] if counting else TAP
         self.base = bases[self.holder] if counting and named else None
         self.old_base = bases[self.holder] if counting and not named else None
-        self.cleared = [side for side in bases
-                        if bases[side]["unit"] and not self.rows[side].unit]
         managed = [side for side in SIDES if self.rows[side].port.managed]
         self.owner = managed[0] if len(managed) == 1 else None
 
@@ -66,31 +59,32 @@ class Pair(object):
         """A side's unit in words, for reasons: ``vif12.0 has tag 5``."""
         return "%s has %s" % (self.rows[side].port.name, describe(self.unit(side)))
 
-    def changed_since_seen(self) -> "Optional[List[str]]":
-        """The sides whose unit has changed since the pair was reported to be in conflict (list), or
-        None where no conflict was reported."""
+    def seen(self) -> "Optional[Dict[str, Unit]]":
+        """The units, by side, with which the pair was reported to be in conflict; None where no
+        conflict was reported."""
         seen = self.rows[TAP].mark.get("seen")
         if seen is None or seen["port"] != self.rows[VIF].port.uuid:
             return None
-        return [side for side in SIDES if self.unit(side) != seen[side]]
+        return {side: seen[side] for side in SIDES}
 
-    def choose(self, prefer: "Optional[str]") -> "Choice":
+    def changed_from(self, units: "Mapping[str, Unit]") -> "List[str]":
+        """The sides whose unit is another than the one in units."""
+        return [side for side in SIDES if self.unit(side) != units[side]]
+
+    def choose(self, prefer: "Optional[str]", listed: bool) -> "Choice":
         """Choose what becomes of the two units.
 
         :param prefer: the side that a person has named as the source, or None
+        :param listed: the config's [hold] lists the bridge
         :returns: ``(verdict, side, reason)``: one of the verdicts above; for COPY the side whose
             unit goes to the other side, else None; and the reason in words
         """
         if not any(self.lends.values()):
-            return REFUSED, None, "both are left over: neither may lend to the other"
+            return REFUSED, None, "both devices are gone, and nobody has seen one of them since " \
+                "the host booted: neither may lend to the other"
         if prefer:
-            return self._choose_by_hand(prefer)
-        held = [side for side in SIDES if is_held(self.rows[side])]
-        if held:
-            return self._choose_held(held)
+            return self._choose_by_hand(prefer, listed)
         if self.unit(VIF) == self.unit(TAP):
-            if self._was_cleared(VIF) and self._may_hold():
-                return HOLD, None, "both were cleared; on this bridge a port without a VLAN is held"
             return ALIKE, None, "both have %s" % describe(self.unit(VIF))
         for side in SIDES:
             if not self.lends[side]:
@@ -99,104 +93,81 @@ class Pair(object):
             return self._choose_owner(self.owner)
         if self.is_split():
             return self._conflict("the agent has bound them to different networks")
-        if self.base:
-            return self._choose_by_base(self.base)
-        return self._choose_without_base()
+        # A change since the conflict was reported comes first: it is the last decision, also where
+        # it goes back to the base.
+        before = self.seen() or self.base and dict.fromkeys(SIDES, self.base["unit"])
+        changed = self.changed_from(before) if before else []
+        empty = [side for side in SIDES if not self.unit(side)]
+        if len(empty) == 1 and (not self.base or self.seen() and changed == empty):
+            # Who clears one side of a conflict chooses the other side.
+            source = OTHER[empty[0]]
+            return COPY, source, "%s, and %s has no VLAN" % (
+                self.says(source), self.rows[empty[0]].port.name)
+        if before and len(changed) == 1:
+            return COPY, changed[0], "%s, changed from %s" % (
+                self.says(changed[0]), describe(before[changed[0]]))
+        return self._conflict("both changed from %s" % describe(self.base["unit"])
+                              if self.base else "no history says which is right")
 
     def is_split(self) -> bool:
-        """Whether both are the agent's own ports, each in another network. With the same tag on
-        both, the agent's restart would end in a KeyError (neutron, _restore_local_vlan_map)."""
+        """Whether the agent has both for its own, each in another network: with the same tag on
+        both, its restart would end in a KeyError (neutron, _restore_local_vlan_map)."""
         ports = [self.rows[side].port for side in SIDES]
         return all(port.managed for port in ports) and ports[0].network != ports[1].network
 
-    def _choose_by_hand(self, prefer: str) -> "Choice":
+    def _choose_by_hand(self, prefer: str, listed: bool) -> "Choice":
         source, target = self.rows[prefer], self.rows[OTHER[prefer]]
         if not self.lends[prefer]:
-            return REFUSED, None, "%s is left over from another guest: it can't be the source" % (
+            return REFUSED, None, "%s is left over from another guest: no source" % (
                 source.port.name)
         if self.owner == OTHER[prefer]:
             return REFUSED, None, "%s is the agent's own port: only the agent sets its VLAN" % (
                 target.port.name)
-        if not is_real(source.unit) and (is_held(source) or is_held(target)):
-            return REFUSED, None, "only a real tag opens a held port: set %s's tag first" % (
-                source.port.name)
+        if listed and not is_real(source.unit) and any(
+                "held" in row.port.mark for row in self.rows.values()):
+            return REFUSED, None, "only a real tag opens a held port on a bridge in [hold]: set " \
+                "%s's tag first" % source.port.name
         if source.unit == target.unit:
             return ALIKE, None, "both have %s" % describe(source.unit)
         return COPY, prefer, "%s, and it was named as the source" % self.says(prefer)
 
-    def _choose_held(self, held: "List[str]") -> "Choice":
-        if len(held) == 2:
-            return HOLD, None, "both are held until one of them has a real tag"
-        side = OTHER[held[0]]
-        if is_real(self.unit(side)) and self.lends[side] and self.owner != held[0]:
-            return COPY, side, "%s: that releases %s" % (
-                self.says(side), self.rows[held[0]].port.name)
-        if not self.unit(side) and self.owner != side:
-            return HOLD, None, "%s is held, so its sibling is held too" % (
-                self.rows[held[0]].port.name)
-        return PARTED, None, "%s is held, and %s, which does not open it" % (
-            self.rows[held[0]].port.name, self.says(side))
-
-    def _was_cleared(self, side: str) -> bool:
-        """Whether the side is empty, and the base says that the pair had a unit: somebody cleared
-        the side."""
-        return bool(self.base and self.base["unit"]) and not self.unit(side)
-
-    def _may_hold(self) -> bool:
-        """Whether the pair is on a bridge that holds, and neither port is the agent's own."""
-        ports = [self.rows[side].port for side in SIDES]
-        return ports[0].bridge in self.settings.hold_bridges and not any(
-            port.managed for port in ports)
-
     def _choose_lender(self, lender: str) -> "Choice":
+        """Choose where only one side may lend."""
         taker = OTHER[lender]
         if self.owner == taker:
-            return REFUSED, None, (
-                "%s is left over, but is the agent's own port: only the agent sets its VLAN" % (
-                    self.rows[taker].port.name))
-        if self.unit(lender) or self._was_cleared(lender):
-            return COPY, lender, "%s, and %s is left over, so it takes that" % (
+            return REFUSED, None, "%s is left over, and the agent's own port" % (
+                self.rows[taker].port.name)
+        if self.unit(lender):
+            return COPY, lender, "%s, and %s may only take" % (
                 self.says(lender), self.rows[taker].port.name)
-        return REFUSED, None, "%s is left over: its sibling does not get its %s" % (
+        return REFUSED, None, "%s is left over: its %s is lent to nobody" % (
             self.rows[taker].port.name, describe(self.unit(taker)))
 
     def _choose_owner(self, owner: str) -> "Choice":
-        # Rule 1. If the base does not say that the agent's own port had a tag, a port without a tag
-        # is just being bound: older agents write other_config first and the tag later
-        # (docs/design.md 2.4). A copy of the empty unit would open the sibling to every VLAN.
-        if self.unit(owner) or self._was_cleared(owner):
+        """Choose where one side is the agent's own port (rule 1)."""
+        other = OTHER[owner]
+        if self._agent_has_moved(other):
+            return COPY, other, "%s, and the agent has set it: iface-id is on both" % (
+                self.says(other))
+        if self.unit(owner):
             return COPY, owner, "%s, and it is the agent's own port" % self.says(owner)
+        # Older agents write their notes before the tag (docs/design.md 2.4): to copy the emptiness
+        # in between would open the sibling to every VLAN for a moment.
         return WAIT, None, "%s is the agent's own port and has no tag yet: %s stays as it is" % (
-            self.rows[owner].port.name, self.rows[OTHER[owner]].port.name)
+            self.rows[owner].port.name, self.rows[other].port.name)
 
-    def _choose_by_base(self, base: "Dict[str, Any]") -> "Choice":
-        # Rules 2 to 4 where the base names the other row. If a conflict was reported, a side has
-        # changed if it differs from the reported unit, not from the base: a change back to the
-        # base's unit is also somebody's latest decision.
-        changed = self.changed_since_seen()
-        if changed is None:
-            changed = [side for side in SIDES if self.unit(side) != base["unit"]]
-        if len(changed) == 1:
-            latest = changed[0]
-            return COPY, latest, "%s, changed from %s" % (
-                self.says(latest), describe(base["unit"]))
-        return self._conflict("both changed from %s" % describe(base["unit"]))
+    def _agent_has_moved(self, other: str) -> bool:
+        """Whether the agent has set the other row dead, or alive again, instead of its own.
 
-    def _choose_without_base(self) -> "Choice":
-        empty = [side for side in SIDES if not self.unit(side) and side not in self.cleared]
-        if len(empty) == 1:
-            source = OTHER[empty[0]]
-            return COPY, source, "%s, and %s has no VLAN" % (
-                self.says(source), self.rows[empty[0]].port.name)
-        if self.old_base and self.unit(self.holder) == self.old_base["unit"]:
-            source = OTHER[self.holder]
-            return COPY, source, "%s, and %s only followed a port that is gone" % (
-                self.says(source), self.rows[self.holder].port.name)
-        changed = self.changed_since_seen()
-        if changed is not None and len(changed) == 1:
-            latest = changed[0]
-            return COPY, latest, "%s, changed since the conflict was reported" % self.says(latest)
-        return self._conflict("no history says which is right")
+        With iface-id on both rows the agent takes the Interface that was modified last, and its
+        notes (net_uuid) stay on the row that it had before (docs/design.md 2.4).
+        """
+        if not self.base or self.changed_from(
+                dict.fromkeys(SIDES, self.base["unit"])) != [other]:
+            return False
+        tags = self.base["unit"].get("tag"), self.unit(other).get("tag")
+        return DEAD in tags and None not in tags and all(
+            IFACE_ID in row.ids["Interface"] for row in self.rows.values())
 
     def _conflict(self, why: str) -> "Choice":
         vif = self.rows[VIF]

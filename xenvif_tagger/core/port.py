@@ -23,8 +23,8 @@ class Port(object):
     """One Port row with its Interface row.
 
     name, uuid (str): the Port row's name and UUID.
-    bridge (str): the name of the bridge that has the port; for a port on a VLAN ("fake") bridge,
-        the name of that VLAN bridge.
+    bridge (str): the name of the Bridge row that has the port. (A VLAN, or "fake", bridge has no
+        Bridge row: ovs-vsctl takes for its ports those of the Bridge row with the VLAN's tag.)
     unit (dict): the VLAN unit of the Port.
     ids (dict): ``{"Port": {...}, "Interface": {...}}``, the external_ids of the two rows.
     policing (dict): those columns of POLICING that are not 0, with their values (int).
@@ -33,17 +33,21 @@ class Port(object):
     gone (bool): the row is there, but Open vSwitch has no device for it any more.
     mark (dict): our own notes on the row, see mark.py.
     cvlans (bool): the database's schema has Port.cvlans (Open vSwitch 2.5 had not).
+    noted_tag (str or None): the tag that the agent has noted on the Port: tag of other_config.
+    rivals (frozenset of str): the networks other than followed_network whose VLAN this port's tag
+        is, by the agent's notes on other ports of the bridge (vlan_network).
     """
 
-    __slots__ = ("name", "uuid", "bridge", "unit", "ids", "policing", "network", "gone", "mark",
-                 "cvlans")
+    __slots__ = ("name", "uuid", "bridge", "unit", "ids", "policing", "network", "noted_tag",
+                 "gone", "mark", "cvlans", "rivals")
 
     def __init__(self, name: str, uuid: str, bridge: str, unit: "Optional[Unit]" = None,
                  port_ids: "Optional[Mapping[str, str]]" = None,
                  interface_ids: "Optional[Mapping[str, str]]" = None,
                  other_config: "Optional[Mapping[str, str]]" = None,
                  ofport: "Optional[int]" = None, error: "Optional[str]" = None,
-                 policing: "Optional[Mapping[str, int]]" = None, cvlans: bool = True) -> None:
+                 policing: "Optional[Mapping[str, int]]" = None, cvlans: bool = True,
+                 rivals: "Iterable[str]" = ()) -> None:
         """Make a Port of the two rows' columns: ofport, error and policing are the Interface's,
         other_config is the Port's."""
         self.name = name
@@ -53,10 +57,12 @@ class Port(object):
         self.ids: "Ids" = {"Port": dict(port_ids or {}), "Interface": dict(interface_ids or {})}
         self.policing = {key: value for key, value in (policing or {}).items() if value}
         self.network = (other_config or {}).get("net_uuid")
+        self.noted_tag = (other_config or {}).get("tag")
         # A port with an empty ofport is not gone: ovs-vswitchd has not opened its device yet.
         self.gone = ofport == -1 or bool(error)
         self.mark = mark.parse(self.ids["Port"].get(mark.KEY))
         self.cvlans = cvlans
+        self.rivals = frozenset(rivals)
 
     @property
     def managed(self) -> bool:
@@ -64,11 +70,30 @@ class Port(object):
         and finds its Interface by iface-id."""
         return self.network is not None and "iface-id" in self.ids["Interface"]
 
+    @property
+    def vlan_network(self) -> "Optional[str]":
+        """The network (net_uuid) whose VLAN the port's tag is, by the agent's notes on the row.
+
+        None where the row is not the agent's own, or where its notes name another tag: the agent
+        writes tag and notes in two transactions (docs/design.md 2.4).
+        """
+        if self.managed and not self.gone and self.noted_tag == str(self.unit.get("tag")):
+            return self.network
+        return None
+
+    @property
+    def followed_network(self) -> "Optional[str]":
+        """The network (net_uuid) whose VLAN the port's tag should be: that of the agent's own port,
+        or the one that the port's base names. None where none is known."""
+        network: "Optional[str]" = self.vlan_network or self.mark.get("base", {}).get("network")
+        return network
+
     def is_same(self, other: "Port", unit: "Unit", ids: "Ids") -> bool:
         """Whether this port equals the other one, if the other one had this unit and these ids."""
         return (self.uuid == other.uuid and self.unit == unit and self.ids == ids
                 and self.bridge == other.bridge and self.network == other.network
-                and self.gone == other.gone and self.policing == other.policing)
+                and self.gone == other.gone and self.rivals == other.rivals
+                and self.policing == other.policing)
 
 
 def differences(port: Port, draft: "Any") -> "List[Change]":
@@ -87,8 +112,8 @@ def differences(port: Port, draft: "Any") -> "List[Change]":
         for key in sorted(set(old) | set(new)):
             was, becomes = old.get(key, unset), new.get(key, unset)
             if was != becomes:
-                where = (key, None) if column is None else (column, key)
-                changes.append(Change(table, port.name, where[0], where[1], was, becomes))
+                name, _, inner = key.partition(":") if column is None else (column, "", key)
+                changes.append(Change(table, port.name, name, inner or None, was, becomes))
 
     compare("Port", port.unit, draft.unit)
     compare("Interface", port.policing, draft.policing, unset=0)
@@ -113,11 +138,16 @@ def after(port: Port, changes: "Iterable[Change]") -> "Tuple[Unit, Ids]":
     for change in changes:
         if change.row != port.name or change.column in POLICING:
             continue
-        if change.key is None:
-            _set(unit, change.column, change.new)
-        else:
+        if change.column == "external_ids":
             _set(ids[change.table], change.key, change.new)
+        else:
+            _set(unit, cell_of(change), change.new)
     return unit, ids
+
+
+def cell_of(change: Change) -> str:
+    """The cell that a change is of, as ovs-vsctl writes it: ``tag``, ``external_ids:iface-id``."""
+    return change.column if change.key is None else "%s:%s" % (change.column, change.key)
 
 
 def _set(cells: "Dict[str, Any]", key: str, value: "Any") -> None:

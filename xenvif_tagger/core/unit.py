@@ -13,8 +13,11 @@ if MYPY:
 
 # The columns of the unit, and the Python type of each column's value; a list is a sorted list of
 # int. The code that reads, guards, writes, marks and shows a unit goes by this table, so a further
-# column of the unit is a further entry here. (cvlans came with Open vSwitch 2.8.)
-UNIT = {"tag": int, "vlan_mode": str, "trunks": list, "cvlans": list}
+# column of the unit is a further entry here. (cvlans came with Open vSwitch 2.8.) A name with a
+# colon is a key of a map column, in ovs-vsctl's notation: the two keys of other_config are VLAN
+# settings of Open vSwitch's own (ovs-vswitchd.conf.db(5), Port, VLAN Configuration).
+UNIT = {"tag": int, "vlan_mode": str, "trunks": list, "cvlans": list,
+        "other_config:qinq-ethtype": str, "other_config:priority-tags": str}
 
 # Neutron's "dead" VLAN (DEAD_VLAN_TAG in neutron's plugins/ml2/.../openvswitch/agent/common):
 # the VLAN of a port that belongs to no network.
@@ -29,9 +32,30 @@ def is_unit(value: "Any") -> bool:
         for column, item in value.items())
 
 
+def vlan_of(unit: "Unit") -> "Unit":
+    """The part of the unit that says a VLAN: all but the keys of other_config."""
+    return {column: value for column, value in unit.items() if ":" not in column}
+
+
+def without_vlan(unit: "Unit") -> "Unit":
+    """The unit less all that says a VLAN."""
+    return {column: value for column, value in unit.items() if ":" in column}
+
+
 def is_real(unit: "Unit") -> bool:
     """Whether the unit puts its port into a tenant's VLAN: it has a tag other than DEAD."""
     return bool(unit.get("tag", DEAD) != DEAD)
+
+
+def has_no_vlan(unit: "Unit") -> bool:
+    """Whether nothing in the unit says a VLAN: to Open vSwitch a trunk of every VLAN. (cvlans mean
+    something only in a dot1q-tunnel.)"""
+    return not ("tag" in unit or "vlan_mode" in unit or "trunks" in unit)
+
+
+def is_closed(unit: "Unit") -> bool:
+    """Whether the unit lets through no VLAN but the reserved one."""
+    return unit.get("tag") == DEAD and unit.get("vlan_mode") in (None, "access", "dot1q-tunnel")
 
 
 def is_open_trunk(unit: "Unit") -> bool:

@@ -134,7 +134,7 @@ class Client:
         self._socket: "socket.socket" = None  # type: ignore[assignment]  # _connect() makes one
         self._framer = Framer()
         self._id = 0  # of the last request
-        self._reply: "Optional[Message]" = None  # to the last request
+        self._replies: "Dict[int, Optional[Message]]" = {}  # to requests under way, by their ids
         self._updated = False  # whether an update came since wait_update() returned
         self.restart_deadline()
         try:
@@ -177,28 +177,52 @@ class Client:
         For requests without a method of their own here. (The control sockets of Open vSwitch's
         daemons, ovs-appctl(8), speak the same protocol.) Raises ServerError, Unreachable.
         """
+        return self._result(method, self._request(method, params))
+
+    def _request(self, method: str, params: "List[Any]") -> int:
+        """Send a request; returns its id."""
         if self._socket.fileno() < 0:
             raise self._unreachable("the connection is closed")
         self._id += 1
-        self._reply = None
+        self._replies[self._id] = None
         self._send({"method": method, "params": params, "id": self._id}, self._left())
-        while self._reply is None:
+        return self._id
+
+    def _result(self, method: str, request: int) -> "Any":
+        """Wait for the reply to a request, and return the result in it."""
+        while self._replies[request] is None:
             self._receive(self._left())
-        error = self._reply.get("error")
+        reply: "Any" = self._replies.pop(request)
+        error = reply.get("error")
         if isinstance(error, dict):
             error = "%s: %s" % (error.get("error"), error.get("details", ""))
         if error is not None:
             raise ServerError(_one_line("%s: %s refused: %s" % (self.remote, method, error)))
-        if "result" not in self._reply:
-            raise self._garbage(self._reply)
-        return self._reply["result"]
+        if "result" not in reply:
+            raise self._garbage(reply)
+        return reply["result"]
 
     def transact(self, operations: "List[Operation]") -> "List[Result]":
         """Run operations (RFC 7047, 5.2) as one transaction; returns their results, in order.
 
         Raises OperationError, ServerError, Unreachable.
         """
-        results = self.call("transact", [DATABASE, *operations])
+        return self.transact_each(operations)[0]
+
+    def transact_each(self, *transactions: "List[Operation]") -> "List[List[Result]]":
+        """Run transactions back to back: the server has the last one before it answers the first,
+        so that nobody who sees the first one's changes can commit anything in between.
+
+        Returns the results of each. Raises as transact(), for the first one that fails; the others
+        may be committed all the same.
+        """
+        requests = [self._request("transact", [DATABASE, *operations])
+                    for operations in transactions]
+        return [self._results(self._result("transact", request), operations)
+                for request, operations in zip(requests, transactions)]
+
+    def _results(self, results: "Any", operations: "List[Operation]") -> "List[Result]":
+        """The results of a transaction's operations, checked."""
         if not isinstance(results, list):
             raise self._garbage(results)
         failed = failure(results, len(operations))
@@ -212,7 +236,8 @@ class Client:
             raise OperationError(_one_line(message), index, error, details)
         if len(results) != len(operations) or not all(isinstance(row, dict) for row in results):
             raise self._garbage(results)
-        return results
+        checked: "List[Result]" = results
+        return checked
 
     def get_schema(self) -> "Dict[str, Set[str]]":
         """The server's schema: dict, table to set of columns. Raises ServerError, Unreachable."""
@@ -323,5 +348,5 @@ class Client:
             self._updated |= isinstance(params, list) and params[:1] == [MONITOR]
         elif method is None and "id" not in message:
             raise self._garbage(message)
-        elif method is None and message["id"] == self._id:  # a reply to an earlier request is old
-            self._reply = message
+        elif method is None and message["id"] in self._replies:
+            self._replies[message["id"]] = message

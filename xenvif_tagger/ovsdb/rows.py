@@ -9,7 +9,7 @@ from ..core.unit import UNIT
 
 MYPY = False
 if MYPY:
-    from typing import Any, Callable, Dict, Iterable, List, Mapping, Optional, Tuple
+    from typing import Any, Callable, Dict, Iterable, List, Mapping, Optional, Set, Tuple
 
     from ..core.decision import Decision
     from ..core.port import Change
@@ -21,26 +21,25 @@ if MYPY:
     Operation = Dict[str, Any]  # of a transaction (RFC 7047, 5.2)
     Result = Dict[str, Any]  # of an operation
     Find = Callable[[str], Optional[Row]]  # the row that belongs to a UUID, None where none does
-    VlanBridges = Dict[Tuple[str, int], str]  # (UUID of a Bridge, tag) -> name
 
 # Every column that a decision is based on. A reader leaves out those that the server's schema
 # lacks: cvlans came with Open vSwitch 2.8.
 COLUMNS = {
-    "Port": ("_uuid", "name", "interfaces", "fake_bridge", "external_ids",
-             "other_config") + tuple(UNIT),
+    "Port": ("_uuid", "name", "interfaces", "external_ids", "other_config") + tuple(
+        column for column in UNIT if ":" not in column),
     "Interface": ("_uuid", "name", "external_ids", "ofport", "error") + POLICING,
     "Bridge": ("_uuid", "name", "ports"),
 }
 
 
-def port_of(row: "Row", interface: "Row", bridge: str) -> Port:
-    """The port.Port of a Port row, its Interface row and the name of its bridge."""
+def port_of(row: "Row", interface: "Row", bridge: str, rivals: "Iterable[str]" = ()) -> Port:
+    """The port.Port of a Port row, its Interface row, the name of its Bridge, and its rivals."""
     return Port(row["name"], from_uuid(row["_uuid"]), bridge, unit_of(row),
                 from_map(row["external_ids"]), from_map(interface["external_ids"]),
                 from_map(row["other_config"]), _atom(interface.get("ofport")),
                 _atom(interface.get("error")),
                 {column: interface[column] for column in POLICING if column in interface},
-                "cvlans" in row)
+                "cvlans" in row, rivals)
 
 
 def own_interface(port: "Row", find: "Find") -> "Optional[Row]":
@@ -55,30 +54,47 @@ def own_interface(port: "Row", find: "Find") -> "Optional[Row]":
     return interface if interface and interface["name"] == port["name"] else None
 
 
-def vlan_bridges(fakes: "Iterable[Row]", find: "Find") -> "VlanBridges":
-    """The names of the VLAN ("fake") bridges, for ``bridge_name``.
+def tenancy(port: "Row") -> "Optional[Tuple[int, str]]":
+    """The tag of a Port row and the network (net_uuid) that Neutron's agent has bound it to; None
+    where the agent has not noted both: it writes tag and notes in two transactions
+    (docs/design.md 2.4)."""
+    notes = from_map(port["other_config"])
+    tag = tag_of(port)
+    if tag is None or "net_uuid" not in notes or notes.get("tag") != str(tag):
+        return None
+    return tag, notes["net_uuid"]
 
-    :param fakes: the Port rows with fake_bridge
-    :param find: function that gives the Bridge row that has the Port of a UUID
+
+def with_rivals(row: "Row", interface: "Row", bridge: "Row",
+                bound: "Mapping[str, Iterable[Row]]", find_interface: "Find",
+                find_bridge: "Find") -> Port:
+    """The port.Port of a Port row, its Interface row and its Bridge row, with its rivals.
+
+    :param bound: network (net_uuid) -> the Port rows with this port's tag that the agent has bound
+        to that network. A row on another Bridge, or one that is not the agent's own any more, or
+        that has lost its device, is no proof.
+    :param find_interface: function that gives the Interface row of a UUID
+    :param find_bridge: function that gives the Bridge row that has the Port of a UUID
     """
-    bridges: "VlanBridges" = {}
-    for row in fakes:
-        bridge = find(from_uuid(row["_uuid"]))
-        if bridge is not None:
-            for tag in from_set(row["tag"]):
-                bridges[from_uuid(bridge["_uuid"]), tag] = row["name"]
-    return bridges
+    port = port_of(row, interface, bridge["name"])
+    followed = port.followed_network
+    rivals: "Set[str]" = set()
+    for network, others in bound.items() if followed else ():
+        for other in others if network != followed else ():
+            interface_of_other = own_interface(other, find_interface)
+            holder = find_bridge(from_uuid(other["_uuid"]))
+            if interface_of_other and holder and (
+                    from_uuid(holder["_uuid"]) == from_uuid(bridge["_uuid"])
+                    and port_of(other, interface_of_other, holder["name"]).vlan_network):
+                rivals.add(network)
+                break
+    return port_of(row, interface, bridge["name"], rivals) if rivals else port
 
 
-def bridge_name(port: "Row", bridge: "Row", on_vlan: "VlanBridges") -> str:
-    """The name of the bridge that a Port row is on, as ovs-vsctl sees that: the VLAN bridge, if the
-    port's Bridge has one with the port's tag (openvswitch/ovs utilities/ovs-vsctl.c,
-    vsctl_context_populate_cache).
-    """
-    name: str = bridge["name"]
-    for tag in from_set(port["tag"]) if on_vlan else ():
-        name = on_vlan.get((from_uuid(bridge["_uuid"]), tag), name)
-    return name
+def tag_of(port: "Row") -> "Optional[int]":
+    """The tag of a Port row, None where it has none."""
+    tag: "Optional[int]" = _atom(port["tag"])
+    return tag
 
 
 def _atom(value: "Any") -> "Any":
@@ -90,10 +106,15 @@ def _atom(value: "Any") -> "Any":
 def unit_of(row: "Row") -> "Unit":
     """The VLAN unit (see core/unit.py) of a Port row."""
     unit: "Unit" = {}
-    for column, kind in UNIT.items():
-        values = from_set(row.get(column, ["set", []]))
+    for name, kind in UNIT.items():
+        column, _, key = name.partition(":")
+        if key:
+            value = from_map(row[column]).get(key)
+            values = [] if value is None else [value]
+        else:
+            values = from_set(row.get(column, ["set", []]))
         if values:
-            unit[column] = sorted(values) if kind is list else values[0]
+            unit[name] = sorted(values) if kind is list else values[0]
     return unit
 
 
@@ -144,8 +165,8 @@ def _writes(table: str, row_uuid: "Any", changes: "Iterable[Change]") -> "List[O
     """The operations that make the changes of one row: one update, one mutate."""
     where = [["_uuid", "==", row_uuid]]
     columns: "Dict[str, Any]" = {}
-    deleted: "List[str]" = []  # keys of external_ids
-    inserted: "Dict[str, str]" = {}
+    deleted: "Dict[str, List[str]]" = {}  # map column -> keys
+    inserted: "Dict[str, Dict[str, str]]" = {}  # map column -> key -> value
     for change in changes:
         if change.key is None:
             value = change.new
@@ -154,19 +175,17 @@ def _writes(table: str, row_uuid: "Any", changes: "Iterable[Change]") -> "List[O
             columns[change.column] = value
         else:
             if change.old is not None:
-                deleted.append(change.key)
+                deleted.setdefault(change.column, []).append(change.key)
             if change.new is not None:
-                inserted[change.key] = change.new
+                inserted.setdefault(change.column, {})[change.key] = change.new
     made: "List[Operation]" = []
     if columns:
         made.append({"op": "update", "table": table, "where": where, "row": columns})
     mutations: "List[List[Any]]" = []
-    if deleted:
-        # An "insert" does not change the value of a key that is there (RFC 7047, 5.1), so a key
-        # with a new value is deleted first.
-        mutations.append(["external_ids", "delete", to_set(deleted)])
-    if inserted:
-        mutations.append(["external_ids", "insert", to_map(inserted)])
+    # An "insert" does not change the value of a key that is there (RFC 7047, 5.1), so a key with a
+    # new value is deleted first.
+    mutations += [[column, "delete", to_set(keys)] for column, keys in deleted.items()]
+    mutations += [[column, "insert", to_map(values)] for column, values in inserted.items()]
     if mutations:
         made.append({"op": "mutate", "table": table, "where": where, "mutations": mutations})
     return made

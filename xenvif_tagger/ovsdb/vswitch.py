@@ -4,19 +4,20 @@ The Vswitch keeps the rows that it read, as the server sent them: a write is gua
 """
 import functools
 
-from ..core import names
+from ..core import mark, names
 from .client import OperationError, Unreachable
 from .rows import (
     COLUMNS,
-    bridge_name,
+    from_map,
     from_set,
     from_uuid,
     guards,
     operations,
     own_interface,
-    port_of,
+    tag_of,
+    tenancy,
     to_map,
-    vlan_bridges,
+    with_rivals,
 )
 
 MYPY = False
@@ -34,6 +35,7 @@ if MYPY:
 
     from ..core.decision import Decision
     from ..core.port import Port
+    from ..core.unit import Unit
     from .client import Client
     from .rows import Operation, PortRows, Row, Vif
 
@@ -116,43 +118,63 @@ class Vswitch(object):
         return self._read(vifs, [])[0]
 
     @_understood
-    def read_beside(self, bridge: str, vif: "Vif") -> "Tuple[List[Port], bool, bool]":
+    def read_beside(self, bridge: str,
+                    vif: "Vif") -> "Tuple[List[Port], str, Optional[Unit], bool]":
         """Read in one go what the birth of a port depends on.
 
-        :param str bridge: the name of the bridge that it is to be plugged to
-        :param vif: (domid, devid) of the port
-        :returns: ``(ports, fake, cvlans)``: the ports that the VIF has already; whether the bridge
-            is a VLAN ("fake") bridge; whether the schema has Port.cvlans. (Every bridge has a port
-            of its own name, and the row of that port tells the latter two.)
-        """
-        vifs, bridge_ports = self._read([vif], [bridge])
-        return (vifs.get(vif, []), any(row["fake_bridge"] for row in bridge_ports),
-                all("cvlans" in row for row in bridge_ports))
+        Every bridge has a port of its own name, and the row of that port tells the last three.
 
-    def _read(self, vifs: "Iterable[Vif]",
-              other_names: "Iterable[str]") -> "Tuple[Vifs, List[Row]]":
-        """The ports of some VIFs, as ``read``, and the Port rows of other names.
+        :param str bridge: the name of the bridge that it is to be plugged to, as ovs-vsctl has it
+        :param vif: (domid, devid) of the port
+        :returns: ``(ports, bridge, own, cvlans)``: the ports that the VIF has already; the name of
+            the Bridge row; the VLAN unit that add-port itself gives a port of a VLAN ("fake")
+            bridge, None for any other bridge; whether the schema has Port.cvlans
+        """
+        vifs, bridge_ports, holders = self._read([vif], [bridge])
+        own: "Optional[Unit]" = None
+        for row, holder in zip(bridge_ports, holders):
+            bridge = holder["name"]
+            if row["fake_bridge"]:
+                own = {"tag": from_set(row["tag"])[0]}
+        return vifs.get(vif, []), bridge, own, all("cvlans" in row for row in bridge_ports)
+
+    @_understood
+    def read_with(self, key: str, value: str) -> "List[Port]":
+        """The ports of VIFs of which the Interface has this value of an external_id."""
+        return [port for ports in self.read(self.vifs_with(key, [value])).values()
+                for port in ports]
+
+    def _read(self, vifs: "Iterable[Vif]", other_names: "Iterable[str]"
+              ) -> "Tuple[Vifs, List[Row], List[Row]]":
+        """The ports of some VIFs, as ``read``, and the Port rows of other names that are on a
+        bridge, with the Bridge rows.
 
         The selects name no columns: to ask for the schema first would take longer than all the
-        rest. Only Ports are selected by name, for which the server looks through all its rows.
+        rest. Ports are selected by name and by tag, for which the server looks through its rows.
         """
         vif_names = [name for vif in vifs for name in names.names_of(*vif)]
         ports, other_ports = (_flat(rows) for rows in self._answers(*(
             [_select("Port", None, ["name", "==", name]) for name in group]
             for group in (vif_names, other_names))))
-        tags = sorted({tag for row in ports for tag in from_set(row["tag"])})
         # A Port row does not say which Bridge has it.
-        interfaces, bridges, fakes = self._answers(
+        interfaces, bridges, bound = self._answers(
             [_select("Interface", None, ["_uuid", "==", uuid])
              for row in ports for uuid in from_set(row["interfaces"])],
-            [_select_bridge_of(row) for row in ports],
-            [_select("Port", None, ["fake_bridge", "==", True], ["tag", "==", tag])
-             for tag in tags])
-        fake_ports = _flat(fakes)
-        bridges += self._answers([_select_bridge_of(row) for row in fake_ports])[0]
+            [_select_bridge_of(row) for row in ports + other_ports],
+            [select for row in ports for select in _selects_of_rivals(row)])
+        rivals = [row for row in _flat(bound) if tenancy(row)]  # nearly always none
+        if rivals:
+            more = self._answers(
+                [_select("Interface", None, ["_uuid", "==", uuid])
+                 for row in rivals for uuid in from_set(row["interfaces"])],
+                [_select_bridge_of(row) for row in rivals])
+            interfaces += more[0]
+            bridges += more[1]
         bridge_by_port = {from_uuid(row["_uuid"]): found[0]
-                          for row, found in zip(ports + fake_ports, bridges) if found}
-        return self._join(ports, _flat(interfaces), fake_ports, bridge_by_port), other_ports
+                          for row, found in zip(ports + other_ports + rivals, bridges) if found}
+        other_ports = [row for row in other_ports if from_uuid(row["_uuid"]) in bridge_by_port]
+        return (self._join(ports, _flat(interfaces), bridge_by_port, rivals), other_ports,
+                [bridge_by_port[from_uuid(row["_uuid"])] for row in other_ports])
 
     def _answers(self, *groups: "List[Operation]") -> "List[List[List[Row]]]":
         """Run lists of selects in one transaction; returns, for each list, for each of its selects,
@@ -183,19 +205,22 @@ class Vswitch(object):
             [_select(table, columns[table]) for table in ("Port", "Interface", "Bridge")])[0]
         bridge_by_port = {from_uuid(port): bridge for bridge in bridges
                           for port in from_set(bridge["ports"])}
-        fakes = [row for row in ports if row["fake_bridge"]]
-        return self._join(ports, interfaces, fakes, bridge_by_port)
+        return self._join(ports, interfaces, bridge_by_port, ports)
 
-    def _join(self, ports: "Iterable[Row]", interfaces: "Iterable[Row]", fakes: "Iterable[Row]",
-              bridges: "Dict[str, Row]") -> "Vifs":
+    def _join(self, ports: "Iterable[Row]", interfaces: "Iterable[Row]",
+              bridges: "Dict[str, Row]", bound: "Iterable[Row]") -> "Vifs":
         """Make Ports of the rows of VIFs, as the server sent them.
 
         :param ports: Port rows; those that are no VIF's are left out
-        :param fakes: the Port rows with fake_bridge
         :param bridges: dict UUID of a Port -> the Bridge row that has it
+        :param bound: Port rows, among them those that the agent has bound to a network
         """
-        on_vlan = vlan_bridges(fakes, bridges.get)
         by_uuid = {from_uuid(row["_uuid"]): row for row in interfaces}
+        by_tag: "Dict[Optional[int], Dict[str, List[Row]]]" = {}  # tag -> network -> Port rows
+        for row in bound:
+            bound_to = tenancy(row)
+            if bound_to:
+                by_tag.setdefault(bound_to[0], {}).setdefault(bound_to[1], []).append(row)
         vifs: "Vifs" = {}
         for row in ports:
             parsed = names.parse(row["name"])
@@ -203,7 +228,8 @@ class Vswitch(object):
             bridge = bridges.get(from_uuid(row["_uuid"]))
             if parsed is None or interface is None or bridge is None:
                 continue
-            port = port_of(row, interface, bridge_name(row, bridge, on_vlan))
+            port = with_rivals(row, interface, bridge, by_tag.get(tag_of(row), {}), by_uuid.get,
+                               bridges.get)
             self._rows[port.name] = (row, interface, bridge)
             vifs.setdefault(parsed[:2], []).append(port)
         return vifs
@@ -227,6 +253,27 @@ class Vswitch(object):
             culprit = None if error.index is None else owners[error.index]
             raise Unwritten(culprit, error)
 
+    def write_and_remove(self, decision: "Decision", name: str, key: str) -> None:
+        """Write the changes of a decision, and take a port off its bridge, which ends its rows; in
+        two transactions back to back.
+
+        The second one does nothing while the port's Interface still has an external_id, key.
+
+        :raises Unwritten: the database refused one of the two transactions
+        """
+        row, interface, bridge = self._rows[name]
+        removal: "List[Operation]" = [
+            {"op": "wait", "table": "Interface", "timeout": 0, "columns": ["name"], "until": "==",
+             "where": [["_uuid", "==", interface["_uuid"]], ["external_ids", "includes", to_map({
+                 key: from_map(interface["external_ids"])[key]})]], "rows": []},
+            {"op": "mutate", "table": "Bridge", "where": [["_uuid", "==", bridge["_uuid"]]],
+             "mutations": [["ports", "delete", row["_uuid"]]]},
+            {"op": "comment", "comment": "xenvif-tagger: %s is unplugged" % name}]
+        try:
+            self.client.transact_each(operations(decision, self._rows), removal)
+        except OperationError as error:
+            raise Unwritten(decision, error)
+
 
 def _select(table: str, columns: "Optional[List[str]]", *where: "List[Any]") -> "Operation":
     """The select of columns (None: all) of the rows that meet all conditions in where."""
@@ -234,6 +281,17 @@ def _select(table: str, columns: "Optional[List[str]]", *where: "List[Any]") -> 
     if columns is not None:
         operation["columns"] = columns
     return operation
+
+
+def _selects_of_rivals(port: "Row") -> "List[Operation]":
+    """The select of the Ports with a Port's tag that the agent has bound to another network than
+    the one whose VLAN this Port should be in. None where no network is known."""
+    bound = tenancy(port)
+    base = mark.parse(from_map(port["external_ids"]).get(mark.KEY)).get("base", {})
+    network = bound[1] if bound else base.get("network")
+    return [_select("Port", None, ["tag", "==", tag],
+                    ["other_config", "excludes", to_map({"net_uuid": network})])
+            for tag in from_set(port["tag"]) if network is not None]
 
 
 def _select_bridge_of(port: "Row") -> "Operation":

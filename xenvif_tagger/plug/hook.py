@@ -9,6 +9,7 @@ import signal
 import time
 
 from ..core import birth, names
+from ..core.iface_id import IFACE_ID
 from ..host import config
 from ..host.paths import default_remote
 from ..ovsdb.client import Client
@@ -71,6 +72,7 @@ class Plug(object):
         self.shot: "Optional[OneShot]" = None  # connect() makes it
         self.failed = False  # whether a step has failed: then no other one is done
         self.added = False  # whether the add-port command went through add_port()
+        self.before: "Optional[Port]" = None  # the device's port before this call deleted it
 
     def attempt(self, when: str, step: "Callable[..., Done]", *args: "Any") -> "Optional[Done]":
         """Do a step of ours, ``step(vif, *args)``.
@@ -102,8 +104,14 @@ class Plug(object):
             command = list(args) if isinstance(args, (list, tuple)) else []
             if "add-port" in command and self.device in command:
                 return self.add_port(doexec, command, more, named)
-            if "del-port" in command and self.device in command and self.action == "clear":
-                self.attempt("before del-port", self.before_del_port)
+            if "del-port" in command and self.device in command:
+                self.attempt("before del-port", self.before_del_port if self.action == "clear"
+                             else self.before_replug)
+                begun = time.monotonic()
+                result = doexec(args, *more, **named)
+                if self.shot is not None:
+                    self.shot.client.extend_deadline(time.monotonic() - begun)
+                return result
             return doexec(args, *more, **named)
         return run
 
@@ -150,12 +158,13 @@ class Plug(object):
             nothing will have to be written to the two ports unless somebody changes it
         """
         at = args.index("add-port")
-        bridge = args[at + 1]
         shot = self.connect()
-        ports, fake, cvlans = shot.vswitch.read_beside(bridge, vif)
+        ports, bridge, own, cvlans = shot.vswitch.read_beside(args[at + 1], vif)
+        # (libxl deletes the port and adds it again by one command.)
+        before = self.before or next((port for port in ports if port.name == self.device), None)
         unit, ids, decision = birth.born(
-            self.device, bridge, ids_in(args), ports, shot.settings, fake, unit_in(args[at + 3:]),
-            cvlans)
+            self.device, bridge, ids_in(args), ports, shot.settings,
+            unit_in(args, self.device) or own, cvlans, before)
         if len(decision.ports()) > 1 or unit:
             log("%s is plugged: %s" % (self.device, decision.reason))
         every = (words("port", self.device, unit, ids["Port"])
@@ -189,15 +198,29 @@ class Plug(object):
             log("%s: the hook did not see its add-port: mirrored after it" % self.device)
             self.attempt("after add-port", self.look_again, 0)
 
+    def before_replug(self, vif: "Vif") -> None:
+        """Note the port that the stock script is about to delete and to add again."""
+        ports = self.connect().vswitch.read([vif]).get(vif, [])
+        self.before = next((port for port in ports if port.name == self.device), None)
+
     def before_del_port(self, vif: "Vif") -> None:
-        """Take iface-id and attached-mac off the dying row, if its sibling keeps the same ones."""
+        """Take iface-id and attached-mac off the dying row, and the port off its bridge, where
+        another row is to stay, or become, the agent's.
+
+        The two transactions go back to back: ovs-xapi-sync writes the ids back as soon as it sees
+        them gone, and would win against ovs-vsctl. The stock del-port (--if-exists) finds nothing.
+        """
         vswitch = self.connect().vswitch
         for _ in range(3):
-            decision = birth.dying(self.device, vswitch.read([vif]).get(vif, []))
-            if decision is None:
+            ports = vswitch.read([vif]).get(vif, [])
+            iface_id = next((port.ids["Interface"].get(IFACE_ID) for port in ports
+                             if port.name == self.device), None)
+            decision = iface_id and birth.dying(
+                self.device, ports, vswitch.read_with(IFACE_ID, iface_id))
+            if not decision:
                 return
             try:
-                vswitch.write([decision])
+                vswitch.write_and_remove(decision, self.device, IFACE_ID)
             except Unwritten as error:
                 # Most likely ovs-vswitchd has just noted in the row that the device is gone.
                 problem = error.reason

@@ -1,6 +1,8 @@
 """Words of an ovs-vsctl command line: read from the stock script's, and made for ours."""
 import json
 
+from ..core.unit import UNIT
+
 MYPY = False
 if MYPY:
     from typing import Any, Dict, List, Mapping
@@ -23,19 +25,33 @@ def ids_in(args: "List[str]") -> "Dict[str, str]":
     return ids
 
 
-def unit_in(args: "List[str]") -> "Unit":
-    """The VLAN unit that a person chose for a port, as the words after ``add-port BRIDGE DEVICE``.
+def unit_in(args: "List[str]", device: str) -> "Unit":
+    """The VLAN unit that a command line with ``add-port BRIDGE DEVICE`` gives the port itself.
 
-    Xen's vif-openvswitch writes ``tag=5`` and ``trunk=6,7`` there if the guest's config names VLANs
-    in its bridge= string.
+    The words may follow the device, as Xen's vif-openvswitch writes ``tag=5`` and ``trunk=6,7`` if
+    the guest's config names VLANs in its bridge= string; or they may be those of a ``set port``, as
+    in a stock script that a site has changed. A word that is none of the unit's does not count.
     """
     unit: "Unit" = {}
-    for word in args[:args.index("--") if "--" in args else None]:
-        column, _, value = word.partition("=")
-        if column == "tag":
-            unit["tag"] = int(value)
-        elif column in ("trunk", "trunks"):
-            unit["trunks"] = sorted({int(vlan) for vlan in value.split(",")})
+    commands: "List[List[str]]" = [[]]
+    for word in args:
+        if word == "--":
+            commands.append([])
+        else:
+            commands[-1].append(word)
+    for command in commands:
+        if "add-port" in command:
+            command = command[command.index("add-port") + 3:]
+        elif [word.lower() for word in command[:2]] + command[2:3] != ["set", "port", device]:
+            continue
+        for word in command:
+            name, _, value = word.partition("=")
+            name = {"trunk": "trunks"}.get(name, name)
+            value = value.strip("[]{}").replace('"', "")
+            if name in UNIT and value:
+                kind = UNIT[name]
+                unit[name] = sorted({int(vlan) for vlan in value.split(",")}) if kind is list \
+                    else kind(value)
     return unit
 
 

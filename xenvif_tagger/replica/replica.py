@@ -13,12 +13,12 @@ import ovs.jsonrpc
 
 from ..core import names
 from ..ovsdb.client import DATABASE
-from ..ovsdb.rows import COLUMNS, bridge_name, own_interface, port_of, vlan_bridges
+from ..ovsdb.rows import COLUMNS, own_interface, tag_of, tenancy, with_rivals
 from . import compact, ovsjson
 
 if TYPE_CHECKING:
     from ..core.port import Port
-    from ..ovsdb.rows import PortRows, Row, Vif, VlanBridges
+    from ..ovsdb.rows import PortRows, Row, Vif
 
     Done = Callable[[Any], None]  # takes the answer, a jsonrpc.Message; None: it will never come
 
@@ -83,15 +83,19 @@ class Replica(ovs.db.idl.Idl):
         self._bridges: Dict[str, compact.Row] = {}  # UUID of a Port: Bridge row
         self._members: Dict[UUID, Set[str]] = {}  # UUID of a Bridge: the UUIDs of its Ports
         self._cache: "Dict[str, Tuple[Port, PortRows]]" = {}  # name: as _read() returns
-        self._fakes: Dict[str, compact.Row] = {}  # UUID of a VLAN ("fake") bridge's Port: its row
-        self._on_vlan: "Optional[VlanBridges]" = None  # of _fakes; None: not looked up yet
+        self._tenancies: Dict[UUID, Tuple[int, str]] = {}  # UUID of a Port: as rows.tenancy returns
+        # tag: network: the Port rows, by UUID, that the agent has bound to it with that tag
+        self._bound: Dict[Optional[int], Dict[str, Dict[UUID, compact.Row]]] = {}
+        self._new_tags: Set[int] = set()  # that a network has got since the last run()
 
     # -- connection
 
     def run(self) -> bool:
         """Take all messages that have come. Returns as the library's method."""
         try:
-            return bool(super(Replica, self).run())
+            changed = bool(super(Replica, self).run())
+            self._touch_new_tags()
+            return changed
         except Exception as error:  # the library trusts a server to follow RFC 7047
             vlog.warn("%s: not an OVSDB server: its message can't be taken (%s: %s)" % (
                 self.session_name(), type(error).__name__, error))
@@ -193,24 +197,34 @@ class Replica(ovs.db.idl.Idl):
                     del self._ports[name]
             elif vif:
                 self._ports[name] = row
-            if not vif:
-                self._take_other_port(row, gone, updates)
+            self._take_tenancy(row, gone)
         if vif:
             self.events += 1
             self.touch(vif[:2])
 
-    def _take_other_port(self, row: compact.Row, gone: bool,
-                         updates: Optional[compact.Row]) -> None:
-        """Take the change of a Port that is no VIF's, and may be a VLAN bridge's."""
-        uuid, fake = str(row.uuid), row._data["fake_bridge"].values
-        if not fake and uuid not in self._fakes:
-            return
-        if updates is not None and not {"tag", "fake_bridge"}.intersection(updates._data):
-            return
-        self._fakes.pop(uuid, None)
-        if not gone and fake:
-            self._fakes[uuid] = row
-        self.touch_all()  # any port with its tag may be on another bridge now
+    def _take_tenancy(self, row: compact.Row, gone: bool) -> None:
+        """Note the network to which the agent has bound a Port."""
+        old = self._tenancies.pop(row.uuid, None)
+        if old is not None:
+            del self._bound[old[0]][old[1]][row.uuid]
+            if not self._bound[old[0]][old[1]]:
+                del self._bound[old[0]][old[1]]
+        new = None if gone else tenancy(_as_json(row))
+        if new is not None:
+            tag, network = self._tenancies[row.uuid] = new
+            by_network = self._bound.setdefault(tag, {})
+            if network not in by_network:
+                self._new_tags.add(tag)
+            by_network.setdefault(network, {})[row.uuid] = row
+
+    def _touch_new_tags(self) -> None:
+        """Mark the VIFs as changed whose tag the agent has given to another network: a port that
+        still follows the network that had the tag before is in a VLAN of others."""
+        tags, self._new_tags = self._new_tags, set()
+        for name, row in self._ports.items() if tags else ():
+            if row._data["tag"].values in tags:
+                self._cache.pop(name, None)
+                self.touch(names.parse_known(name)[:2])
 
     def _take_bridge(self, row: compact.Row, gone: bool, updates: Optional[compact.Row]) -> None:
         """Take the change of a Bridge: which ports have come to it and left it."""
@@ -231,8 +245,6 @@ class Replica(ovs.db.idl.Idl):
             if vif:
                 self._cache.pop(port._data["name"].values, None)
                 self.touch(vif[:2])
-            if uuid in self._fakes:
-                self.touch_all()
 
     def touch(self, vif: "Vif") -> None:
         """Mark a VIF as changed."""
@@ -241,7 +253,6 @@ class Replica(ovs.db.idl.Idl):
     def touch_all(self) -> None:
         """Mark every VIF as changed."""
         self._cache.clear()
-        self._on_vlan = None
         for vif in self.vifs():
             self.touch(vif)
 
@@ -277,9 +288,10 @@ class Replica(ovs.db.idl.Idl):
         interface = own_interface(port_row, self._interface)
         if interface is None:
             return None
-        if self._on_vlan is None:
-            self._on_vlan = vlan_bridges(map(_as_json, self._fakes.values()), self._bridge_of)
-        port = port_of(port_row, interface, bridge_name(port_row, bridge, self._on_vlan))
+        bound = self._bound.get(tag_of(port_row), {})
+        port = with_rivals(port_row, interface, bridge, {
+            network: map(_as_json, rows.values()) for network, rows in bound.items()},
+            self._interface, self._bridge_of)
         if len(self._cache) >= CACHED:
             self._cache.clear()
         self._cache[name] = port, (port_row, interface, bridge)

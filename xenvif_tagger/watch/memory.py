@@ -2,7 +2,6 @@
 that counts with them."""
 from typing import TYPE_CHECKING, Any, Callable, Dict, Iterable, List, Optional, Tuple
 
-from ..core.decision import ORPHAN, Decision
 from ..core.hold import is_held
 from ..core.port import Port
 
@@ -20,8 +19,8 @@ class Memory(object):
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
-        # VIF: the UUID of its orphaned row, and when the grace ends; None once it has ended
-        self._orphans: "Dict[Vif, Tuple[str, Optional[float]]]" = {}
+        # VIF: UUID of an orphaned Port: when its grace ends; None once that has ended
+        self._orphans: "Dict[Vif, Dict[str, Optional[float]]]" = {}
         self._retries: "Dict[Vif, float]" = {}  # VIF: when to try to write it again
         self._reports: "Dict[Vif, Tuple[str, str]]" = {}  # VIF: the state and reason last reported
         self._held: "Dict[Vif, float]" = {}  # VIF: since when one of its ports is known to be held
@@ -40,16 +39,17 @@ class Memory(object):
         due = [vif for vif, until in self._retries.items() if until <= now]
         for vif in due:
             del self._retries[vif]
-        for vif, (uuid, end) in self._orphans.items():
-            if end is not None and end <= now:
-                self._orphans[vif] = uuid, None
-                due.append(vif)
+        for vif, ends in self._orphans.items():
+            ended = [uuid for uuid, end in ends.items() if end is not None and end <= now]
+            ends.update(dict.fromkeys(ended))
+            due += [vif] if ended else []
         return due
 
     def next_alarm(self) -> Optional[float]:
         """When due() will return a VIF: seconds of the clock; None if it will not."""
         return min(list(self._retries.values()) + [
-            end for _, end in self._orphans.values() if end is not None], default=None)
+            end for ends in self._orphans.values() for end in ends.values() if end is not None],
+            default=None)
 
     def retry_after(self, vif: "Vif", seconds: float) -> None:
         """Let the VIF be due in so many seconds."""
@@ -65,25 +65,21 @@ class Memory(object):
         self.lost_races[vif] = self.lost_races.get(vif, 0) + 1
         return self.lost_races[vif]
 
-    def is_expired(self, vif: "Vif", port: Port) -> bool:
-        """Whether the VIF is an orphan, this port is its row, and its grace has ended."""
-        return self._orphans.get(vif) == (port.uuid, None)
+    def expired(self, vif: "Vif") -> List[str]:
+        """The UUIDs of a VIF's orphaned Ports whose grace has ended."""
+        return [uuid for uuid, end in self._orphans.get(vif, {}).items() if end is None]
 
-    def note_orphan(self, vif: "Vif", decision: Decision, grace: Optional[float]) -> None:
-        """Begin, keep or end the grace of an orphan.
+    def note_orphans(self, vif: "Vif", orphans: Iterable[Port], grace: float) -> None:
+        """Begin, keep or end the grace of each orphan.
 
-        :param grace: seconds; None on a bridge where no orphan is held
+        :param orphans: all that the VIF has now on bridges where orphans are held
+        :param grace: seconds
         """
-        if decision.state != ORPHAN:
-            # An orphan whose hold is not written yet stays noted, since the write may fail.
-            if decision.ports()[1:] or not decision.changes:
-                self._orphans.pop(vif, None)
-            return
-        uuid = decision.ports()[0].uuid
-        if grace is None:
-            self._orphans.pop(vif, None)
-        elif vif not in self._orphans or self._orphans[vif][0] != uuid:
-            self._orphans[vif] = uuid, self._clock() + grace
+        before = self._orphans.pop(vif, {})
+        end = self._clock() + grace
+        ends = {port.uuid: before.get(port.uuid, end) for port in orphans}
+        if ends:
+            self._orphans[vif] = ends
 
     def note_held(self, vif: "Vif", ports: Iterable[Port]) -> None:
         """Note since when the VIF is held, if one of its ports is; else drop that note."""

@@ -129,8 +129,8 @@ class Watcher(object):
         ports, rows = self.replica.ports(vif)
         if not ports:
             return None, rows
-        expired = self.memory.is_expired(vif, ports[0])
-        return Outcome(vif, ports, decide_vif(ports, self.settings, expired=expired)), rows
+        decision = decide_vif(ports, self.settings, expired=self.memory.expired(vif))
+        return Outcome(vif, ports, decision), rows
 
     def _look_and_note(self, vif: "Vif") -> "Tuple[Optional[Outcome], Dict[str, PortRows]]":
         """As ``_look``; renews the notes on the VIF, and reports its state."""
@@ -139,8 +139,9 @@ class Watcher(object):
             self.memory.forget(vif)
             return None, rows
         decision = outcome.decision
-        holds = decision.ports()[0].bridge in self.settings.hold_bridges
-        self.memory.note_orphan(vif, decision, self.grace if holds else None)
+        self.memory.note_orphans(vif, (
+            port for port in decision.orphans if port.bridge in self.settings.hold_bridges),
+            self.grace)
         self.memory.note_held(vif, decision.ports())
         self._report(vif, decision)
         return outcome, rows
