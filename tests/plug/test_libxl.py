@@ -345,15 +345,21 @@ def test_a_vlan_in_the_bridge_string_is_not_held(dom0):
 
 
 def test_iface_id_is_off_a_dying_port_before_it_goes(dom0, before):
+    """And the port itself goes right after, so that the stock script's del-port finds nothing."""
     vif = add(dom0)
     for name in (vif.vif, vif.emu):
         good(plug(dom0, vif, name))
         dom0.ovs.vsctl("set", "Interface", name, "external_ids:iface-id=i")
-    before("ovs-vsctl", '$real get Interface %s external_ids >/run/dying; exec $real "$@"'
-           % vif.emu)
+    before("ovs-vsctl", '$real --columns=name list Port >/run/left; echo "$@" >/run/stock\n'
+           'exec $real "$@"')
+    count = len(dom0.ovs.records())
     good(dom0.unplug_libxl_emu(vif.domid, 0))
-    ids = dom0.read_file("/run/dying")
-    assert "xen-vm-uuid" in ids and "iface-id" not in ids and "attached-mac" not in ids
+    taken, deleted = [text for text in dom0.ovs.records()[count:] if '"xenvif-tagger: ' in text]
+    assert 'table Interface row "%s"' % vif.emu in taken and "external_ids=" in taken
+    assert "attached-mac" in taken and "iface-id" in taken and "delete row" not in taken
+    assert "delete row" in deleted and "%s is unplugged" % vif.emu in deleted
+    assert vif.emu not in dom0.read_file("/run/left")
+    assert "--if-exists del-port %s\n" % vif.emu in dom0.read_file("/run/stock")
     assert dom0.ovs.port(vif.emu) is None
     good(dom0.unplug_libxl_vif(vif.domid, 0))
     assert dom0.ovs.port(vif.vif) is None

@@ -75,9 +75,11 @@ def test_what_the_agent_set_beside_the_tag_stays(lab, side):
     assert_released(lab, unit(7, "native-untagged", [5, 7]), *SIDES)
 
 
-OPENING = [NONE, TRUNK, OPEN, DEAD, DEAD_FORM, GAPING, dict(HELD, trunks=[5]),
-           dict(HELD, cvlans=[7]), unit(None, None, [5]),
-           unit(None, "dot1q-tunnel", [], [4095]), unit(4095, "dot1q-tunnel")]
+OPENING = [NONE, TRUNK, OPEN, DEAD_FORM, GAPING, unit(None, None, [5]),
+           unit(None, "dot1q-tunnel", [], [4095]), unit(None, "access")]
+# What somebody may make of the hold's form so that it lets through no VLAN but 4095.
+CLOSED = [DEAD, unit(4095, "access"), dict(HELD, trunks=[5]), dict(HELD, cvlans=[10, 20]),
+          unit(4095, "dot1q-tunnel")]
 
 
 @pytest.mark.parametrize("found", OPENING, ids=str)
@@ -90,12 +92,71 @@ def test_nothing_else_opens_a_held_port(lab, sides, found):
     assert_held(lab, *SIDES)
 
 
+@pytest.mark.parametrize("found", CLOSED, ids=str)
+@pytest.mark.parametrize("side", SIDES)
+def test_a_form_that_still_lets_nothing_through_is_not_put_back(lab, side, found):
+    """Issue 11, 13: an agent that makes a QinQ port sets the mode and the cvlans before the tag."""
+    held_pair(lab)
+    lab.set(side, found)
+    decision = lab.run()
+    assert decision.state == "held" and not decision.is_substantial()
+    assert lab.unit(side) == found
+    assert_held(lab, OTHER[side])
+    lab.set(side, T7)
+    lab.run()
+    assert_released(lab, T7, *SIDES)
+
+
 @pytest.mark.parametrize("side", SIDES)
 def test_a_person_does_not_open_it_without_a_real_tag_either(lab, side):
     held_pair(lab)
     lab.set(side, NONE)
     assert lab.run(side).state == "refused"
     assert_held(lab, *SIDES)
+
+
+@pytest.mark.parametrize("single", [True, False])
+@pytest.mark.parametrize("side", SIDES)
+def test_a_person_opens_it_on_a_bridge_that_is_not_listed_any_more(lab, side, single):
+    """Issue 11, 12: the way out of a hold. Not by itself: a mistake in the config must never open
+    all ports."""
+    held_pair(lab)
+    sides = (side,) if single else SIDES
+    if single:
+        lab.unplug(OTHER[side])
+    lab.values["hold", "bridges"] = ()
+    assert lab.run().state == "held"
+    assert_held(lab, *sides)
+    lab.set(side, NONE)
+    assert lab.run().state == "held"
+    assert_held(lab, *sides)
+    assert lab.run(side).state in ("in-sync", "mirrored", "single")
+    for each in sides:
+        assert lab.unit(each) == NONE and "held" not in lab.mark(each)
+
+
+@pytest.mark.parametrize("sides", [("vif",), ("tap",), SIDES], ids=str)
+def test_a_port_without_a_vlan_on_a_listed_bridge_is_closed_whoever_plugged_it(lab, sides):
+    """Issue 11, 1: the hook failed, xenopsd's line was lost, or the VIF is older than the
+    install."""
+    for side in sides:
+        lab.plug(side)
+    assert lab.run().state == "held"
+    assert_held(lab, *sides)
+
+
+@pytest.mark.parametrize("found", [NONE, OPEN, unit(None, None, [5]), unit(None, "access"),
+                                   unit(None, "dot1q-tunnel", [], [7]), unit(None, None, [], [7])],
+                         ids=str)
+def test_what_counts_as_no_vlan(lab, found):
+    """No tag, vlan_mode or trunks. (cvlans mean something in a dot1q-tunnel only.)"""
+    lab.plug("vif", found)
+    decision = lab.run()
+    if set(found) <= {"cvlans"}:
+        assert decision.state == "held"
+        assert_held(lab, "vif")
+    else:
+        assert decision.state == "single" and lab.unit("vif") == found
 
 
 def test_two_different_real_tags_release_both_and_are_a_conflict(lab):
@@ -125,6 +186,9 @@ def test_a_single_port_is_restored_and_released(lab, side):
         lab.set(side, found)
         assert lab.run().state == "held"
         assert_held(lab, side)
+    for found in CLOSED:
+        lab.set(side, found)
+        assert lab.run().state == "held" and lab.unit(side) == found
     lab.set(side, dict(HELD, tag=7))
     assert lab.run().state == "single"
     assert_released(lab, T7, side)
@@ -191,8 +255,11 @@ def test_held_beside_another_guests_tag(lab, side):
     assert_held(lab, side)
 
 
+@pytest.mark.parametrize("listed", [True, False])
 @pytest.mark.parametrize("how", ["single", "pair", "refused", "managed"])
-def test_a_dead_trunk_without_trunks_is_repaired(lab, how):
+def test_a_dead_trunk_without_trunks_is_repaired(ovs, how, listed):
+    """And its sibling gets that form; on a listed bridge a sibling without a VLAN the hold's."""
+    lab = Lab(ovs, bridges=("br0",) if listed else ())
     lab.plug("tap", GAPING, {"iface-id": "port-a"})
     if how == "managed":
         lab.bind("tap")
@@ -201,7 +268,7 @@ def test_a_dead_trunk_without_trunks_is_repaired(lab, how):
     lab.run()
     assert lab.unit("tap") == DEAD_FORM
     if how in ("pair", "managed"):
-        assert lab.unit("vif") == DEAD_FORM
+        assert lab.unit("vif") == (HELD if listed else DEAD_FORM)
 
 
 @pytest.mark.parametrize("refused", [False, True])
@@ -220,7 +287,7 @@ def test_lost_trunks_are_repaired_row_by_row_too(ovs, listed, refused):
 
 
 @pytest.mark.parametrize("grace_over,listed,was,becomes", [
-    (True, True, T5, HELD), (True, True, TRUNK, HELD), (True, True, NONE, HELD),
+    (True, True, T5, HELD), (True, True, TRUNK, HELD),
     (False, True, T5, T5), (True, False, T5, T5)], ids=str)
 @pytest.mark.parametrize("holder", SIDES)
 def test_an_orphan_is_held_after_the_grace_on_a_listed_bridge(ovs, holder, grace_over, listed, was,
@@ -255,15 +322,15 @@ def test_a_held_pair_has_a_base_for_its_ids(lab):
 
 @pytest.mark.parametrize("side", SIDES)
 def test_the_agents_own_port_is_not_held(lab, side):
-    """4.5, 1: a managed row's tag is never written; its sibling is closed all the same."""
+    """4.5, 1: a managed row's tag is never written; its sibling stays as it is until the agent sets
+    a tag."""
     lab.paired(T5)
     lab.ids(side, iface_id="port-a")
     lab.bind(side)
     lab.run()
     lab.set(side, NONE)
-    assert lab.run().state == "held"
-    assert lab.unit(side) == NONE
-    assert_held(lab, OTHER[side])
+    assert lab.run().state == "drift"
+    assert lab.unit(side) == NONE and lab.unit(OTHER[side]) == T5
     lab.set(side, T7)
     lab.run()
     assert_released(lab, T7, *SIDES)
@@ -314,7 +381,10 @@ def test_a_hold_survives_an_upgrade_to_a_schema_with_cvlans(lab_2_5):
         schema = newer.schema
     lab.ovs.restart_server(schema)
     assert lab.run().state == "held"
-    assert_held(lab, *SIDES)
+    assert lab.units() == (DEAD, DEAD)  # that still lets nothing through
+    lab.set("tap", NONE)
+    lab.run()
+    assert_held(lab, "tap")
     lab.set("tap", dict(HELD, tag=7))
     lab.run()
     assert_released(lab, T7, *SIDES)

@@ -72,32 +72,15 @@ def assert_refused(lab, ways=(None,) + SIDES):
     assert code == 1 and [pair["state"] for pair in printed["pairs"]] == ["refused"]
 
 
-def test_a_row_that_says_nothing_may_take(lab):
-    lab.plug("vif", T5, {"iface-id": "port-a", "x": "1"})
-    lab.plug("tap", identity={})
-    assert lab.run().state == "mirrored"
-    assert lab.unit("tap") == T5 and lab.iface("tap") == dict(A, x="1")
-
-
-def test_a_row_without_identity_and_unit_may_take_whatever_else_it_says_but_never_lends(lab):
-    lab.plug("vif", T5, {"x": "1"})
-    lab.plug("tap", ids={"iface-status": "active", "y": "2", "iface-id": "port-b"}, identity={},
-             port_ids={"y": "2"})
-    assert lab.run().state == "mirrored"
-    for tag in (T6, T7):
-        assert lab.unit("tap") == lab.unit("vif") and lab.iface("tap", "x") == "1"
-        assert lab.iface("vif") == dict(A, x="1") and lab.port_ids("vif") == {}
-        lab.set("vif", tag)
-        lab.run()
-    lab.unplug("vif")
-    lab.plug("vif", T5)
-    lab.run()
-    assert lab.iface("vif", "iface-id") is None and lab.iface("vif", "y") is None
-
-
-def test_a_row_without_identity_lends_nothing(lab):
-    lab.plug("vif")
-    lab.plug("tap", T5, identity={})
+@pytest.mark.parametrize("tagged", SIDES)
+@pytest.mark.parametrize("ids", [{}, {"iface-status": "active", "y": "2", "iface-id": "port-b"}],
+                         ids=["bare", "with other keys"])
+@pytest.mark.parametrize("side", SIDES)
+def test_a_row_without_identity_is_refused(lab, side, ids, tagged):
+    """Issue 11, 3: no stock script makes such a row, and a row that took from the sibling of its
+    number was seen to be another VM's."""
+    lab.plug(side, T5 if side == tagged else NONE, ids, identity={}, port_ids={"z": "3"})
+    lab.plug(OTHER[side], NONE if side == tagged else T5, {"x": "1"})
     assert_refused(lab)
 
 
@@ -113,19 +96,33 @@ def test_a_row_whose_identity_changed_under_its_stamp_stays_refused(lab, side):
     assert lab.run().state == "in-sync" and lab.units() == (NONE, NONE)
 
 
-def test_fake_bridges_and_the_one_that_they_are_in(lab):
+@pytest.mark.parametrize("side", SIDES)
+@pytest.mark.parametrize("tag", [10, 11])
+def test_a_tag_that_is_also_a_fake_bridges_is_a_tag_like_any_other(lab, tag, side):
+    """Issue 11, 4: dom0 has a VLAN network whose fake bridge has the tag that an agent sets."""
+    lab.ovs.vsctl("add-br", "xapi5", "br0", "10")
+    lab.plug("vif")
+    lab.plug("tap")
+    lab.run()
+    lab.set(side, unit(tag))
+    assert lab.run().state == "mirrored" and lab.units() == (unit(tag), unit(tag))
+    code, printed = lab.command("status", "12")
+    pair = printed["pairs"][0]
+    assert (code, pair["state"], pair["bridge"]) == (0, "in-sync", "br0")
+
+
+def test_ports_plugged_on_fake_bridges(lab):
+    """add-port on a fake bridge sets the tag itself; xs-network-uuid tells a VIF.move between two
+    of them (issue 11, 4)."""
     for name, tag in (("fake5", "5"), ("fake6", "6")):
         lab.ovs.vsctl("add-br", name, "br0", tag)
     add_port(lab, "fake5", "vif")
     add_port(lab, "fake5", "tap")
     assert lab.run().state == "in-sync" and lab.units() == (T5, T5)
     lab.unplug("vif")
-    add_port(lab, "fake6", "vif")
+    add_port(lab, "fake6", "vif", dict(A, **{"xs-network-uuid": "net-6"}))
     assert_refused(lab)
-    lab.unplug("tap")
-    add_port(lab, "br0", "tap")
-    assert_refused(lab)
-    assert lab.units() == (T6, NONE)
+    assert lab.units() == (T6, T5)
 
 
 @pytest.mark.parametrize("side", SIDES)
@@ -381,9 +378,10 @@ def test_without_a_base(lab, side, _, one, other, __, expected):
 
 
 # What both were; what the follower has by now; what the row has that is new on the other side.
+# (Issue 11, 5: a base that names a row that is gone says nothing of the units.)
 REPLUGGED = [
-    (T5, T5, NONE, T5), (T5, T5, T7, T7), (T5, T5, DEAD, DEAD), (NONE, NONE, T5, T5),
-    (T5, T6, NONE, T6), (T5, DEAD, NONE, DEAD), (T5, T6, T7, DIFFER), (T5, NONE, T7, DIFFER),
+    (T5, T5, NONE, T5), (T5, T5, T7, DIFFER), (T5, T5, DEAD, DIFFER), (NONE, NONE, T5, T5),
+    (T5, T6, NONE, T6), (T5, DEAD, NONE, DEAD), (T5, T6, T7, DIFFER), (T5, NONE, T7, T7),
     (T5, NONE, NONE, NONE), (T5, T6, T5, DIFFER), (TRUNK, OPEN, NONE, TRUNK),
 ]
 
@@ -423,7 +421,7 @@ def test_rule_5_of_two_bases_the_one_that_names_the_other_row_counts(lab, vif, t
 
 @pytest.mark.parametrize("both_name", [True, False])
 @pytest.mark.parametrize("vif,tap,expected", [
-    (T5, T5, T5), (T5, T7, DIFFER), (T7, T5, DIFFER), (T5, NONE, DIFFER)], ids=str)
+    (T5, T5, T5), (T5, T7, DIFFER), (T7, T5, DIFFER), (T5, NONE, T5)], ids=str)
 def test_rule_5_two_bases_that_both_or_neither_count(lab, vif, tap, expected, both_name):
     lab.paired(T5)
     port = lab.ovs.port("tap12.0")["_uuid"] if both_name else "port-gone"

@@ -167,10 +167,13 @@ class Lab(object):
         assert [outcome.problem for outcome in outcomes] == [None] * len(outcomes)
         return outcomes
 
-    def core(self, **how):
-        """The core's decision about the rows as they stand; writes nothing."""
+    def core(self, expired=False):
+        """The core's decision about the rows as they stand; writes nothing. expired: whether the
+        grace is over for each port that is an orphan."""
         shot = self.shot()
-        return decide_vif(shot.vswitch.read([(12, 0)])[12, 0], shot.settings, **how)
+        ports = shot.vswitch.read([(12, 0)])[12, 0]
+        return decide_vif(ports, shot.settings,
+                          expired=[port.uuid for port in ports] if expired else ())
 
     def command(self, *args):
         """Run the real command; returns its exit code, and its JSON output, parsed."""
@@ -222,11 +225,11 @@ def plain(column, value):
     return (value or [None])[0] if isinstance(value, list) else value
 
 
-def add_port(lab, bridge, side):
+def add_port(lab, bridge, side, identity=A):
     """Add a port with ovs-vsctl, as the stock script does: that works for a fake bridge too."""
     name = lab.name(side)
     lab.ovs.vsctl("add-port", bridge, name, "--", "set", "Interface", name, *[
-        "external-ids:%s=%s" % (key, json.dumps(value)) for key, value in A.items()])
+        "external-ids:%s=%s" % (key, json.dumps(value)) for key, value in identity.items()])
 
 
 def base_of(unit, port):

@@ -28,6 +28,7 @@ import copy
 import ctypes
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -280,6 +281,10 @@ class PrivateOvs:
     def database_log(self, *options):
         """The transactions in the database file, comments included, as ovsdb-tool shows them."""
         return self._run("ovsdb-tool", "show-log", *(options or ("-m",)) + (self.database,))
+
+    def records(self):
+        """The transactions in the database file, each as text, with all that it changed."""
+        return re.split(r"^record \d+: ", self.database_log("-mmm"), flags=re.M)
 
     # -- rows
 

@@ -29,15 +29,16 @@ def born(name: str, bridge: str, interface_ids: "Mapping[str, str]", siblings: "
     :param dict own: the VLAN unit that it will be created with, whatever is decided here: a VLAN
         ("fake") bridge's tag, or what the command line names
     :param bool cvlans: the database's schema has Port.cvlans
-    :param before: the port of this name that the same call of the stock script has just deleted:
-        the same VIF's keeps what it had
+    :param before: the port of this name that the same call of the stock script deletes. If the
+        port was this VIF's since the host booted, the new one keeps what that one had
     :returns: ``(unit, ids, decision)``: the VLAN unit to create it with, dict; the external_ids
         to add, ``{"Port": {...}, "Interface": {...}}``; and the Decision, for its reason
     """
     siblings = [port for port in siblings if port.name != name]
     new = Port(name, UNBORN, bridge, own, None, interface_ids, cvlans=cvlans)
-    if before is not None and identity.refusal(before, new) is None:
-        # To its sibling's mark it is the row that it was: nobody has decided anything.
+    if before is not None and before.mark.get("boot") == settings.boot and (
+            identity.refusal(before, new) is None):
+        # In the sibling's mark the new row counts as the old one: nobody has decided anything.
         new = Port(name, before.uuid, bridge, before.unit if own is None else own,
                    before.ids["Port"], dict(before.ids["Interface"], **interface_ids),
                    cvlans=cvlans, rivals=before.rivals)

@@ -97,7 +97,7 @@ def decide_vif(ports: "Iterable[Port]", settings: Settings, prefer: "Optional[st
     if rival and state in (IN_SYNC, SINGLE, ORPHAN):
         state, reason = CONFLICT, rival
     if split:
-        reason += "; %s differs, each keeps its own" % ", ".join(split)
+        reason += "; each port keeps its own %s" % ", ".join(split)
     for draft in every:
         _stamp(draft, settings)
 

@@ -54,7 +54,8 @@ def refusal(vif: "Port", tap: "Port") -> "Optional[str]":
     for port, sibling in ((vif, tap), (tap, vif)):
         stamp = port.mark.get("vif", {})
         if contradiction(stamp, port.ids["Interface"]):
-            return "%s was plugged for another VIF than it now says: plug it anew" % port.name
+            return "%s was plugged for another VIF than its external_ids name now: plug it anew" % (
+                port.name)
         if (contradiction(stamp, sibling.ids["Interface"])
                 or contradiction(stamp, sibling.mark.get("vif", {}))):
             return "%s was plugged for another VIF than %s" % (port.name, sibling.name)

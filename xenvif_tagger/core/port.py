@@ -112,8 +112,10 @@ def differences(port: Port, draft: "Any") -> "List[Change]":
         for key in sorted(set(old) | set(new)):
             was, becomes = old.get(key, unset), new.get(key, unset)
             if was != becomes:
-                name, _, inner = key.partition(":") if column is None else (column, "", key)
-                changes.append(Change(table, port.name, name, inner or None, was, becomes))
+                # (A key of external_ids may be the empty string.)
+                name, colon, inner = (column, ":", key) if column else key.partition(":")
+                changes.append(Change(
+                    table, port.name, name, inner if colon else None, was, becomes))
 
     compare("Port", port.unit, draft.unit)
     compare("Interface", port.policing, draft.policing, unset=0)

@@ -177,16 +177,19 @@ class Client:
         For requests without a method of their own here. (The control sockets of Open vSwitch's
         daemons, ovs-appctl(8), speak the same protocol.) Raises ServerError, Unreachable.
         """
-        return self._result(method, self._request(method, params))
+        return self._result(method, *self._request(method, params))
 
-    def _request(self, method: str, params: "List[Any]") -> int:
-        """Send a request; returns its id."""
+    def _request(self, method: str, *params: "List[Any]") -> "List[int]":
+        """Send requests, one for each params, in one piece; returns their ids."""
         if self._socket.fileno() < 0:
             raise self._unreachable("the connection is closed")
-        self._id += 1
-        self._replies[self._id] = None
-        self._send({"method": method, "params": params, "id": self._id}, self._left())
-        return self._id
+        first = self._id + 1
+        self._id += len(params)
+        ids = list(range(first, self._id + 1))
+        self._replies.update(dict.fromkeys(ids))
+        self._send([{"method": method, "params": each, "id": request}
+                    for request, each in zip(ids, params)], self._left())
+        return ids
 
     def _result(self, method: str, request: int) -> "Any":
         """Wait for the reply to a request, and return the result in it."""
@@ -210,14 +213,15 @@ class Client:
         return self.transact_each(operations)[0]
 
     def transact_each(self, *transactions: "List[Operation]") -> "List[List[Result]]":
-        """Run transactions back to back: the server has the last one before it answers the first,
-        so that nobody who sees the first one's changes can commit anything in between.
+        """Run transactions back to back: the server gets them in one piece, and takes one request
+        of each connection in turn (ovsdb/jsonrpc-server.c, ovsdb_jsonrpc_session_run). So a client
+        that waits for the first one's changes has hardly the time to commit anything in between.
 
         Returns the results of each. Raises as transact(), for the first one that fails; the others
         may be committed all the same.
         """
-        requests = [self._request("transact", [DATABASE, *operations])
-                    for operations in transactions]
+        requests = self._request("transact", *[
+            [DATABASE, *operations] for operations in transactions])
         return [self._results(self._result("transact", request), operations)
                 for request, operations in zip(requests, transactions)]
 
@@ -308,10 +312,10 @@ class Client:
             value = NotJson(json.dumps(value))
         return self._unreachable("not an OVSDB server: it sent %s" % value)
 
-    def _send(self, message: "Message", seconds: float) -> None:
+    def _send(self, messages: "List[Message]", seconds: float) -> None:
         try:
             self._socket.settimeout(seconds)
-            self._socket.sendall(json.dumps(message).encode("ascii"))
+            self._socket.sendall("".join(map(json.dumps, messages)).encode("ascii"))
         except ConnectionError:
             pass  # the server may have sent its reason before it closed: the next read gets that
         except OSError as error:
@@ -343,10 +347,10 @@ class Client:
         params = message.get("params")
         if method == "echo":  # RFC 7047, 4.1.11: the server asks whether this client still lives
             answer = {"id": message.get("id"), "result": params, "error": None}
-            self._send(answer, self._left())
+            self._send([answer], self._left())
         elif method == "update":
             self._updated |= isinstance(params, list) and params[:1] == [MONITOR]
         elif method is None and "id" not in message:
             raise self._garbage(message)
-        elif method is None and message["id"] in self._replies:
+        elif method is None and message["id"] in list(self._replies):  # an id may be any JSON
             self._replies[message["id"]] = message

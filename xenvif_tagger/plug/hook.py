@@ -73,6 +73,7 @@ class Plug(object):
         self.failed = False  # whether a step has failed: then no other one is done
         self.added = False  # whether the add-port command went through add_port()
         self.before: "Optional[Port]" = None  # the device's port before this call deleted it
+        self.rested: "Optional[float]" = None  # when the last step ended; None during a step
 
     def attempt(self, when: str, step: "Callable[..., Done]", *args: "Any") -> "Optional[Done]":
         """Do a step of ours, ``step(vif, *args)``.
@@ -89,9 +90,15 @@ class Plug(object):
             log("%s: %s: %s: as stock does it" % (
                 self.device, when, str(error) or type(error).__name__))
             return None
+        finally:
+            self.rested = time.monotonic()
 
     def connect(self) -> OneShot:
-        """The one-shot driver. Its one timeout runs from the first call of this method."""
+        """The one-shot driver. All steps together have its one timeout; what the stock script does
+        between two of them does not count."""
+        if self.shot is not None and self.rested is not None:
+            self.shot.client.extend_deadline(time.monotonic() - self.rested)
+        self.rested = None
         if self.shot is None:
             remote = self.values["ovsdb", "remote"] or default_remote()
             self.shot = OneShot(Client(remote, self.values["plug", "timeout"]), self.values,
@@ -107,11 +114,6 @@ class Plug(object):
             if "del-port" in command and self.device in command:
                 self.attempt("before del-port", self.before_del_port if self.action == "clear"
                              else self.before_replug)
-                begun = time.monotonic()
-                result = doexec(args, *more, **named)
-                if self.shot is not None:
-                    self.shot.client.extend_deadline(time.monotonic() - begun)
-                return result
             return doexec(args, *more, **named)
         return run
 
@@ -126,7 +128,6 @@ class Plug(object):
         additions, settled = self.attempt("before add-port", self.additions, args) or ([], None)
         # The last try is the stock command as it was.
         tries: "List[Words]" = additions + [[]]
-        begun = time.monotonic()
         for extra in tries:
             try:
                 result = doexec(args + extra, *more, **named)
@@ -147,7 +148,7 @@ class Plug(object):
             log("%s: doexec returned %r for add-port: its sibling is not read again" % (
                 self.device, result))
         elif code == 0:
-            self.attempt("after add-port", self.look_again, time.monotonic() - begun,
+            self.attempt("after add-port", self.look_again,
                          settled if extra == tries[0] else None)
         return result
 
@@ -169,20 +170,20 @@ class Plug(object):
             log("%s is plugged: %s" % (self.device, decision.reason))
         every = (words("port", self.device, unit, ids["Port"])
                  + words("interface", self.device, {}, ids["Interface"]))
-        return [every, words("port", self.device, unit, {})], _settled(self.device, decision)
+        # A sibling's mark that names the deleted row must come to name the new one.
+        settled = None if before else _settled(self.device, decision)
+        return [every, words("port", self.device, unit, {})], settled
 
-    def look_again(self, vif: "Vif", elapsed: float, settled: "Optional[Port]" = None) -> None:
+    def look_again(self, vif: "Vif", settled: "Optional[Port]" = None) -> None:
         """Mirror the VIF if its sibling was changed while ovs-vsctl ran, or is to be written
         itself: ovs-vsctl can't guard a write.
 
-        :param float elapsed: seconds since we last asked the database, which took none of them
         :param settled: the sibling; while it is as it was read there is nothing to mirror
         """
-        if self.shot is not None:
-            self.shot.client.extend_deadline(elapsed)
-        if settled is not None and self.connect().vswitch.is_unchanged(settled):
+        shot = self.connect()
+        if settled is not None and shot.vswitch.is_unchanged(settled):
             return
-        for outcome in self.connect().mirror([vif]):
+        for outcome in shot.mirror([vif]):
             if outcome.problem and not outcome.written:
                 log("%s: %s" % (self.device, outcome.problem))
 
@@ -196,7 +197,7 @@ class Plug(object):
             return  # no Open vSwitch: a host with Linux bridges
         if self.device in ports:
             log("%s: the hook did not see its add-port: mirrored after it" % self.device)
-            self.attempt("after add-port", self.look_again, 0)
+            self.attempt("after add-port", self.look_again)
 
     def before_replug(self, vif: "Vif") -> None:
         """Note the port that the stock script is about to delete and to add again."""

@@ -50,11 +50,10 @@ def main(device: str, started: str, args: "List[str]") -> None:
         job.attempt("before del-port", job.before_del_port)
     left = LIMIT - spent - (time.monotonic() - begun)
     _answer(["+" + word for word in extra] + ["=%.2f" % max(left, 0.05)])
-    answered = time.monotonic()
     os.read(0, 1)  # returns when the script closes it: the command has been run
     if adds:
         # Whether the command took our words can't be told from here: so look in any case.
-        job.attempt("after add-port", job.look_again, time.monotonic() - answered)
+        job.attempt("after add-port", job.look_again)
     os._exit(0)  # the script waits, and need not wait for the interpreter to tidy up
 
 

@@ -118,7 +118,7 @@ def run_beside(stock: str, plug: Plug, arguments: "List[str]") -> None:
         plug.attempt("before unplugging", plug.before_del_port)
     code = subprocess.call([stock] + arguments)
     if plug.action == "filter" and code == 0:
-        plug.attempt("after plugging", plug.look_again, 0)
+        plug.attempt("after plugging", plug.look_again)
     if code < 0:
         try:
             signal.signal(-code, signal.SIG_DFL)
