@@ -1,4 +1,6 @@
 """The rules of docs/design.md 4.6, on a real ovsdb-server: what is held, repaired and released."""
+import itertools
+
 import pytest
 
 from support.constants import DEAD_FORM, HELD, SIDES
@@ -105,6 +107,22 @@ def test_a_form_that_still_lets_nothing_through_is_not_put_back(lab, side, found
     lab.set(side, T7)
     lab.run()
     assert_released(lab, T7, *SIDES)
+
+
+QINQ = {"vlan_mode": "dot1q-tunnel", "tag": 100, "cvlans": [10, 20]}
+
+
+@pytest.mark.parametrize("looks", [True, False])
+@pytest.mark.parametrize("order", list(itertools.permutations(QINQ)), ids=str)
+def test_qinq_in_any_order(lab, order, looks):
+    """Issue 11, 13; tests/core/test_qinq_orders.py has them all."""
+    held_pair(lab)
+    for column in order:
+        lab.set("tap", dict(lab.unit("tap"), **{column: QINQ[column]}))
+        if looks:
+            lab.run()
+    lab.run()
+    assert_released(lab, QINQ, *SIDES)
 
 
 @pytest.mark.parametrize("side", SIDES)

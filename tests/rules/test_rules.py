@@ -6,7 +6,7 @@ Those of 4.6 are in test_hold_rules.py.
 
 import pytest
 
-from support.constants import NEUTRON, SIDES
+from support.constants import HELD, NEUTRON, SIDES
 from support.lab import (
     DEAD,
     DIFFER,
@@ -228,6 +228,42 @@ def test_a_retag_replaces_the_whole_unit(lab, was, unit):
     lab.paired(was)
     lab.set("tap", unit)
     assert lab.run().state == "mirrored" and lab.units() == (unit, unit)
+
+
+ETHTYPE, PRIORITY = "802.1q", "if-nonzero"
+
+
+@pytest.mark.parametrize("side", SIDES)
+def test_qinq_ethtype_and_priority_tags_are_of_the_unit(lab, side):
+    """Issue 11, 13: they are Open vSwitch's own VLAN settings of a Port. No other key of
+    other_config is ever written."""
+    tunnel = unit(100, "dot1q-tunnel", [], [10, 20])
+    lab.paired(T5)
+    lab.other_config(side, dict(NEUTRON, **{"qinq-ethtype": ETHTYPE, "priority-tags": PRIORITY,
+                                            "x": "1"}))
+    lab.other_config(OTHER[side], {"y": "2"})
+    lab.set(side, tunnel)
+    assert lab.run().source == lab.name(side)
+    assert lab.units() == (tunnel, tunnel)
+    sibling = lab.name(OTHER[side])
+    assert lab.ovs.port(sibling)["other_config"] == {
+        "y": "2", "qinq-ethtype": ETHTYPE, "priority-tags": PRIORITY}
+    lab.other_config(side, {"qinq-ethtype": ETHTYPE, "priority-tags": "never"})
+    lab.run()
+    assert lab.ovs.port(sibling)["other_config"] == {
+        "y": "2", "qinq-ethtype": ETHTYPE, "priority-tags": "never"}
+    lab.other_config(side, {})
+    lab.run()
+    assert lab.ovs.port(sibling)["other_config"] == {"y": "2"}
+    assert lab.ovs.port(lab.name(side))["other_config"] == {}
+
+
+@pytest.mark.parametrize("side", SIDES)
+def test_a_new_sibling_gets_qinq_ethtype_too(lab, side):
+    lab.plug(side, unit(100, "dot1q-tunnel"), other_config={"qinq-ethtype": ETHTYPE, "x": "1"})
+    lab.plug(OTHER[side])
+    assert lab.run().source == lab.name(side)
+    assert lab.ovs.port(lab.name(OTHER[side]))["other_config"] == {"qinq-ethtype": ETHTYPE}
 
 
 NEVER = {"iface-status": "active", "ovn-installed": "true", "ovn-installed-ts": "1"}
@@ -625,6 +661,87 @@ def test_rule_6_holds_beside_the_agents_own_port(lab, side, base):
 
 
 # ---- 4.5 rule 8, and nothing to do --------------------------------------------------------------
+
+
+def follow_the_agents(lab, gone="vif"):
+    """The agent binds the port `gone` in net-1, its sibling follows, and `gone` goes."""
+    lab.plug(gone, ids={"iface-id": "port-a"})
+    lab.bind(gone, T5)
+    lab.plug(OTHER[gone])
+    lab.run()
+    assert lab.mark(OTHER[gone])["base"]["network"] == "net-1"
+    lab.unplug(gone)
+    assert lab.run().state == "orphan" and lab.unit(OTHER[gone]) == T5
+
+
+def give_away(lab, tag=5, network="net-2", bridge="br0", **columns):
+    """Another tenant's port, as the agent binds it."""
+    lab.ovs.add_port(bridge, "vif20.0", dict(B, **{"iface-id": "port-b"}), tag=tag, other_config={
+        "net_uuid": network, "tag": str(tag)}, **columns)
+
+
+@pytest.mark.parametrize("gone", SIDES)
+def test_an_orphan_whose_vlan_is_another_networks_is_closed_on_any_bridge(lab, gone):
+    """Issue 11, 20: a tap heard 1,582 of 1,582 broadcasts of the tenant that got its VLAN."""
+    follow_the_agents(lab, gone)
+    give_away(lab)
+    orphan = OTHER[gone]
+    code, printed = lab.command("check", "12")
+    assert code == 1 and "another network" in printed["pairs"][0]["reason"]
+    code, printed = lab.command("mirror", "all")
+    assert lab.unit(orphan) == HELD and "held" in lab.mark(orphan)
+    assert lab.unit("vif20.0") == T5
+    assert lab.run().changes == []
+    # A sibling that is plugged anew is held as well, until the agent binds it.
+    lab.plug(gone, ids={"iface-id": "port-a"})
+    lab.run()
+    assert lab.units() == (HELD, HELD)
+    lab.bind(gone, unit(6), tag="6")
+    lab.run()
+    assert lab.units() == (T6, T6)
+
+
+@pytest.mark.parametrize("how", [
+    {"network": "net-1"}, {"tag": 6}, {"bridge": "br1"}, {"ofport": -1}], ids=str)
+def test_what_is_no_proof_that_a_vlan_was_given_away(lab, how):
+    """The same network's port, another tag, another bridge, a port whose device is gone."""
+    lab.ovs.add_bridge("br1")
+    follow_the_agents(lab)
+    give_away(lab, **how)
+    assert lab.run().state == "orphan" and lab.unit("tap") == T5
+
+
+def test_a_port_that_the_agent_has_only_tagged_is_no_proof(lab):
+    """The agent's notes (other_config) name the tag that it had before: it writes the tag first."""
+    follow_the_agents(lab)
+    lab.ovs.add_port("br0", "vif20.0", dict(B, **{"iface-id": "port-b"}), tag=5, other_config={
+        "net_uuid": "net-2", "tag": "9"})
+    assert lab.run().state == "orphan" and lab.unit("tap") == T5
+
+
+def test_a_vif_that_was_moved_leaves_an_orphan(lab):
+    """Issue 11, 9: the pair is refused, and the row's base names a row that is gone."""
+    lab.ovs.add_bridge("br1")
+    follow_the_agents(lab)
+    lab.plug("vif", T6, bridge="br1")
+    decision = lab.run()
+    assert decision.state == "refused" and lab.unit("tap") == T5
+    assert [port.name for port in lab.core().orphans] == ["tap12.0"]
+    give_away(lab)
+    lab.run()
+    assert lab.units() == (T6, HELD)
+
+
+def test_the_agents_own_port_that_the_agent_has_forgotten_is_shown(lab):
+    """Issue 11, 20: iface-id on both, the tap removed by the stock script; the VLAN is reclaimed,
+    and the vif keeps tag and net_uuid."""
+    lab.plug("vif", ids={"iface-id": "port-a"})
+    lab.bind("vif", T5)
+    assert lab.run().state == "single"
+    give_away(lab)
+    assert lab.run().state == "conflict" and lab.unit("vif") == T5
+    code, printed = lab.command("check", "12")
+    assert code == 1 and "forgotten" in printed["pairs"][0]["reason"]
 
 
 @pytest.mark.parametrize("holder", SIDES)

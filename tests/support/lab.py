@@ -92,8 +92,10 @@ class Lab(object):
         (other_config)."""
         if unit is not None:
             self.set(side, unit)
-        notes = dict(NEUTRON, **noted)
-        self._update("Port", side, {"other_config": ["map", sorted(notes.items())]})
+        self.other_config(side, dict(NEUTRON, **noted))
+
+    def other_config(self, side, values):
+        self._update("Port", side, {"other_config": ["map", sorted(values.items())]})
 
     def interface(self, side, **columns):
         self._update("Interface", side, columns)
@@ -207,10 +209,11 @@ def written(before, after):
         for column in set(old) - {"_version"}:
             if old[column] == new[column]:
                 continue
-            if column == "external_ids":
+            if column in ("external_ids", "other_config"):
                 for key in set(old[column]) | set(new[column]):
                     was, becomes = old[column].get(key), new[column].get(key)
                     if was != becomes:
+                        assert column == "external_ids" or "%s:%s" % (column, key) in UNIT
                         cells.append((table, row, column, key, was, becomes))
             else:
                 assert column in UNIT or column.startswith("ingress_policing"), column

@@ -46,6 +46,9 @@ def unit_in(args: "List[str]", device: str) -> "Unit":
             continue
         for word in command:
             name, _, value = word.partition("=")
+            name, colon, key = name.partition(":")
+            # ovs-vsctl takes a column's name in either case, and "-" for "_".
+            name = name.lower().replace("-", "_") + colon + key
             name = {"trunk": "trunks"}.get(name, name)
             value = value.strip("[]{}").replace('"', "")
             if name in UNIT and value:
