@@ -33,8 +33,8 @@ def status(options: Options, domid: Optional[int], json: bool, follow: bool) -> 
 @click.option("--json", is_flag=True, help="Print JSON.")
 @click.pass_obj
 def check(options: Options, domid: Optional[int], json: bool) -> None:
-    """As status, and exit with 1 if any pair is in drift or conflict, or a port is not closed yet.
-    """
+    """As status, and exit with 1 if any pair is in drift or conflict, or if a port has still to be
+    closed or repaired."""
     outcomes = show(options, domid, json)
     if any(STATES[outcome.state].fails_check or outcome.decision.is_substantial()
            for outcome in outcomes):

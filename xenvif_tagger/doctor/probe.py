@@ -118,6 +118,7 @@ def probe(stock_script: str) -> Dict[str, Any]:
         # Our part of the plug, which has no database here: it adds PROOF to the add-port command.
         plug = hook.Plug(DEVICE, "filter", {})
         _replace(plug, "connect", _refuse)
+        _replace(plug, "before_replug", lambda *_: None)
         _replace(plug, "additions",
                  lambda *_: ([["--", "set", "port", DEVICE, PROOF]], None))
         _replace(plug, "look_again", lambda *_: None)

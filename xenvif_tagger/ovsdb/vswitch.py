@@ -115,7 +115,13 @@ class Vswitch(object):
     def read(self, vifs: "Iterable[Vif]") -> "Vifs":
         """The ports of some VIFs: dict (domid, devid) -> list of port.Port. A VIF without a port is
         not in it."""
-        return self._read(vifs, [])[0]
+        return self._read(_names_of(vifs), [])[0]
+
+    @_understood
+    def read_port(self, name: str) -> "Optional[Port]":
+        """The port of this name; None if there is none, or if it is no VIF's."""
+        vifs = self._read([name], [])[0]
+        return next((port for ports in vifs.values() for port in ports), None)
 
     @_understood
     def read_beside(self, bridge: str,
@@ -130,7 +136,7 @@ class Vswitch(object):
             the Bridge row; the VLAN unit that add-port itself gives a port of a VLAN ("fake")
             bridge, None for any other bridge; whether the schema has Port.cvlans
         """
-        vifs, bridge_ports, holders = self._read([vif], [bridge])
+        vifs, bridge_ports, holders = self._read(_names_of([vif]), [bridge])
         own: "Optional[Unit]" = None
         for row, holder in zip(bridge_ports, holders):
             bridge = holder["name"]
@@ -144,15 +150,14 @@ class Vswitch(object):
         return [port for ports in self.read(self.vifs_with(key, [value])).values()
                 for port in ports]
 
-    def _read(self, vifs: "Iterable[Vif]", other_names: "Iterable[str]"
+    def _read(self, vif_names: "Iterable[str]", other_names: "Iterable[str]"
               ) -> "Tuple[Vifs, List[Row], List[Row]]":
-        """The ports of some VIFs, as ``read``, and the Port rows of other names that are on a
+        """The ports of these names, as ``read``, and the Port rows of other names that are on a
         bridge, with the Bridge rows.
 
         The selects name no columns: to ask for the schema first would take longer than all the
         rest. Ports are selected by name and by tag, for which the server looks through its rows.
         """
-        vif_names = [name for vif in vifs for name in names.names_of(*vif)]
         ports, other_ports = (_flat(rows) for rows in self._answers(*(
             [_select("Port", None, ["name", "==", name]) for name in group]
             for group in (vif_names, other_names))))
@@ -297,6 +302,11 @@ def _selects_of_rivals(port: "Row") -> "List[Operation]":
 def _select_bridge_of(port: "Row") -> "Operation":
     """The select of the Bridge that has a Port, without the Bridge's ports: they may be many."""
     return _select("Bridge", ["_uuid", "name"], ["ports", "includes", port["_uuid"]])
+
+
+def _names_of(vifs: "Iterable[Vif]") -> "List[str]":
+    """All names that ports of these VIFs can have."""
+    return [name for vif in vifs for name in names.names_of(*vif)]
 
 
 def _flat(lists: "Iterable[Iterable[Row]]") -> "List[Row]":

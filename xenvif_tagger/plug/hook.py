@@ -201,8 +201,7 @@ class Plug(object):
 
     def before_replug(self, vif: "Vif") -> None:
         """Note the port that the stock script is about to delete and to add again."""
-        ports = self.connect().vswitch.read([vif]).get(vif, [])
-        self.before = next((port for port in ports if port.name == self.device), None)
+        self.before = self.connect().vswitch.read_port(self.device)
 
     def before_del_port(self, vif: "Vif") -> None:
         """Take iface-id and attached-mac off the dying row, and the port off its bridge, where
