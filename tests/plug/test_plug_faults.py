@@ -446,6 +446,7 @@ TOO_LARGE = {"a value": {"large": "x" * 200000},
 @pytest.mark.parametrize("table", ["Port", "Interface"])
 @pytest.mark.parametrize("kind", sorted(TOO_LARGE))
 def test_ids_that_are_too_large_for_a_command_line(dom0, kind, table):
+    dom0.write_file(CONFIG, "[plug]\ntimeout = 30\n")  # seconds: megabytes, on a busy machine
     give_ids(dom0, table, TOO_LARGE[kind])
     stock = Plugged(dom0, STOCK)
     ours = Plugged(dom0, HOOK)

@@ -151,6 +151,17 @@ def test_a_row_that_is_gone_lends_if_stamped_in_this_boot(lab, side, stamped, ho
         assert_refused(lab, (None, side))
 
 
+@pytest.mark.parametrize("side", SIDES)
+def test_a_living_row_lends_whatever_boot_is_in_its_stamp(lab, side):
+    """Issue 11, 2: a database that was restored from before the last boot."""
+    lab.boot = "boot-before"
+    lab.plug(side, T6)
+    lab.run()
+    lab.boot = None
+    lab.plug(OTHER[side])
+    assert lab.run().state == "mirrored" and lab.units() == (T6, T6)
+
+
 def test_a_port_that_is_not_opened_yet_lends(lab):
     lab.plug("tap", T5)
     lab.plug("vif")
@@ -487,6 +498,19 @@ def test_rule_7_whoever_changes_after_a_conflict_wins(lab, side, base):
     assert_came_to(lab, decision, T5, None)
 
 
+@pytest.mark.parametrize("side", SIDES)
+def test_rule_7_who_clears_one_side_of_a_conflict_chooses_the_other(lab, side):
+    """Issue 11, 10: vif 6, tap 7, base 5, and "clear Port tap tag" opened both."""
+    lab.paired(T5)
+    lab.set("vif", T6)
+    lab.set("tap", T7)
+    assert lab.run().state == "conflict"
+    lab.set(side, NONE)
+    decision = lab.run()
+    assert decision.source == lab.name(OTHER[side])
+    assert_came_to(lab, decision, T7 if side == "vif" else T6, None)
+
+
 def test_rule_7_both_changed_after_a_conflict_is_one_still(lab):
     lab.plug("vif", T6)
     lab.plug("tap", T7)
@@ -548,6 +572,26 @@ def test_rule_1_the_agents_own_port_decides_and_is_not_written(lab, side, base, 
     lab.set(OTHER[side], T7)
     lab.run(OTHER[side])
     assert lab.unit(side) == own
+
+
+@pytest.mark.parametrize("both", [True, False], ids=["iface-id on both", "on one"])
+@pytest.mark.parametrize("side", SIDES)
+def test_rule_1_the_agent_may_make_the_other_port_dead(lab, side, both):
+    """Issue 11, 6: with iface-id on both the agent takes the Interface modified last, and its notes
+    stay on the row that it had before."""
+    lab.paired(T5)
+    lab.ids(side, iface_id="port-a")
+    lab.bind(side)
+    if both:
+        lab.ids(OTHER[side], iface_id="port-a")
+    lab.run()
+    lab.set(OTHER[side], DEAD)
+    lab.run()
+    assert lab.units() == ((DEAD, DEAD) if both else (T5, T5))
+    if both:
+        lab.set(OTHER[side], T5)
+        lab.run()
+        assert lab.units() == (T5, T5)
 
 
 @pytest.mark.parametrize("side", SIDES)

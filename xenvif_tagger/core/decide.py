@@ -238,7 +238,7 @@ def _renew_base(rows: "Dict[str, Draft]", both: pair.Pair, settings: Settings) -
     base = merge.alike(vif, tap, settings)
     base["unit"] = _decided(tap if "held" in tap.mark else vif)
     before = both.base or both.old_base
-    networks = {row.port.vlan_network for row in rows.values()} - {None}
+    networks = {row.port.network_with(row.unit) for row in rows.values()} - {None}
     if len(networks) == 1 and is_real(base["unit"]):
         base["network"] = networks.pop()
     elif not networks and before and before["unit"] == base["unit"] and "network" in before:

@@ -72,12 +72,16 @@ class Port(object):
 
     @property
     def vlan_network(self) -> "Optional[str]":
-        """The network (net_uuid) whose VLAN the port's tag is, by the agent's notes on the row.
+        """The network (net_uuid) whose VLAN the port's tag is, by the agent's notes on the row."""
+        return self.network_with(self.unit)
+
+    def network_with(self, unit: "Unit") -> "Optional[str]":
+        """As vlan_network, if the port had this unit.
 
         None where the row is not the agent's own, or where its notes name another tag: the agent
         writes tag and notes in two transactions (docs/design.md 2.4).
         """
-        if self.managed and not self.gone and self.noted_tag == str(self.unit.get("tag")):
+        if self.managed and not self.gone and self.noted_tag == str(unit.get("tag")):
             return self.network
         return None
 
