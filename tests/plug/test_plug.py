@@ -468,6 +468,8 @@ def test_a_left_over_of_the_same_name_keeps_nothing(dom0, whose):
     if whose == "another VIF's":
         unplug(dom0, 1, "vif")
         dom0.ovs.add_port("xenbr0", vif, {"xs-vif-uuid": "b", "iface-id": "port-2"}, tag=5)
+        mirror(dom0, 1)
+        assert marked(dom0, vif)["boot"]
     else:
         noted = dict(marked(dom0, vif), boot="an-earlier-one")
         dom0.ovs.vsctl("set", "Port", vif, "external_ids:%s=%s" % (
