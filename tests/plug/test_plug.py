@@ -312,8 +312,8 @@ class XapiSync(threading.Thread):
 
 
 def test_the_port_goes_before_ovs_xapi_sync_can_write_its_ids_back(dom0):
-    """Issue 11, 7: with a command of its own for the removal, that daemon won 20 of 20 times. (Where
-    this faster one wins, the removal is refused, and both are tried again.)"""
+    """Issue 11, 7: with a command of its own for the removal, that daemon won 20 of 20 times.
+    (Where this faster one wins, the removal is refused, and both are tried again.)"""
     plug(dom0, 1)
     plug(dom0, 1, "tap")
     set_id(dom0, "vif1.0", "iface-id", "port-1")

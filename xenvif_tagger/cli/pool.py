@@ -37,8 +37,8 @@ def pool_command(name: str, text: str) -> None:
 
 
 pool_command("status", "Show each VIF's ports on each host, and whether they are alike.")
-pool_command("check", "As status, and exit with 1 if any pair is in drift or conflict, or if a port "
-                      "has still to be closed or repaired.")
+pool_command("check", "As status, and exit with 1 if any pair is in drift or conflict, or if a "
+                      "port has still to be closed or repaired.")
 pool_command("doctor", "Count what is right on each host, and show what is not; exit with 1 on a "
                        "FAIL.")
 pool_command("version", "Show the version on each host, and whether they differ.")
