@@ -83,10 +83,12 @@ class Plug(object):
         """
         if self.vif is None or self.failed:
             return None
+        self.failed = True  # until the step is done, since Ctrl-C ends a step, too
         try:
-            return step(self.vif, *args)
+            result = step(self.vif, *args)
+            self.failed = False
+            return result
         except Exception as error:
-            self.failed = True
             log("%s: %s: %s: as stock does it" % (
                 self.device, when, str(error) or type(error).__name__))
             return None
@@ -189,7 +191,7 @@ class Plug(object):
 
     def look_if_unseen(self) -> None:
         """Mirror the VIF now if the stock script has added the port without our add_port()."""
-        if self.vif is None or self.added or self.action != "filter":
+        if self.vif is None or self.added or self.failed or self.action != "filter":
             return
         try:
             ports = [name for outcome in self.connect().look([self.vif]) for name in outcome.ports]
