@@ -173,6 +173,7 @@ def stats(watcher: Watcher) -> Dict[str, Any]:
         "synced": lock == "waiting" or (lock == "held" and watcher.is_idle),
         "vifs": len(replica.vifs()), "events": replica.events,
         "reconnects": max(0, replica.connections - 1), "latency_ms": counted.latency(),
+        "log_dropped": watcher.journal.dropped(),
         "last_mirrored_seconds": counted.last_mirrored(),
         "held_seconds": {"vif%d.%d" % vif: round(seconds, 3) for vif, seconds in
                          watcher.memory.held().items()}})

@@ -33,8 +33,7 @@ class Daemon(object):
 
     def __init__(self, remote: str, values: "Values", run_dir: str,
                  unixctl: Optional[str] = None) -> None:
-        journal.open_log(NAME)
-        self.journal = journal.Journal()
+        self.journal = journal.open_log(NAME)
         self.stats = Stats()
         self.replica = Replica(remote, values["mirror", "policing"])
         self.replica.set_lock(LOCK)
