@@ -44,6 +44,9 @@ def lock(stats: Mapping[str, Any]) -> Result:
     if state == "waiting":
         return WARN, "another watcher has it: this one stands by", (
             "ovs-appctl -t xenvif-tagger stats")
+    if state == "refused":
+        return FAIL, "the watcher's database is a read-only backup: it writes nothing until that " \
+            "server is active", "ovs-appctl -t ovsdb-server ovsdb-server/sync-status"
     return FAIL, "the watcher has no lock, so it writes nothing%s" % (
         "" if stats.get("connected") else ": it is not connected to its database"), RESTART
 

@@ -134,7 +134,8 @@ class Barrier(object):
             watcher.replica.ask("echo", [], self._take_echo)
         else:
             self._problem = "not done: " + {
-                "waiting": "another watcher has the lock", "none": "no database"}[state]
+                "waiting": "another watcher has the lock", "none": "no database",
+                "refused": "the server is read-only"}[state]
 
     def _take_echo(self, message: Any) -> None:
         if message is None:
@@ -170,7 +171,7 @@ def stats(watcher: Watcher) -> Dict[str, Any]:
     values.update({
         "version": __version__, "pid": os.getpid(), "lock": lock,
         "connected": replica.is_current,
-        "synced": lock == "waiting" or (lock == "held" and watcher.is_idle),
+        "synced": lock in ("waiting", "refused") or (lock == "held" and watcher.is_idle),
         "vifs": len(replica.vifs()), "events": replica.events,
         "reconnects": max(0, replica.connections - 1), "latency_ms": counted.latency(),
         "log_dropped": watcher.journal.dropped(),

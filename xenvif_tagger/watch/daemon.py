@@ -107,6 +107,7 @@ class Daemon(object):
             return
         status = "%s; %s" % (self.replica.session_name(), {
             "held": "watching", "waiting": "another watcher has the lock: standing by",
+            "refused": "the server is read-only (a backup): standing by until it is active",
             "none": "not connected"}[lock])
         if status != self._status:
             self.journal.say(status)
