@@ -69,5 +69,5 @@ def show(options: Options, domid: Optional[int], json: bool) -> List[Outcome]:
         emit(report.as_json(outcomes, {"watcher": pid and {"pid": pid}}, named))
     else:
         options.say(report.table(outcomes, width(), is_terminal(), named))
-        options.say([report.watcher(pid)])
+        options.say([report.watcher(pid, pidfile.lost_directory(pidfile_path()))])
     return outcomes

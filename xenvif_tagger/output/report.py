@@ -182,11 +182,14 @@ def table(outcomes: Sequence[Outcome], width: int, colour: bool,
     return [line for block in blocks(outcomes, width, colour, vms) for line in block]
 
 
-def watcher(pid: Optional[int]) -> str:
+def watcher(pid: Optional[int], lost: Optional[str] = None) -> str:
     """The line about this host's watcher.
 
-    :param pid: of the watcher; None if none runs
+    :param pid: of the watcher; None if none is found
+    :param lost: as host.pidfile.lost_directory gives
     """
+    if lost:
+        return "watcher: not known, there is no %s" % clean(lost)
     return "watcher: " + ("running, pid %d" % pid if pid else "not running")
 
 
