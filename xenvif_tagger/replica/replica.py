@@ -251,7 +251,7 @@ class Replica(ovs.db.idl.Idl):
         still follows the network that had the tag before is in a VLAN of others."""
         tags, self._new_tags = self._new_tags, set()
         for name, row in self._ports.items() if tags else ():
-            if row._data["tag"].values in tags:
+            if tags.intersection(row._data["tag"].atoms()):
                 self._cache.pop(name, None)
                 self.touch(names.parse_known(name)[:2])
 
