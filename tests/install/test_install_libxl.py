@@ -40,7 +40,7 @@ def test_a_config_that_names_the_hook(libxl, path, cure):
     libxl.write(SAVED % 4, "... %s ..." % LIBXL)
     libxl.write(LIBXL, "#!/bin/sh\necho stock \"$@\"\n")
     os.chmod(libxl.path(LIBXL), 0o755)
-    for number in (1, 2):
+    for _ in range(2):
         result = libxl.install("--uninstall")
         assert result.code == DONE and result.err == "" and cure in result.out, result
         assert "userdata-d.4" not in result.out

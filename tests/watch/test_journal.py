@@ -77,6 +77,32 @@ def test_a_refusal_is_told_once_per_change(lab):
             lab.plug("tap", identity=dict(A, **{"xs-vif-uuid": "a third"}))
 
 
+def test_the_end_of_a_guest_of_libxl_is_no_orphan(lab):
+    """Its vif goes first; the tap's device has gone with QEMU, and its row goes a moment later."""
+    lab.plug("vif", {"tag": 5})
+    lab.plug("vif12.0-emu")
+    with Watching(lab.ovs) as watcher:
+        watcher.settle()
+        lab.gone("vif12.0-emu")
+        watcher.settle()
+        pair, = [pair for pair in watcher.status()["pairs"] if pair["domid"] == 12
+                 and pair["devid"] == 0]
+        assert (pair["vif"]["gone"], pair["tap"]["gone"]) == (False, True)
+        assert any(line.split()[2:7] == ["vif12.0", "5", "vif12.0-emu", "5", "gone"]
+                   for line in watcher.appctl("status").splitlines())
+        lab.unplug("vif")
+        watcher.settle()
+        assert not lines_about(watcher, "orphan: ")
+        lab.unplug("vif12.0-emu")
+        # One that lives is told of.
+        lab.plug("vif13.0", {"tag": 5})
+        lab.plug("tap13.0")
+        watcher.settle()
+        lab.unplug("vif13.0")
+        watcher.settle()
+        assert lines_about(watcher, "tap13.0", "orphan: ")
+
+
 def test_a_storm_is_at_most_20_lines_a_second(ovs):
     scene = Scene(ovs, range(1, 201))
     began = time.monotonic()

@@ -34,6 +34,7 @@ CHECKS: Tuple[Tuple[str, Examination], ...] = (
     ("conflict", ports.conflict),
     ("refused", ports.refused),
     ("held", ports.held),
+    ("unbound", ports.unbound),
     ("dead-vlan", ports.dead_vlan),
     ("bridges", ports.bridges),
     ("orphans", ports.orphans),

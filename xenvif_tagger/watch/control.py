@@ -2,7 +2,7 @@
 import errno
 import json
 import os
-from typing import Any, Callable, Dict, List, Optional, Tuple
+from typing import TYPE_CHECKING, Any, Callable, Dict, List, Optional, Tuple
 
 import ovs.unixctl
 import ovs.unixctl.server
@@ -10,6 +10,9 @@ import ovs.unixctl.server
 from .. import __version__
 from ..output import report
 from .watcher import Watcher
+
+if TYPE_CHECKING:
+    from ..ovsdb.rows import Vif
 
 WIDTH = 100  # columns of a table: how wide the asker's terminal is can't be told
 
@@ -199,9 +202,13 @@ def stats(watcher: Watcher) -> Dict[str, Any]:
         "reconnects": max(0, replica.connections - 1), "latency_ms": counted.latency(),
         "log_dropped": watcher.journal.dropped(),
         "last_mirrored_seconds": counted.last_mirrored(),
-        "held_seconds": {"vif%d.%d" % vif: round(seconds, 3) for vif, seconds in
-                         watcher.memory.held().items()}})
+        "held_seconds": _by_name(watcher.memory.held()),
+        "unbound_seconds": _by_name(watcher.memory.unbound())})
     return values
+
+
+def _by_name(seconds: "Dict[Vif, float]") -> Dict[str, float]:
+    return {"vif%d.%d" % vif: round(value, 3) for vif, value in seconds.items()}
 
 
 def _answer(connection: Any, words: List[str], as_json: Callable[[], str],
