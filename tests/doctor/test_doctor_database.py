@@ -133,6 +133,13 @@ def test_a_port_that_the_agent_does_not_see(host, switch):
     host.patch = ""
 
 
+def test_ports_that_cannot_be_paired(host, switch):
+    for name in "web0", "web0-emu":
+        switch.add_port("br0", name, {"xen-vm-uuid": "a", "attached-mac": "00:0a"})
+    found = host.is_ill(switch, "unpaired", "FAIL", "web0 and web0-emu", "vifname=")
+    assert found["cure"].startswith("xl config-update")
+
+
 def test_dead_vlan(host, switch):
     plug(host, switch, {"tag": 4095, "external_ids": ids(1, iface_id="port-id")}, {"tag": 4095})
     found = host.is_ill(switch, "dead-vlan", "WARN", "vif1.0; tap1.0")

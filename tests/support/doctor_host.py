@@ -35,7 +35,7 @@ USUAL = {"xapi-vifs": "SKIP"}
 NO_WATCHER = {"watcher-lock": "SKIP", "watcher-error": "SKIP", "last-mirrored": "SKIP"}
 NO_DATABASE = dict.fromkeys((
     "iface-id", "drift", "conflict", "refused", "held", "unbound", "dead-vlan", "bridges",
-    "orphans", "unmarked"), "SKIP")
+    "unpaired", "orphans", "unmarked"), "SKIP")
 
 
 class Host(object):

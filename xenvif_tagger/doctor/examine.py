@@ -37,6 +37,7 @@ CHECKS: Tuple[Tuple[str, Examination], ...] = (
     ("unbound", ports.unbound),
     ("dead-vlan", ports.dead_vlan),
     ("bridges", ports.bridges),
+    ("unpaired", ports.unpaired),
     ("orphans", ports.orphans),
     ("unmarked", ports.unmarked),
     ("xapi-vifs", xapi.xapi_vifs),

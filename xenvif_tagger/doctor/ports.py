@@ -262,6 +262,17 @@ def _move(vif: Port, tap: Port) -> str:
 
 
 @of_database
+def unpaired(database: Database) -> Result:
+    """Whether the names of all ports of libxl's NICs tell which two are one NIC's."""
+    if not database.unpaired:
+        return OK, "no ports of one NIC have other names than a pair's", None
+    return (FAIL, "%s: one NIC's by their MAC, and not by their names, so nothing is mirrored. "
+            "Take vifname= out of the guest's config file CFG (a stub domain's port must be tagged "
+            "by hand)" % first_few(" and ".join(group) for group in database.unpaired),
+            "xl config-update DOMID CFG && xl reboot DOMID")
+
+
+@of_database
 def orphans(database: Database) -> Result:
     """Whether no port has lost the sibling that it followed."""
     alone = database.in_state(ORPHAN)

@@ -199,6 +199,12 @@ def watcher(pid: Optional[int], lost: Optional[str] = None) -> str:
     return "watcher: " + ("running, pid %d" % pid if pid else "not running")
 
 
+def unpaired(groups: Iterable[Sequence[str]]) -> List[str]:
+    """A line for each group of ports that core.identity.unpaired gives."""
+    return [clean("not paired: %s: one NIC's by their MAC, and not by their names" % " and ".join(
+        group)) for group in groups]
+
+
 def reason_lines(outcome: Outcome, width: int) -> List[str]:
     """The reason for an outcome, as indented lines."""
     return indented(outcome.problem or outcome.decision.reason, width)
