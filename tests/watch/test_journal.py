@@ -268,9 +268,8 @@ def test_the_facility_can_be_set(lab, tmp_path):
 def test_a_reader_of_stderr_that_hangs_stops_nobody(ovs):
     scene = Scene(ovs)
     reading, writing = os.pipe()
-    watcher = Watching(ovs)
-    os.symlink("/proc/%d/fd/%d" % (os.getpid(), writing), watcher._log)
-    with open(reading, "rb", 0) as reader, open(writing, "wb"), watcher:
+    with open(reading, "rb", 0) as reader, open(writing, "wb", 0), Watching(
+            ovs, stderr=writing) as watcher:
         fill = b"x" * select.PIPE_BUF
         while select.select([], [writing], [], 0)[1]:
             os.write(writing, fill)
