@@ -55,6 +55,8 @@ xenopsd is restarted once, when it has no task in progress. Running VMs are not 
 --uninstall removes all of that, and removes our marks (external_ids:xenvif-tagger of Ports) from
 the database. A config file stays if it was there before the installation or was changed since.
 Ports that are held stay held: --uninstall prints their names, and the command that opens one.
+With libxl, a stub that runs the stock script stays as long as a guest's config names our hook;
+--uninstall prints which do, and --uninstall again removes the stub.
 
 If a run was interrupted, run the script again: an install completes the steps that were begun,
 --uninstall undoes them. Only one run at a time is let through.
@@ -115,8 +117,8 @@ main() {
     HERE=$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")
     # All files are read before any step is done, because --uninstall removes them. The last line
     # of each shows that the file was not cut off in copying.
-    for file in steps files xenopsd config look setting xenstore database watcher release \
-        install uninstall check; do
+    for file in steps files xenopsd config look libxl setting xenstore database watcher \
+        release install uninstall check; do
         file=$HERE/dom0-install.d/$file.sh
         # shellcheck disable=SC1090 # shellcheck reads each of these files by itself
         { [ "$(tail -n 1 "$file")" = "# end of ${file##*/}" ] && source "$file"; } 2>/dev/null ||

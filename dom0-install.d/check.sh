@@ -73,6 +73,12 @@ check() {
         expect "the watcher is enabled" service_enabled
         ! live || expect "the watcher runs, from the release in use" service_runs
     fi
+    if is_stub; then
+        path=$(hook_users)
+        if [ -n "$path" ]; then tell_users "$path"; else
+            say "no config names $LIBXL_LINK any more: --uninstall removes it"
+        fi
+    fi
     if [ "$FLAVOUR" = xenopsd ]; then
         expect "the setting $SETTING, which no other file overrides" hook_counts
         if live; then

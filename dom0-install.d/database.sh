@@ -17,8 +17,9 @@ remove_marks() {
         held=$(vsctl --format=csv --data=bare --no-headings --columns=name,external_ids find Port \
             'external_ids:xenvif-tagger!=""' tag=4095 2>/dev/null) || return 1
     ports=$(grep . <<<"$ports") || return 0
-    # In csv ovs-vsctl doubles the quotes of a value: "{""base"":...,""held"":{...
-    held=$(grep -E '"held""?:' <<<"$held" | cut -d, -f1 | tr -d '"' | tr '\n' ' ')
+    # Core's mark.py writes |held|:{...; marks of an older version have quotes in place of the bars,
+    # and ovs-vsctl doubles the quotes of a value in csv.
+    held=$(grep -E '(\||"")held(\||""):' <<<"$held" | cut -d, -f1 | tr -d '"' | tr '\n' ' ')
     step "remove our marks from the database, number of ports: $(wc -l <<<"$ports")" || return 0
     if [ -n "$held" ]; then
         # shellcheck disable=SC2086

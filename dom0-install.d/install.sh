@@ -1,8 +1,6 @@
 # shellcheck shell=bash
 # The steps of an install, in their order. Needs all files but uninstall.sh and check.sh.
 
-LIBXL_LINK=/etc/xen/scripts/vif-openvswitch-tagger
-
 install() {
     local name release path old part file text hash again=0 code=0 watcher=0
     refuse_if_unfit

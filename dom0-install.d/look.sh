@@ -150,6 +150,11 @@ refuse_if_unfit() {
         fi
     done < <(links here)
 
+    # Below --root an absolute symbolic link leads out of the image, into this machine.
+    path=$(readlink -m "$ROOT${BASE%/*}")
+    [[ $path == "$ROOT"/* ]] || refuse "$ROOT${BASE%/*} is a link to $path, outside of $ROOT:" \
+        "make it a relative link"
+
     settle_stock
 }
 

@@ -46,11 +46,7 @@ uninstall() {
     fi
 
     # 6. Remove the links, 7. the config file, 8. all other files.
-    if [ "$(readlink "$ROOT$LIBXL_LINK")" = "$BASE/hotplug/vif-openvswitch-tagger" ] &&
-        step "remove $LIBXL_LINK: guests whose config names it can't be started"; then
-        must rm -f "$ROOT$LIBXL_LINK"
-        point libxl-link
-    fi
+    remove_libxl_link
     while read -r file path; do
         if is_linked "$file" "$path" && step "remove $path"; then
             must rm -f "$ROOT$path"
@@ -79,13 +75,37 @@ uninstall() {
     exit "$marks"
 }
 
+# Removes the hook of libxl. While a guest's config names the hook, a stub stays in its place that
+# runs the stock script: xl restarts a guest from the config that xl has saved, so without the stub
+# a guest that runs now would end at its own next reboot.
+remove_libxl_link() {
+    local users
+    if [ "$(readlink "$ROOT$LIBXL_LINK")" != "$BASE/hotplug/vif-openvswitch-tagger" ] &&
+        ! is_stub; then return 0; fi
+    users=$(hook_users)
+    if [ -z "$users" ]; then
+        if step "remove $LIBXL_LINK"; then
+            must rm -f "$ROOT$LIBXL_LINK"
+            point libxl-link
+        fi
+        return
+    fi
+    if ! is_stub && step "put a stub that runs $LIBXL_STOCK in the place of $LIBXL_LINK"; then
+        put "$STUB" "$ROOT$LIBXL_LINK.new" "$ROOT$LIBXL_LINK.tmp"
+        must chmod 755 "$ROOT$LIBXL_LINK.new"
+        must mv -fT "$ROOT$LIBXL_LINK.new" "$ROOT$LIBXL_LINK"
+        point libxl-link
+    fi
+    tell_users "$users"
+}
+
 remove_files() {
     local made=() new=() file path
     while read -r file path; do
         new+=("$ROOT$path.new")
     done < <(links)
     # An interrupted run may have left a new file that was not renamed yet.
-    for path in "$ROOT$CONFIG.new" "$ROOT$LIBXL_LINK.new" "$ROOT$SERVICE_FILE.new" \
+    for path in "$ROOT$CONFIG.new" "$ROOT$LIBXL_LINK.new" "$ROOT$LIBXL_LINK.tmp" "$ROOT$SERVICE_FILE.new" \
         "$ROOT$SERVICE_LINK.new" ${SETTING:+"$ROOT${CONF_DIR%/*}/.$SETTING_NAME.new"} \
         "${new[@]}"; do
         if { [ -e "$path" ] || [ -L "$path" ]; } && step "remove ${path#"$ROOT"}"; then

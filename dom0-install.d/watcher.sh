@@ -33,8 +33,9 @@ look_at_service() {
     done < <(systemctl show -p ActiveState -p MainPID -p NeedDaemonReload "$SERVICE" 2>/dev/null)
     if [ "$active" = active ] && [ "$pid" != 0 ]; then
         # The watcher's working directory is the release to which $BASE/current led at its start.
+        # (The kernel shows it without symbolic links, and /opt may be one.)
         WATCHER=$(readlink "/proc/$pid/cwd")
-        WATCHER=${WATCHER#"$BASE/"}
+        WATCHER=${WATCHER#"$(readlink -f "$BASE")/"}
     fi
 }
 

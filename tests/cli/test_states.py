@@ -25,6 +25,9 @@ def test_each_state(zoo, args):
     assert read_log(zoo) == before
 
 
+NOT_SET = {"other_config:qinq-ethtype": None, "other_config:priority-tags": None}
+
+
 def test_json_of_a_pair(host):
     add_pair(host, 12, vif={"vlan_mode": "native-untagged", "tag": 5, "trunks": [7, 6],
                            "ids": {"iface-id": "port-a", "note": "ü"}})
@@ -35,10 +38,11 @@ def test_json_of_a_pair(host):
     assert pair == {
         "domid": 12, "devid": 0, "bridge": "xenbr0", "vm": None, "state": "drift",
         "source": "vif12.0", "target": "tap12.0",
-        "vif": {"port": "vif12.0", "tag": 5, "vlan_mode": "native-untagged", "trunks": [6, 7],
-                "cvlans": [], "external_ids": identity(12, note="ü", **{"iface-id": "port-a"})},
-        "tap": {"port": "tap12.0", "tag": None, "vlan_mode": None, "trunks": [], "cvlans": [],
-                "external_ids": identity(12)}}
+        "vif": dict(NOT_SET, port="vif12.0", tag=5, vlan_mode="native-untagged", trunks=[6, 7],
+                    cvlans=[], gone=False,
+                    external_ids=identity(12, note="ü", **{"iface-id": "port-a"})),
+        "tap": dict(NOT_SET, port="tap12.0", tag=None, vlan_mode=None, trunks=[], cvlans=[],
+                    gone=False, external_ids=identity(12))}
     substantial = [change for change in changes if change["key"] != "xenvif-tagger"]
     assert sorted(substantial, key=lambda change: change["column"]) == [
         {"table": "Interface", "row": "tap12.0", "column": "external_ids", "key": "note",

@@ -128,3 +128,26 @@ def test_no_colours_in_json_on_a_terminal(host, args):
     shown, code = on_a_terminal(*args, db=host)
     assert "\x1b" not in shown
     assert json.loads(shown)["pairs"][0]["state"] == "drift"
+
+
+def test_ports_that_cannot_be_paired(host):
+    """libxl's vifname=web0, and a stub domain's vif; a VIF's pair, and a local migration's two, are
+    as they should be."""
+    def plug(name, vm, mac):
+        host.add_port("xenbr0", name, {"xen-vm-uuid": vm, "attached-mac": mac}, tag=5)
+
+    for name, vm, mac in (("vif1.0", "a", "00:0A"), ("vif1.0-emu", "a", "00:0a"),
+                          ("vif2.0", "a", "00:0a"), ("other", "b", "00:0b")):
+        plug(name, vm, mac)
+    assert run("check", db=host).code == 0
+    for name, vm, mac in (("web0", "c", "00:0C"), ("web0-emu", "c", "00:0c"),
+                          ("vif3.0", "d", "00:0d"), ("vif4.0", "stub", "00:0d")):
+        plug(name, vm, mac)
+    result = run("check", db=host)
+    assert result.code == 1
+    assert [line for line in result.out.splitlines() if line.startswith("not paired: ")] == [
+        "not paired: vif3.0 and vif4.0: one NIC's by their MAC, and not by their names",
+        "not paired: web0 and web0-emu: one NIC's by their MAC, and not by their names"]
+    assert json.loads(run("status", "--json", db=host).out)["unpaired"] == [
+        ["vif3.0", "vif4.0"], ["web0", "web0-emu"]]
+    assert run("check", "1", db=host).code == 0

@@ -112,9 +112,20 @@ def test_libxl(host, switch):
     with open(os.path.join(SCRIPTS, "vif-openvswitch")) as stream:
         host.write("/etc/xen/scripts/vif-openvswitch", stream.read(), 0o755)
     host.write("/etc/xen/scripts/vif-openvswitch-tagger", "#!/bin/bash\n", 0o755)
+    key = '/local/domain/0/backend/vif/%d/0/script = "/etc/xen/scripts/vif-openvswitch%s"\n'
+    host.xenstore(key % (3, "-tagger"), tree="/local/domain/0/backend/vif")
     checks = host.doctor(switch)
     assert {name for name, check in checks.items() if check["state"] != "OK"} == {
-        "xenopsd", "hook-setting", "hook-read", "plugged-before", "xapi-vifs"}
+        "xenopsd", "hook-setting", "hook-read", "xapi-vifs"}
+    # A guest that the stock script has plugged.
+    host.xenstore(key % (3, "-tagger") + key % (4, ""), tree="/local/domain/0/backend/vif")
+    found = host.doctor(switch)["plugged-before"]
+    assert found["state"] == "WARN" and "VIF 0 of domain 4" in found["found"], found
+    assert "domain 3" not in found["found"] and found["cure"].startswith("xl config-update")
+    host.write("/etc/xen/scripts/vif-openvswitch", "#!/bin/bash\n", 0o755)
+    assert host.doctor(switch)["stock-add-port"]["cure"] == "rpm -V xen"
+    host.write("/var/lib/dpkg/status", "")
+    assert host.doctor(switch)["stock-add-port"]["cure"] == "dpkg -V xen-utils-common"
     os.unlink(host.at("/etc/xen/scripts/vif-openvswitch-tagger"))
     assert host.doctor(switch)["hook-file"]["state"] == "FAIL"
 

@@ -89,6 +89,57 @@ def test_held(host, switch):
         assert found["cure"].startswith("ovs-vsctl set Port vif1.0 tag=VLAN")
 
 
+def test_held_on_a_bridge_that_is_not_listed_any_more(host, switch):
+    """The command that is given opens it."""
+    host.write(CONFIG, "[hold]\nbridges = br0\n")
+    plug(host, switch)
+    assert switch.port("tap1.0")["tag"] == [4095]
+    host.write(CONFIG, "")
+    found = host.is_ill(switch, "held", "WARN", "vif1.0", "does not list the bridge")
+    assert found["cure"] == "xenvif-tagger mirror port vif1.0 --from vif"
+    host.run(switch, *found["cure"].split()[1:])
+    assert host.doctor(switch)["held"]["state"] == "OK"
+    assert switch.port("vif1.0")["tag"] == switch.port("tap1.0")["tag"] == []
+
+
+def test_a_vlan_that_the_agent_has_given_to_another_network(host, switch):
+    """No side is to be chosen: the agent has forgotten one of the two ports."""
+    for number, network in (1, "n"), (2, "other"):
+        plug(host, switch, {"tag": 5, "external_ids": ids(number, iface_id="p%d" % number),
+                            "other_config": {"net_uuid": network, "tag": "5"}}, {"tag": 5}, number)
+    found = host.is_ill(switch, "conflict", "FAIL", "for network n", "for network other")
+    assert found["cure"] == "xe vif-unplug uuid=uuid-1 && xe vif-plug uuid=uuid-1"
+    assert host.run(switch, "check")[0] == 1
+
+
+def test_a_port_that_the_agent_does_not_see(host, switch):
+    plug(host, switch, {"tag": 5, "external_ids": ids(1, iface_id="a"),
+                        "other_config": {"net_uuid": "n", "tag": "5"}})
+    plug(host, switch, {"external_ids": ids(2, iface_id="b")}, number=2)
+    host.run_dir = switch.dir
+    host.is_ill(switch, "unbound", "SKIP", "only a watcher would know", watcher="FAIL",
+                **NO_WATCHER)
+    with Watching(switch) as watcher:
+        reach(watcher, switch.dir)
+        assert set(watcher.stats()["unbound_seconds"]) == {"vif2.0"}
+        assert host.doctor(switch)["unbound"]["state"] == "OK"
+        host.patch = "from xenvif_tagger.doctor import ports; ports.LONG_HELD = 0"
+        found = host.is_ill(switch, "unbound", "WARN", "vif2.0 and tap2.0", "minimize_polling=true")
+        assert found["cure"] == "systemctl restart neutron-openvswitch-agent"
+        assert "vif1.0" not in found["found"]
+        switch.vsctl("set", "Port", "vif2.0", "tag=5", "other_config:net_uuid=n")
+        watcher.settle()
+        assert watcher.stats()["unbound_seconds"] == {}
+    host.patch = ""
+
+
+def test_ports_that_cannot_be_paired(host, switch):
+    for name in "web0", "web0-emu":
+        switch.add_port("br0", name, {"xen-vm-uuid": "a", "attached-mac": "00:0a"})
+    found = host.is_ill(switch, "unpaired", "FAIL", "web0 and web0-emu", "vifname=")
+    assert found["cure"].startswith("xl config-update")
+
+
 def test_dead_vlan(host, switch):
     plug(host, switch, {"tag": 4095, "external_ids": ids(1, iface_id="port-id")}, {"tag": 4095})
     found = host.is_ill(switch, "dead-vlan", "WARN", "vif1.0; tap1.0")

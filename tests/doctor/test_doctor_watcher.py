@@ -7,8 +7,10 @@ from support.constants import LONG
 from support.doctor_host import (
     NO_WATCHER,
     plug,
+    prepared,
     reach,
 )
+from support.private_ovs import PrivateOvs
 from support.watching import Watching
 from xenvif_tagger import __version__
 
@@ -17,6 +19,26 @@ def test_watcher_does_not_run(host, switch):
     host.run_dir = switch.dir
     found = host.is_ill(switch, "watcher", "FAIL", "does not run", **NO_WATCHER)
     assert found["cure"] == "systemctl enable --now xenvif-tagger"
+
+
+def test_no_run_directory(host, switch, tmp_path):
+    """Whether a watcher runs is not known then."""
+    host.run_dir = str(tmp_path / "none")
+    host.is_ill(switch, "watcher", "WARN", "there is no " + host.run_dir, **NO_WATCHER)
+
+
+def test_the_server_is_a_backup(host, tmp_path):
+    host.run_dir = str(tmp_path / "run")
+    os.mkdir(host.run_dir)
+    with PrivateOvs() as active, PrivateOvs() as backup:
+        prepared(active)
+        backup.stop_server()
+        backup.start_server("--sync-from=" + active.remote)
+        with Watching(backup, wait=False, env={"OVS_RUNDIR": host.run_dir}) as watcher:
+            watcher.until(lambda: watcher.stats()["lock"] == "refused")
+            reach(watcher, host.run_dir)
+            found = host.is_ill(backup, "watcher-lock", "FAIL", "read-only backup")
+            assert found["cure"] == "ovs-appctl -t ovsdb-server ovsdb-server/sync-status"
 
 
 def test_watcher_was_killed(host, switch):

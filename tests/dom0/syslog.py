@@ -33,10 +33,11 @@ class Syslog(object):
                 for data in self._messages]
 
     def close(self):
-        self._closing = True
-        self._socket.shutdown(socket.SHUT_RDWR)
-        self._thread.join()
-        self._socket.close()
+        if not self._closing:
+            self._closing = True
+            self._socket.shutdown(socket.SHUT_RDWR)
+            self._thread.join()
+            self._socket.close()
 
     def _send(self, data):
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:

@@ -163,7 +163,8 @@ def test_resized(host):
         assert "changes since" in text and "watcher" in text
         terminal.resize(160, 50)
         text = terminal.until(lambda text: "no room" not in text and len(vifs(text)) == len(ZOO))
-        assert text.startswith(run("status", db=host, env={"COLUMNS": "160"}).out)
+        assert text.startswith(run(
+            "status", db=host, env={"COLUMNS": "160", "OVS_RUNDIR": host.dir}).out)
 
 
 def test_lower_than_the_table(host):

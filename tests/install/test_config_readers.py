@@ -137,3 +137,21 @@ def test_the_file_as_shipped(place, end):
         assert config.read(str(path))[1] == []
         for read in readers(place).values():
             assert read(str(path)) == wanted
+
+
+@pytest.mark.parametrize("text, seconds", [
+    ("", "0.900"), ("[plug]\ntimeout = 5\n", "4.500"), ("[plug]\r\ntimeout=0.5\r\n", "0.450"),
+    ("[plug]\ntimeout = 2.\nstock_script = /nowhere\ntimeout = 7\n", "1.800"),
+    ("[ovsdb]\ntimeout = 9\n", "0.900"), ("[plug]\n#timeout = 9\n", "0.900"),
+    ("[plug]\ntimeout = soon\n", "0.900"), ("[plug]\ntimeout = -1\n", "0.900"),
+    ("[plug]\ntimeout = 0.08\n", "0.072"), ("[plug]\nmy timeout = 9\n", "0.900")])
+def test_how_long_the_hook_of_libxl_waits(place, text, seconds):
+    """Nine tenths of what the package reads."""
+    path, stock = place / "conf", place / "vif-openvswitch-tagger" / "vif-openvswitch"
+    path.write_text(text)
+    stock.write_text("#!/bin/sh\necho $XENVIF_TAGGER_WAIT\n")
+    stock.chmod(0o755)
+    assert config.read(str(path))[0]["plug", "timeout"] * 0.9 == pytest.approx(float(seconds))
+    assert by_a_hook("bash", str(place / "vif-openvswitch-tagger/vif-openvswitch-tagger"))(
+        str(path)) == seconds
+    stock.unlink()

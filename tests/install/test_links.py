@@ -8,6 +8,7 @@ from support.install_host import (
     BUGTOOL,
     DONE,
     FAILED,
+    HOOK,
     LINKS,
     REFUSED,
     write,
@@ -51,6 +52,22 @@ def test_what_others_have_there_is_not_touched(host, taken):
         result = host.install(*options)
         assert result.code == REFUSED and "is there already, and not ours" in result.err, result
         assert result.err.count("\n") == 1 and host.changes() == {}
+
+
+def test_opt_is_a_link(host):
+    """Install, --check, again, uninstall: as where it is a directory."""
+    os.rename(host.at("/opt"), host.at("/disk2"))
+    os.symlink("/disk2", host.at("/opt"))
+    host.start()
+    result = host.install()
+    assert result.code == DONE and result.err == "", result
+    result = host.install("--check")
+    assert result.code == DONE and "MISSING" not in result.out, result
+    assert host.install().out == "nothing to do\n"
+    assert host.runs() == HOOK and host.run("test", "-x", HOOK).code == 0
+    result = host.install("--uninstall")
+    assert result.code == DONE and result.err == "", result
+    host.assert_as_before()
 
 
 @pytest.mark.parametrize("path", sorted(LINKS))

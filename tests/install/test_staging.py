@@ -89,6 +89,19 @@ def test_check_finds_a_vif_that_is_not_covered(up):
     assert result.code == FAILED and result.out.count("MISSING") == 1, result
 
 
+def test_an_image_whose_opt_leads_out_of_it(root, tmp_path):
+    """An absolute link there would have this machine's own files changed."""
+    os.rename(root + "/opt", root + "/disk2")
+    os.symlink(str(tmp_path), root + "/opt")
+    before = listing(str(tmp_path))
+    result = stage(root)
+    assert result.code == REFUSED and "outside of" in result.err, result
+    assert listing(str(tmp_path)) == before
+    os.unlink(root + "/opt")
+    os.symlink("disk2", root + "/opt")
+    assert stage(root).code == stage(root, "--check").code == DONE
+
+
 def listing(top):
     return {os.path.relpath(os.path.join(where, name), top): look(os.path.join(where, name))
             for where, folders, files in os.walk(top) for name in folders + files}

@@ -452,6 +452,20 @@ def test_a_python_that_hangs_is_ended(dom0, before, text):
     while not dom0.run("/bin/sh", "-c", state).returncode:
         assert time.monotonic() < until
     assert "no answer" in said(dom0, vif.vif)[0] or "again in time" in said(dom0, vif.vif)[0]
+    # One line says so. (bash would print the source of what it has killed.)
+    assert "import" not in dom0.read_file("/var/log/xen/xen-hotplug.log")
+
+
+def test_the_config_says_how_long_it_waits_for_python(dom0, before):
+    """Longer than usual, which is under a second."""
+    dom0.write_file(CONFIG, "[plug]\ntimeout = 60\n")
+    before("python3", 'sleep 1.5; exec $real "$@"')
+    vif = add(dom0)
+    good(plug(dom0, vif, vif.vif))
+    dom0.ovs.vsctl("set", "Port", vif.vif, "tag=5")
+    good(plug(dom0, vif, vif.emu))
+    assert dom0.ovs.port(vif.emu)["tag"] == [5] and noted(dom0.ovs.port(vif.emu))["base"]
+    assert not said(dom0, vif.vif)
 
 
 def test_half_an_answer_counts_for_nothing(dom0, before):
@@ -574,7 +588,7 @@ def test_what_python_takes_to_start_is_off_the_databases_time(dom0, before):
 @pytest.mark.parametrize("started", ["", "x", "0", "9" * 12, "nan"])
 def test_where_it_is_not_known_when_python_was_started(started):
     """A bash before 5.0, or the clock was set meanwhile."""
-    assert plug_libxl._spent(started) == plug_libxl.UNKNOWN_START
+    assert plug_libxl._spent(started, 1) == plug_libxl.UNKNOWN_START
 
 
 @pytest.mark.parametrize("text", ["[plug]\nstock_script = %s" % TAGGER, "nonsense", b"\xff\0",

@@ -34,8 +34,8 @@ main()
 USUAL = {"xapi-vifs": "SKIP"}
 NO_WATCHER = {"watcher-lock": "SKIP", "watcher-error": "SKIP", "last-mirrored": "SKIP"}
 NO_DATABASE = dict.fromkeys((
-    "iface-id", "drift", "conflict", "refused", "held", "dead-vlan", "bridges", "orphans",
-    "unmarked"), "SKIP")
+    "iface-id", "drift", "conflict", "refused", "held", "unbound", "dead-vlan", "bridges",
+    "unpaired", "orphans", "unmarked"), "SKIP")
 
 
 class Host(object):
@@ -92,9 +92,9 @@ class Host(object):
             stream.write("#!/bin/sh\n" + script)
         os.chmod(path, 0o755)
 
-    def xenstore(self, listed, code=0, problem=""):
-        self.program("xenstore-ls", "[ \"$*\" = '-f /xapi' ] || exit 9\ncat <<'END'\n%sEND\n"
-                     "printf '%%s' '%s' >&2\nexit %d\n" % (listed, problem, code))
+    def xenstore(self, listed, code=0, problem="", tree="/xapi"):
+        self.program("xenstore-ls", "[ \"$*\" = '-f %s' ] || exit 9\ncat <<'END'\n%sEND\n"
+                     "printf '%%s' '%s' >&2\nexit %d\n" % (tree, listed, problem, code))
 
     def command(self, db, *args):
         return [sys.executable, "-c", RUNNER, self.root, self.patch, "--db", db.remote,

@@ -43,8 +43,11 @@ PAIR_KEYS = {
     "domid", "devid", "bridge", "vm", "vif", "tap", "state", "reason", "source", "target",
     "changes",
 }
-# cvlans is mirrored as the others are.
-PORT_KEYS = {"port", "tag", "vlan_mode", "trunks", "cvlans", "external_ids"}
+# cvlans and the keys of other_config are mirrored as the others are.
+PORT_KEYS = {
+    "port", "tag", "vlan_mode", "trunks", "cvlans", "other_config:qinq-ethtype",
+    "other_config:priority-tags", "external_ids", "gone",
+}
 CHANGE_KEYS = {"table", "row", "column", "key", "old", "new"}
 
 
@@ -62,6 +65,7 @@ def check_shape(pairs):
                 continue
             assert set(port) == PORT_KEYS
             names.append(port["port"])
+            assert isinstance(port["gone"], bool)
             assert port["tag"] is None or isinstance(port["tag"], int)
             assert port["vlan_mode"] is None or isinstance(port["vlan_mode"], str)
             assert all(isinstance(vlan, int) for vlan in port["trunks"] + port["cvlans"])

@@ -214,8 +214,8 @@ class PrivateOvs:
             shutil.rmtree(self.dir, ignore_errors=True)
             self.dir = None
 
-    def start_server(self):
-        command = ("ovsdb-server", "--remote=p" + self.remote) + DAEMON_OPTIONS
+    def start_server(self, *options):
+        command = ("ovsdb-server", "--remote=p" + self.remote) + options + DAEMON_OPTIONS
         self._server = self._spawn(*command + (self.database,))
         self._wait_for(self._server, self._server_answers)
 

@@ -362,9 +362,9 @@ HOLD = "[hold]\nbridges = br0\norphan_grace = %s\n"
 
 
 @contextlib.contextmanager
-def by_name(ovs):
+def by_name(ovs, **how):
     """A watcher without --unixctl, whose control socket is at the place where ovs-appctl looks."""
-    watcher = Watching(ovs)
+    watcher = Watching(ovs, **how)
     at = watcher._command.index("--unixctl")
     del watcher._command[at:at + 2]
     watcher.socket = "xenvif-tagger"

@@ -32,11 +32,13 @@ class Watching:
         watcher has not read the whole database yet.
     config (str): the text of the watcher's config file.
     options: more words after ``watch``.
+    stderr (int): a file descriptor in place of the log that log() reads.
     """
 
     def __init__(self, ovs, config=None, options=(), env=None, python=sys.executable, wait=True,
-                 remote=None):
+                 remote=None, stderr=None):
         self.ovs = ovs
+        self._stderr = stderr
         self._wait = wait
         self._dir = tempfile.mkdtemp(prefix="watch-")
         self._log = os.path.join(self._dir, "log")
@@ -74,8 +76,9 @@ class Watching:
         self._notify = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self._notify.bind(self._notify_path)
         with open(self._log, "ab") as log:
-            self.process = subprocess.Popen(self._command, env=self._env, stderr=log,
-                                            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+            self.process = subprocess.Popen(
+                self._command, env=self._env, stderr=self._stderr or log,
+                stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
         self.await_note("READY=1")
         if self._wait:
             self.until(lambda: self.stats()["synced"])

@@ -17,7 +17,8 @@ from xenvif_tagger import __version__
 
 STATS = {"version", "pid", "connected", "synced", "lock", "vifs", "events", "transactions",
          "mirrored", "marked", "conflicts", "refused", "retries", "failed", "reconnects",
-         "latency_ms", "last_error", "last_mirrored_seconds", "held_seconds", "wakeups"}
+         "latency_ms", "last_error", "last_mirrored_seconds", "held_seconds", "unbound_seconds",
+         "wakeups", "log_dropped"}
 
 
 def refused(watcher, *args):

@@ -1,6 +1,9 @@
 """What `xenvif-tagger watch` says in its log, and in the syslog."""
 import contextlib
+import os
 import re
+import select
+import socket
 import time
 
 import pytest
@@ -74,6 +77,32 @@ def test_a_refusal_is_told_once_per_change(lab):
             lab.plug("tap", identity=dict(A, **{"xs-vif-uuid": "a third"}))
 
 
+def test_the_end_of_a_guest_of_libxl_is_no_orphan(lab):
+    """Its vif goes first; the tap's device has gone with QEMU, and its row goes a moment later."""
+    lab.plug("vif", {"tag": 5})
+    lab.plug("vif12.0-emu")
+    with Watching(lab.ovs) as watcher:
+        watcher.settle()
+        lab.gone("vif12.0-emu")
+        watcher.settle()
+        pair, = [pair for pair in watcher.status()["pairs"] if pair["domid"] == 12
+                 and pair["devid"] == 0]
+        assert (pair["vif"]["gone"], pair["tap"]["gone"]) == (False, True)
+        assert any(line.split()[2:7] == ["vif12.0", "5", "vif12.0-emu", "5", "gone"]
+                   for line in watcher.appctl("status").splitlines())
+        lab.unplug("vif")
+        watcher.settle()
+        assert not lines_about(watcher, "orphan: ")
+        lab.unplug("vif12.0-emu")
+        # One that lives is told of.
+        lab.plug("vif13.0", {"tag": 5})
+        lab.plug("tap13.0")
+        watcher.settle()
+        lab.unplug("vif13.0")
+        watcher.settle()
+        assert lines_about(watcher, "tap13.0", "orphan: ")
+
+
 def test_a_storm_is_at_most_20_lines_a_second(ovs):
     scene = Scene(ovs, range(1, 201))
     began = time.monotonic()
@@ -110,18 +139,23 @@ def test_values_can_not_forge_lines(lab):
         assert not [line for line in watcher.log() if "\x1b" in line or "\u2028" in line]
 
 
-@contextlib.contextmanager
-def private_log(directory):
-    """(a python with a /dev/log of its own, what comes to that)."""
-    syslog = Syslog(directory + "/log")
+def own_log(directory):
+    """A python whose /dev/log is the socket `log` in a directory."""
     script = (
         "if [ -z \"$IN_THERE\" ]; then IN_THERE=1 exec unshare --mount /bin/sh \"$0\" \"$@\"; fi\n"
         "mkdir -p {0}/dev && mount -n -t tmpfs dev {0}/dev &&\n"
         "cp -a /dev/null /dev/zero /dev/random /dev/urandom /dev/tty {0}/dev/ &&\n"
-        "touch {0}/dev/log && mount -n --bind {0}/log {0}/dev/log &&\n"
+        "ln -s {0}/log {0}/dev/log &&\n"  # as systemd has it
         "mount -n --rbind {0}/dev /dev || exit 99").format(directory)
+    return wrapped_python(script)
+
+
+@contextlib.contextmanager
+def private_log(directory):
+    """(a python with a /dev/log of its own, what comes to that)."""
+    syslog = Syslog(directory + "/log")
     try:
-        with wrapped_python(script) as python:
+        with own_log(directory) as python:
             yield python, syslog
     finally:
         syslog.close()
@@ -156,3 +190,94 @@ def test_no_syslog_at_all(lab):
             "fi") as python, Watching(lab.ovs, python=python) as watcher:
         watcher.settle()
         assert lines_about(watcher, "vif12.0 -> tap12.0: ")
+
+
+@contextlib.contextmanager
+def unread_log(directory):
+    """(a python whose /dev/log takes lines until its queue is full, that socket)."""
+    log = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    log.bind(directory + "/log")
+    log.settimeout(0)
+    with log, own_log(directory) as python:
+        yield python, log
+
+
+def take_all(log):
+    """Read a queue until it is empty."""
+    lines = []
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            lines.append(log.recv(1 << 16).decode().rstrip("\0"))
+    return lines
+
+
+def test_a_log_daemon_that_hangs_stops_nobody(ovs, tmp_path):
+    """Its lines are dropped and counted; when it reads again it is told how many."""
+    scene = Scene(ovs)
+    with unread_log(str(tmp_path)) as (python, log), Watching(ovs, python=python) as watcher:
+        for tag in range(100, 300):  # the kernel keeps some ten lines, or some hundred
+            scene.tag("vif1.0", tag)
+            watcher.settle()
+            if watcher.stats()["log_dropped"]["syslog"] > 2:
+                break
+        dropped = watcher.stats()["log_dropped"]
+        assert dropped["syslog"] > 2 and dropped["stderr"] == 0
+        assert scene.agree(vif1=tag)
+        assert lines_about(watcher, "vif1.0 -> tap1.0", "tag %d" % tag)
+        assert "%d" % tag not in take_all(log)[-1]
+        scene.tag("vif1.0", 99)
+        watcher.settle()
+        told, line = take_all(log)
+        assert re.match(r"<28>xenvif-tagger\[%d\]: %d lines were dropped" % (
+            watcher.pid, dropped["syslog"]), told)
+        assert "vif1.0 -> tap1.0" in line and "tag 99" in line
+        assert watcher.stats()["log_dropped"] == dropped
+
+
+def test_a_log_daemon_that_is_restarted(ovs, tmp_path):
+    """It has a new socket in the place of the old one."""
+    scene = Scene(ovs)
+    with private_log(str(tmp_path)) as (python, first), Watching(ovs, python=python) as watcher:
+        watcher.settle()
+        assert first.lines()
+        (tmp_path / "log").unlink()
+        second = Syslog(str(tmp_path / "log"))
+        first.close()
+        scene.tag("vif1.0", 99)
+        watcher.settle()
+        assert any("tag 99" in line for line in second.lines())
+        second.close()
+
+
+def test_the_facility_can_be_set(lab, tmp_path):
+    """By vlog/set, as with Open vSwitch's own daemons."""
+    lab.plug("vif", {"tag": 5})
+    lab.plug("tap")
+    with private_log(str(tmp_path)) as (python, syslog):
+        with Watching(lab.ovs, python=python) as watcher:
+            watcher.settle()
+            watcher.appctl("vlog/set", "FACILITY:local3")
+            lab.set("vif", {"tag": 6})
+            watcher.settle()
+            line, = [line for line in syslog.lines() if "tag 6" in line]
+            assert line.startswith("xenvif-tagger[%d]: " % watcher.pid)
+            heads = [data.split(b">")[0] for data in syslog._messages if b"tag 6" in data]
+            assert heads == [b"<158"]  # local3, info
+
+
+def test_a_reader_of_stderr_that_hangs_stops_nobody(ovs):
+    scene = Scene(ovs)
+    reading, writing = os.pipe()
+    with open(reading, "rb", 0) as reader, open(writing, "wb", 0), Watching(
+            ovs, stderr=writing) as watcher:
+        fill = b"x" * select.PIPE_BUF
+        while select.select([], [writing], [], 0)[1]:
+            os.write(writing, fill)
+        scene.tag("vif1.0", 99)
+        watcher.settle()
+        assert watcher.stats()["log_dropped"]["stderr"] > 0 and scene.agree(vif1=99)
+        while select.select([reader], [], [], 0)[0]:
+            reader.read(1 << 16)
+        scene.tag("vif1.0", 98)
+        watcher.settle()
+        assert re.match(rb"[\d: -]+ WARN \d+ lines were dropped", reader.read(1 << 16))

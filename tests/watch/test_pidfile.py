@@ -2,13 +2,14 @@
 import fcntl
 import json
 import os
+import shutil
 import subprocess
 import sys
 
 import pytest
 
 from support.command import assert_done, run
-from support.watch_proxy import by_name, until
+from support.watch_proxy import Scene, by_name, lines_about, until
 from support.watching import Watching
 from xenvif_tagger.host import pidfile
 
@@ -76,6 +77,38 @@ def test_a_pidfile_that_goes_before_it_is_locked(tmp_path, monkeypatch):
         assert stream.read() == "%d\n" % os.getpid()
     mine.drop()
     assert not os.path.exists(path)
+
+
+@pytest.mark.parametrize("how", ["emptied", "removed and made anew", "later than the watcher"])
+def test_the_run_directory_of_a_watcher(ovs, tmp_path, how):
+    """Pidfile and control socket come back by themselves; nothing but the kernel wakes it."""
+    place = tmp_path / "run" / "openvswitch"
+    late = how == "later than the watcher"
+    if not late:
+        place.mkdir(parents=True)
+    scene = Scene(ovs)
+    env = {"OVS_RUNDIR": str(place)}
+
+    def said(**more):
+        return assert_done(run("status", db=ovs, env=env)).out.splitlines()[-1]
+
+    with by_name(ovs, env=env, wait=not late) as watcher:
+        if how == "emptied":
+            for path in place.iterdir():
+                path.unlink()
+        elif not late:
+            assert said() == "watcher: running, pid %d" % watcher.pid
+            shutil.rmtree(str(place.parent))
+        if how != "emptied":
+            assert said() == "watcher: not known, there is no %s" % place
+            until(lambda: lines_about(watcher, ".pid: No such file", "won't find us"))
+            place.mkdir(parents=True)
+        until(lambda: said() == "watcher: running, pid %d" % watcher.pid, watcher.log)
+        until(lambda: sorted(os.listdir(str(place))) == [
+            "xenvif-tagger.%d.ctl" % watcher.pid, "xenvif-tagger.pid"])
+        assert watcher.stats()["pid"] == watcher.pid
+        scene.assert_works(watcher)
+    assert os.listdir(str(place)) == []
 
 
 def test_a_pidfile_that_is_anothers_by_now(tmp_path):

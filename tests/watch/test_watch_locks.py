@@ -18,6 +18,7 @@ from dom0 import Dom0
 from support.command import Run, assert_done, run
 from support.constants import HOOK
 from support.plugging import plug, unplug
+from support.private_ovs import PrivateOvs
 from support.proxy import is_write
 from support.watch_proxy import Gate, Scene, until
 from support.watching import PATIENCE, Watching
@@ -536,3 +537,41 @@ def test_killed_during_its_first_look(ovs):
     with Watching(ovs) as watcher:
         scene.await_tags(watcher)
         scene.assert_works(watcher)
+
+
+# ---- a backup server -----------------------------------------------------------------------------
+
+
+def test_a_backup_that_becomes_the_active_server(ovs):
+    """A backup is read-only and gives nobody the lock. The watcher says so, and asks again."""
+    scene = Scene(ovs)
+    with PrivateOvs() as backup:
+        backup.stop_server()
+        backup.start_server("--sync-from=" + ovs.remote)
+        replicated = Scene(backup, furnish=False)
+        with Watching(backup, wait=False) as watcher:
+            await_lock(watcher, "refused")
+            watcher.await_note("STATUS=%s; the server is read-only (a backup): standing by until "
+                               "it is active" % backup.remote)
+            until(lambda: watcher.stats()["vifs"] == len(scene.domids))
+            assert "read-only" in watcher.appctl("resync")
+            said = len(watcher.log())
+            ovs.stop_server()
+            backup.appctl("ovsdb-server", "ovsdb-server/disconnect-active-ovsdb-server")
+            await_lock(watcher, "held")
+            until(replicated.is_done, watcher.log)
+            replicated.tag("vif1.0", 50)
+            replicated.await_tags(watcher, vif1=50)
+            assert not [line for line in watcher.log()[said:] if "not connected" in line]
+
+
+def test_a_backup_beside_which_another_watcher_has_the_lock(ovs):
+    """When the server is active again, the lock goes to one of the two, and the other waits."""
+    with PrivateOvs() as backup:
+        backup.stop_server()
+        backup.start_server("--sync-from=" + ovs.remote)
+        with Watching(backup, wait=False) as first, Watching(backup, wait=False) as second:
+            await_lock(first, "refused")
+            await_lock(second, "refused")
+            backup.appctl("ovsdb-server", "ovsdb-server/disconnect-active-ovsdb-server")
+            until(lambda: {lock(first), lock(second)} == {"held", "waiting"})

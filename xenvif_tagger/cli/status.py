@@ -1,6 +1,6 @@
 """The commands ``status`` and ``check``."""
 import sys
-from typing import List, Optional
+from typing import List, Optional, Tuple
 
 import click
 
@@ -33,11 +33,11 @@ def status(options: Options, domid: Optional[int], json: bool, follow: bool) -> 
 @click.option("--json", is_flag=True, help="Print JSON.")
 @click.pass_obj
 def check(options: Options, domid: Optional[int], json: bool) -> None:
-    """As status, and exit with 1 if any pair is in drift or conflict, or if a port has still to be
-    closed or repaired."""
-    outcomes = show(options, domid, json)
-    if any(STATES[outcome.state].fails_check or outcome.decision.is_substantial()
-           for outcome in outcomes):
+    """As status, and exit with 1 if any pair is in drift or conflict, if a port has still to be
+    closed or repaired, or if ports can't be paired."""
+    outcomes, unpaired = show(options, domid, json)
+    if unpaired or any(STATES[outcome.state].fails_check or outcome.decision.is_substantial()
+                       for outcome in outcomes):
         sys.exit(NOT_ALIKE)
 
 
@@ -55,21 +55,25 @@ def keep_up(options: Options, domid: Optional[int], json: bool) -> None:
     follow(address, values, options.patience(values), options.xapi, domid)
 
 
-def show(options: Options, domid: Optional[int], json: bool) -> List[Outcome]:
+def show(options: Options, domid: Optional[int],
+         json: bool) -> Tuple[List[Outcome], List[List[str]]]:
     """Print the outcomes for a domain, or for all, and this host's watcher.
 
-    :returns: the outcomes
+    :returns: ``(outcomes, unpaired)``: the latter as core.identity.unpaired gives, [] for a domain
     """
     shot = options.connect()
     outcomes = shot.look(None if domid is None else shot.vswitch.vifs(domid))
     if domid is not None and not outcomes:
         raise BadUsage(unknown("domain %d" % domid))
+    unpaired = shot.vswitch.unpaired if domid is None else []
     # With -q nothing is printed (check then has its exit status only), so XAPI need not be asked.
     named = vms.names_for(outcomes, options.xapi) if json or options.verbosity >= 0 else {}
     pid = pidfile.running(pidfile_path())
     if json:
-        emit(report.as_json(outcomes, {"watcher": pid and {"pid": pid}}, named))
+        emit(report.as_json(outcomes, {
+            "watcher": pid and {"pid": pid}, "unpaired": unpaired}, named))
     else:
         options.say(report.table(outcomes, width(), is_terminal(), named))
-        options.say([report.watcher(pid)])
-    return outcomes
+        options.say(report.unpaired(unpaired))
+        options.say([report.watcher(pid, pidfile.lost_directory(pidfile_path()))])
+    return outcomes, unpaired

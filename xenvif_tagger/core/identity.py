@@ -1,8 +1,10 @@
 """Whether two rows are one VIF's, and which of them may lend to the other (docs/design.md 4.3)."""
 
+from . import names
+
 MYPY = False
 if MYPY:
-    from typing import Dict, Mapping, Optional
+    from typing import Dict, Iterable, List, Mapping, Optional, Tuple
 
     from .port import Port
 
@@ -37,6 +39,28 @@ def contradiction(one: "Mapping[str, str]", other: "Mapping[str, str]") -> "Opti
             if key != "attached-mac" or one[key].lower() != other[key].lower():
                 return key
     return None
+
+
+def unpaired(interfaces: "Iterable[Tuple[str, Mapping[str, str]]]") -> "List[List[str]]":
+    """The Interfaces of libxl that have one NIC's MAC, though their names are no pair: those of a
+    NIC with vifname=, and those of a guest and its stub domain.
+
+    :param interfaces: the name and the external_ids of every Interface
+    :returns: lists of names, sorted
+    """
+    by_mac: "Dict[str, List[Tuple[str, str]]]" = {}  # MAC -> name and VM of each Interface
+    for name, ids in interfaces:
+        if "xen-vm-uuid" in ids and "attached-mac" in ids:
+            by_mac.setdefault(ids["attached-mac"].lower(), []).append((name, ids["xen-vm-uuid"]))
+    found: "List[List[str]]" = []
+    for rows in by_mac.values():
+        parsed = [names.parse(name) for name, _ in rows]
+        vifs = {parts[:2] if parts else None for parts in parsed}
+        # In a local migration one VM has two domains, with a pair each.
+        is_migration = None not in vifs and len({vm for _, vm in rows}) == 1
+        if len(rows) > 1 and vifs != {parsed[0] and parsed[0][:2]} - {None} and not is_migration:
+            found.append(sorted(name for name, _ in rows))
+    return sorted(found)
 
 
 def refusal(vif: "Port", tap: "Port") -> "Optional[str]":

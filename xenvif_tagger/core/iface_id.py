@@ -8,9 +8,10 @@ from .names import OTHER, SIDES
 
 MYPY = False
 if MYPY:
-    from typing import Dict, Mapping
+    from typing import Dict, Iterable, Mapping
 
     from .decision import Draft, Settings
+    from .port import Port
 
 IFACE_ID = "iface-id"
 
@@ -23,6 +24,13 @@ def may_be_given(row: "Draft") -> bool:
     _restore_local_vlan_map).
     """
     return row.port.network is None
+
+
+def is_unbound(ports: "Iterable[Port]") -> bool:
+    """Whether a VIF's ports have an iface-id, and no agent has bound any of them."""
+    ports = list(ports)
+    return any(IFACE_ID in port.ids["Interface"] for port in ports) and not any(
+        port.network is not None for port in ports)
 
 
 def keep(drafts: "Dict[str, Draft]", lends: "Mapping[str, bool]", settings: "Settings") -> None:

@@ -16,6 +16,7 @@ class Database(object):
 
     remote (str). error (OvsdbError or None): why the database can't be read; then the attributes
     below say nothing.
+    unpaired (list of lists of str): as core.identity.unpaired gives.
     outcomes (list of Outcome): of all VIFs. settings (Settings): what the operator has set.
     version (str or None): of Open vSwitch, if the database says it. schema (str): its version.
     has_cvlans (bool): whether the schema has Port.cvlans.
@@ -29,6 +30,7 @@ class Database(object):
         self._timeout = timeout
         self.error: Optional[OvsdbError] = None
         self.outcomes: List[Outcome] = []
+        self.unpaired: List[List[str]] = []
         self.version: Optional[str] = None
         try:
             client = Client(remote, timeout)
@@ -41,6 +43,7 @@ class Database(object):
                                     "columns": ["ovs_version"]}])[0]["rows"][0]
             self.version = row["ovs_version"] if isinstance(row["ovs_version"], str) else None
             self.outcomes = self._shot.look()
+            self.unpaired = self._shot.vswitch.unpaired
         except OvsdbError as error:
             self.error = error
         except (AttributeError, IndexError, KeyError, TypeError) as error:

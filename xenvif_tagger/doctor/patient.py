@@ -18,6 +18,7 @@ class Watch(object):
 
     path (str): of the pidfile. pid (int or None): of the watcher; None if none runs.
     is_denied (bool): the pidfile can't be read, so nothing is known.
+    lost (str or None): the pidfile's directory, if it is not there: so nothing is known.
     stats (dict): the watcher's answer; {} if it gave none. why (str): why it gave none; else "".
     """
 
@@ -34,8 +35,9 @@ class Watch(object):
         except OSError:
             pass  # there is no pidfile
         self.pid = pidfile.running(self.path)
+        self.lost = pidfile.lost_directory(self.path)
         if self.pid is None:
-            self.why = "the watcher does not run"
+            self.why = "there is no %s" % self.lost if self.lost else "the watcher does not run"
             return
         socket = "unix:%s.%d.ctl" % (self.path[:-len(".pid")], self.pid)
         try:

@@ -1,11 +1,12 @@
 """`doctor`: checks of Open vSwitch's database, and of the VIFs' ports in it."""
 import os
 import shlex
-from typing import Callable, Iterable, List, Tuple
+from typing import Callable, Iterable, List, Optional, Tuple
 
 from ..core import identity
 from ..core.decision import CONFLICT, DRIFT, ORPHAN, REFUSED, Decision
 from ..core.hold import is_held
+from ..core.iface_id import is_unbound
 from ..core.names import parse
 from ..core.port import Port
 from ..output.checks import FAIL, OK, SKIP, WARN, first_few
@@ -133,6 +134,11 @@ def conflict(database: Database) -> Result:
     wrong = database.in_state(CONFLICT)
     if not wrong:
         return OK, "no pair is in conflict", None
+    forgotten = [port for decision in wrong for port in decision.ports()
+                 if port.vlan_network and port.rivals]
+    if forgotten:  # to choose a side does not help: the VLAN of the agent's own port is wrong
+        return FAIL, _with_reasons(wrong), _replug(forgotten[0]) or (
+            "systemctl restart neutron-openvswitch-agent")
     return FAIL, _with_reasons(wrong), "xenvif-tagger mirror port %s --from vif   (or tap)" % (
         wrong[0].ports()[0].name)
 
@@ -151,12 +157,14 @@ def refused(database: Database) -> Result:
     if not wrong:
         return OK, "no pair is refused", None
     port = wrong[0].ports()[0]
+    return WARN, _with_reasons(wrong), _replug(port) or (
+        "xenvif-tagger --verbose mirror dom %d --dry-run" % parts_of(port)[0])
+
+
+def _replug(port: Port) -> Optional[str]:
+    """The command that plugs a VIF anew, None where XAPI does not know the VIF."""
     uuid = port.ids["Interface"].get("xs-vif-uuid")
-    if uuid:
-        cure = "xe vif-unplug uuid={0} && xe vif-plug uuid={0}".format(shlex.quote(uuid))
-    else:
-        cure = "xenvif-tagger --verbose mirror dom %d --dry-run" % parts_of(port)[0]
-    return WARN, _with_reasons(wrong), cure
+    return uuid and "xe vif-unplug uuid={0} && xe vif-plug uuid={0}".format(shlex.quote(uuid))
 
 
 def held(patient: Patient) -> Result:
@@ -167,6 +175,13 @@ def held(patient: Patient) -> Result:
     closed = [port for port in patient.database.ports() if is_held(port)]
     if not closed:
         return OK, "no port is held", None
+    settings = patient.database.settings
+    past = [port for port in closed if port.bridge not in settings.hold_bridges]
+    if past:
+        return (WARN, "%s: held, and [hold] does not list the bridge. An agent's tag opens it; or "
+                "this command, after which a port without a tag is a trunk of every VLAN:" % (
+                    first_few(_names_of(past))), "xenvif-tagger mirror port %s --from %s" % (
+                        past[0].name, parts_of(past[0])[2]))
     since = patient.watch.stats.get("held_seconds")
     if since is None:
         text = "%s: held until an agent sets a tag; only a watcher would know since when: check " \
@@ -181,6 +196,32 @@ def held(patient: Patient) -> Result:
             "%s held for %d s or more" % (port.name, seconds[port.name]) for port in closed)
     return WARN, text, "ovs-vsctl set Port %s tag=VLAN -- clear Port %s vlan_mode" % (
         (closed[0].name,) * 2)
+
+
+def unbound(patient: Patient) -> Result:
+    """Whether Neutron's agent, if there is one here, has bound each VIF that has iface-id. Since
+    when one waits for the agent only the watcher knows."""
+    if patient.database.error:
+        return SKIP, "the database can't be read", None
+    waiting = {outcome.vif: outcome for outcome in patient.database.outcomes
+               if is_unbound(outcome.decision.ports())}
+    if not waiting or not _agent_bound(patient.database):
+        return OK, "no port with iface-id waits for an agent that has bound others", None
+    since = patient.watch.stats.get("unbound_seconds")
+    if since is None:
+        return SKIP, "%s: with iface-id, and no agent has bound it so far; only a watcher would " \
+            "know since when" % first_few(_names(outcome.decision) for outcome in waiting.values()
+                                          ), None
+    long = [(outcome, since.get("vif%d.%d" % vif, 0)) for vif, outcome in waiting.items()
+            if since.get("vif%d.%d" % vif, 0) >= LONG_HELD]
+    if not long:
+        return OK, "%d VIFs wait for the agent, for less than %g s so far" % (
+            len(waiting), LONG_HELD), None
+    return (WARN, "%s: the agent has bound other ports. With minimize_polling=true, its default, "
+            "the agent does not see an iface-id that comes after the port" % first_few(
+                "%s has iface-id, and is not bound for %d s or more" % (
+                    _names(outcome.decision), seconds) for outcome, seconds in long),
+            "systemctl restart neutron-openvswitch-agent")
 
 
 @of_database
@@ -218,6 +259,17 @@ def _move(vif: Port, tap: Port) -> str:
     command = ["ovs-vsctl", "--", "del-port", tap.name, "--", "add-port", vif.bridge, tap.name]
     command += words("port", tap.name, vif.unit, {}) + words("interface", tap.name, {}, keys)
     return " ".join(shlex.quote(word) for word in command)
+
+
+@of_database
+def unpaired(database: Database) -> Result:
+    """Whether the names of all ports of libxl's NICs tell which two are one NIC's."""
+    if not database.unpaired:
+        return OK, "no ports of one NIC have other names than a pair's", None
+    return (FAIL, "%s: one NIC's by their MAC, and not by their names, so nothing is mirrored. "
+            "Take vifname= out of the guest's config file CFG (a stub domain's port must be tagged "
+            "by hand)" % first_few(" and ".join(group) for group in database.unpaired),
+            "xl config-update DOMID CFG && xl reboot DOMID")
 
 
 @of_database

@@ -121,6 +121,7 @@ def probe(stock_script: str) -> Dict[str, Any]:
         _replace(plug, "before_replug", lambda *_: None)
         _replace(plug, "additions",
                  lambda *_: ([["--", "set", "port", DEVICE, PROOF]], None))
+        _replace(plug, "before_replug", lambda *_: None)
         _replace(plug, "look_again", lambda *_: None)
         stock.run_here(stock_script, plug)
     except SystemExit as error:

@@ -7,10 +7,13 @@ import sys
 
 from ..host.paths import HOOK, INSTALL, PACKAGE, STOCK, USUAL
 from ..output.checks import FAIL, OK, SKIP, WARN, first_few
-from .hook import NO_DOM0
+from .hook import LIBXL_LINK, NO_DOM0
 from .host import Host, run
 from .patient import Patient, Result
 
+# What libxl writes for each VIF (xen docs/misc/xenstore-paths.pandoc).
+BACKENDS = "/local/domain/0/backend/vif"
+BACKEND = re.compile(r'^%s/([0-9]+)/([0-9]+)/script = "(.*)"$' % BACKENDS)
 KEY = re.compile(r'^/xapi/([^/ ]+)/private/vif/([0-9]+)/setup-vif-rules = "(.*)"$')
 
 
@@ -56,7 +59,9 @@ def stock_add_port(patient: Patient) -> Result:
     if host.flavour == "libxl":
         if "add-port" in (host.read(place) or ""):
             return OK, "%s names add-port (not run: it is a shell script)" % place, None
-        return FAIL, "%s does not name add-port: nothing can be added to it" % place, "rpm -V xen"
+        return FAIL, "%s does not name add-port: nothing can be added to it" % place, (
+            "dpkg -V xen-utils-common" if os.path.exists(host.path("/var/lib/dpkg/status"))
+            else "rpm -V xen")
     code = "import sys; sys.path.insert(0, sys.argv.pop(1)); " \
         "from xenvif_tagger.doctor.probe import main; main()"
     output, problem = run([sys.executable, "-IB", "-c", code, os.path.dirname(PACKAGE),
@@ -79,18 +84,28 @@ def stock_add_port(patient: Patient) -> Result:
 def plugged_before(patient: Patient) -> Result:
     """Whether all VIFs that are plugged have our hook as their script in xenstore."""
     host = patient.host
-    if host.flavour != "xenopsd":
-        return SKIP, "only xenopsd notes the script of a VIF in xenstore", None
-    listed, problem = run(["xenstore-ls", "-f", "/xapi"])
+    if host.flavour is None:
+        return NO_DOM0
+    is_libxl = host.flavour == "libxl"
+    tree, pattern, hook = (BACKENDS, BACKEND, LIBXL_LINK) if is_libxl else ("/xapi", KEY, HOOK)
+    listed, problem = run(["xenstore-ls", "-f", tree])
     if problem and "No such file" not in problem:
         return SKIP, "xenstore can't be read: %s" % problem, None
     others, broken = [], []
     for line in listed.splitlines():
-        key = KEY.match(line)
-        if key and key.group(3) != HOOK:
-            others.append("VIF %s of VM %s: %s" % (key.group(2), key.group(1), key.group(3)))
+        key = pattern.match(line)
+        if key and key.group(3) != hook:
+            others.append("VIF %s of %s %s: %s" % (
+                key.group(2), "domain" if is_libxl else "VM", key.group(1), key.group(3)))
             if not host.is_program(key.group(3)):
                 broken.append(others[-1])
+    if is_libxl and others:
+        # xl keeps a guest's config for its reboot.
+        return (FAIL if broken else WARN, "%d VIFs are not plugged by our hook: %s. Put "
+                "script=vif-openvswitch-tagger into the vif line of each guest's config file CFG; "
+                "it counts from the guest's next start" % (
+                    len(others), first_few(broken or others)),
+                "xl config-update DOMID CFG && xl reboot DOMID")
     if broken:
         return (FAIL, "%d VIFs can't be plugged or unplugged, their script can't be run: %s" % (
             len(broken), first_few(broken)), INSTALL)

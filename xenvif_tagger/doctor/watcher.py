@@ -15,6 +15,9 @@ def running(patient: Patient) -> Result:
         return SKIP, "%s can't be read: run as root" % watch.path, None
     if watch.pid is None and patient.host.flavour is None:
         return SKIP, "none runs here, and this is not a dom0", None
+    if watch.lost:
+        return WARN, "whether it runs is not known: there is no %s, by which it is found" % (
+            watch.lost), "systemctl status openvswitch xenvif-tagger"
     if watch.pid is None:
         return FAIL, ("it does not run: what an agent changes is not mirrored (no process has %s)"
                       % watch.path), "systemctl enable --now xenvif-tagger"
@@ -44,6 +47,9 @@ def lock(stats: Mapping[str, Any]) -> Result:
     if state == "waiting":
         return WARN, "another watcher has it: this one stands by", (
             "ovs-appctl -t xenvif-tagger stats")
+    if state == "refused":
+        return FAIL, "the watcher's database is a read-only backup: it writes nothing until that " \
+            "server is active", "ovs-appctl -t ovsdb-server ovsdb-server/sync-status"
     return FAIL, "the watcher has no lock, so it writes nothing%s" % (
         "" if stats.get("connected") else ": it is not connected to its database"), RESTART
 

@@ -1,6 +1,5 @@
 """What wakes ``status --follow`` beside the database: signals, threads, the watcher's pidfile."""
 import contextlib
-import fcntl
 import os
 import select
 import signal
@@ -41,7 +40,7 @@ class Signals(object):
         if self._screen:
             signal.signal(signal.SIGWINCH, self._forget)
             signal.signal(signal.SIGTSTP, self._suspend)
-        directory = _watch_pidfile()
+        directory = signals.watch_directory(os.path.dirname(pidfile_path()), modified=True)
         try:
             yield
         finally:
@@ -106,21 +105,3 @@ class Signals(object):
         """Empty the pipe after the loop was woken."""
         with contextlib.suppress(BlockingIOError):
             os.read(self._woken, 1 << 16)
-
-
-def _watch_pidfile() -> Optional[int]:
-    """Have the kernel send SIGIO when a file in the pidfile's directory comes, changes or goes
-    (fcntl(2), F_NOTIFY).
-
-    :returns: the directory's descriptor, which must stay open; None if it can't be opened
-    """
-    try:
-        directory = os.open(os.path.dirname(pidfile_path()), os.O_RDONLY | os.O_DIRECTORY)
-    except OSError:
-        return None
-    try:
-        fcntl.fcntl(directory, fcntl.F_NOTIFY, fcntl.DN_CREATE | fcntl.DN_MODIFY
-                    | fcntl.DN_DELETE | fcntl.DN_MULTISHOT)
-    except OSError:  # a kernel or a file system without F_NOTIFY
-        pass
-    return directory

@@ -196,7 +196,7 @@ class Follow(object):
         if self._signals.take_pidfile_touch():
             old, self._pid = self._pid, pidfile.running(pidfile_path())
             if self._pid != old:
-                lines.append(report.watcher(self._pid))
+                lines.append(self._watcher())
         now = time.strftime("%H:%M:%S")
         lines = ["%s %s" % (now, line) for line in lines]
         self._changes.extend(lines)
@@ -222,10 +222,13 @@ class Follow(object):
                 warn("no VM names: " + self._names.problem)
             self._out.print(report.table(
                 self._followed.outcomes(), width(), False, self._names.known))
-            self._out.print([report.watcher(self._pid)])
+            self._out.print([self._watcher()])
             self._is_table_printed = True
         self._out.print(self._unprinted)
         self._unprinted = []
+
+    def _watcher(self) -> str:
+        return report.watcher(self._pid, pidfile.lost_directory(pidfile_path()))
 
     def _notes(self) -> List[str]:
         """The lines that even a small terminal must show."""
@@ -238,7 +241,7 @@ class Follow(object):
             problem = self._replica.problem or self._replica.session_name()
             notes.append(style("no database since %s, trying again; the table is of that time: %s"
                                % (self._lost, problem), "red"))
-        notes.append(report.watcher(self._pid))
+        notes.append(self._watcher())
         if self._names.problem:
             notes.append(style("no VM names: " + self._names.problem, "yellow"))
         return notes

@@ -20,7 +20,10 @@ class Pidfile(object):
         :raises OSError: the file can't be written
         """
         if self._file is not None:
-            return True
+            if _is_same(self._file, self.path):
+                return True
+            self._file.close()  # somebody has removed the file
+            self._file = None
         stream = open(self.path, "a+")
         try:
             fcntl.lockf(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -77,3 +80,10 @@ def running(path: str) -> Optional[int]:
     except (OSError, ValueError):
         pass
     return None
+
+
+def lost_directory(path: str) -> Optional[str]:
+    """The directory of the pidfile at ``path``, if it is not there: whether a watcher runs is not
+    known then."""
+    directory = os.path.dirname(path)
+    return None if os.path.isdir(directory) else directory

@@ -1,7 +1,8 @@
 """Signals that end this process only after it has cleaned up, its terminal for example."""
+import fcntl
 import os
 import signal
-from typing import Any, Iterable
+from typing import Any, Iterable, Optional
 
 
 class Ended(BaseException):
@@ -30,3 +31,21 @@ def end_by(ended: Ended) -> None:
     number, = ended.args
     signal.signal(number, signal.SIG_DFL)
     os.kill(os.getpid(), number)
+
+
+def watch_directory(path: str, modified: bool = False) -> Optional[int]:
+    """Have the kernel send SIGIO when a file of a directory comes or goes (fcntl(2), F_NOTIFY).
+
+    :param modified: also when somebody writes to a file there
+    :returns: the directory's descriptor, which must stay open; None if it can't be opened
+    """
+    try:
+        directory = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    except OSError:
+        return None
+    try:
+        fcntl.fcntl(directory, fcntl.F_NOTIFY, fcntl.DN_CREATE | fcntl.DN_DELETE
+                    | fcntl.DN_RENAME | fcntl.DN_MULTISHOT | (fcntl.DN_MODIFY if modified else 0))
+    except OSError:  # a kernel or a file system without F_NOTIFY
+        pass
+    return directory

@@ -28,7 +28,7 @@ def _port_json(port: Optional[Port], changes: Iterable[Change]) -> Optional[Dict
     unit, ids = after(port, changes)
     columns = {column: unit.get(column, [] if kind is list else None)
                for column, kind in UNIT.items()}
-    return dict(columns, port=port.name, external_ids=ids["Interface"])
+    return dict(columns, port=port.name, external_ids=ids["Interface"], gone=port.gone)
 
 
 def as_json(outcomes: Iterable[Outcome], more: Optional[Mapping[str, Any]] = None,
@@ -63,6 +63,11 @@ def vlan(unit: Mapping[str, Any]) -> str:
         words.append(mode if "trunks" not in unit else "%s:%s" % (
             mode, ",".join(str(vlan) for vlan in unit["trunks"])))
     return " ".join(words)
+
+
+def port_cell(unit: Mapping[str, Any], gone: bool) -> str:
+    """The table's cell for a port: its VLAN unit, and whether its device has gone."""
+    return vlan(unit) + (" gone" if gone else "")
 
 
 def _owner(outcome: Outcome, vms: Vms) -> Optional[Tuple[Optional[Uuid], str]]:
@@ -139,15 +144,16 @@ def grid(rows: Iterable[Sequence[str]], width: int, cut: Mapping[int, Optional[i
     return lines
 
 
-def row(vm: str, bridge: str, ports: Iterable[Optional[Tuple[str, Mapping[str, Any]]]],
+def row(vm: str, bridge: str, ports: Iterable[Optional[Tuple[str, str]]],
         state: str) -> List[str]:
     """The cells of a VIF in the table.
 
-    :param ports: (name, VLAN unit) of its vif, then of its tap; None for one that is not there
+    :param ports: of its vif, then of its tap: the name, and the VLAN in words; None for one that
+        is not there
     """
     cells = [vm, bridge]
     for port in ports:
-        cells += [port[0], vlan(port[1])] if port else ["-", "-"]
+        cells += list(port) if port else ["-", "-"]
     return cells + [state]
 
 
@@ -164,7 +170,7 @@ def blocks(outcomes: Sequence[Outcome], width: int, colour: bool,
     for outcome in outcomes:
         decision = outcome.decision
         rows.append(row(vm_of(outcome, vms or {}), decision.ports()[0].bridge, [
-            (port.name, port.unit) if port else None
+            (port.name, port_cell(port.unit, port.gone)) if port else None
             for port in (decision.vif, decision.tap)], outcome.state))
     pieces = [[line] for line in grid(rows, width, CUT, colour)]
     for piece, outcome in zip(pieces[1:], outcomes):
@@ -182,12 +188,21 @@ def table(outcomes: Sequence[Outcome], width: int, colour: bool,
     return [line for block in blocks(outcomes, width, colour, vms) for line in block]
 
 
-def watcher(pid: Optional[int]) -> str:
+def watcher(pid: Optional[int], lost: Optional[str] = None) -> str:
     """The line about this host's watcher.
 
-    :param pid: of the watcher; None if none runs
+    :param pid: of the watcher; None if none is found
+    :param lost: as host.pidfile.lost_directory gives
     """
+    if lost:
+        return "watcher: not known, there is no %s" % clean(lost)
     return "watcher: " + ("running, pid %d" % pid if pid else "not running")
+
+
+def unpaired(groups: Iterable[Sequence[str]]) -> List[str]:
+    """A line for each group of ports that core.identity.unpaired gives."""
+    return [clean("not paired: %s: one NIC's by their MAC, and not by their names" % " and ".join(
+        group)) for group in groups]
 
 
 def reason_lines(outcome: Outcome, width: int) -> List[str]:

@@ -4,7 +4,7 @@ The Vswitch keeps the rows that it read, as the server sent them: a write is gua
 """
 import functools
 
-from ..core import mark, names
+from ..core import identity, mark, names
 from .client import OperationError, Unreachable
 from .rows import (
     COLUMNS,
@@ -78,6 +78,7 @@ class Vswitch(object):
     def __init__(self, client: "Client") -> None:
         self.client = client
         self._rows: "Dict[str, PortRows]" = {}  # name of a port: its rows as read last
+        self.unpaired: "List[List[str]]" = []  # names of Interfaces, as read_all found them
 
     def _known_columns(self) -> "Dict[str, List[str]]":
         """COLUMNS without those that the server's schema lacks."""
@@ -208,6 +209,8 @@ class Vswitch(object):
         columns = self._known_columns()
         ports, interfaces, bridges = self._answers(
             [_select(table, columns[table]) for table in ("Port", "Interface", "Bridge")])[0]
+        self.unpaired = identity.unpaired(
+            (row["name"], from_map(row["external_ids"])) for row in interfaces)
         bridge_by_port = {from_uuid(port): bridge for bridge in bridges
                           for port in from_set(bridge["ports"])}
         return self._join(ports, interfaces, bridge_by_port, ports)

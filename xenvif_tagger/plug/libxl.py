@@ -22,8 +22,9 @@ MYPY = False
 if MYPY:
     from typing import Iterable, List
 
-LIMIT = 0.9  # seconds that the script waits in all
-BUDGET = 0.75  # seconds of those for the start of Python and the database together
+# Shares of [plug] timeout, which is 1 s if nobody has set it.
+LIMIT = 0.9  # that the script waits in all
+BUDGET = 0.75  # for the start of Python and the database together
 UNKNOWN_START = 0.1  # seconds for the start of Python, if the script can't say when it began
 
 
@@ -34,11 +35,11 @@ def main(device: str, started: str, args: "List[str]") -> None:
     :param str started: when the script began to wait, seconds since the epoch; "" if unknown
     :param args: the words of the script's ovs-vsctl command
     """
-    spent = _spent(started)
     begun = time.monotonic()
     values = dict(hook.read_config())
-    values["plug", "timeout"] = round(
-        max(min(values["plug", "timeout"], BUDGET) - spent, 0.05), 2)
+    seconds = values["plug", "timeout"]
+    spent = _spent(started, seconds)
+    values["plug", "timeout"] = round(max(BUDGET * seconds - spent, 0.05), 2)
     adds = "add-port" in args
     job = hook.Plug(device, "filter" if adds else "clear", values)
     extra: "List[str]" = []
@@ -48,7 +49,7 @@ def main(device: str, started: str, args: "List[str]") -> None:
             extra = answer[0][0]
     else:
         job.attempt("before del-port", job.before_del_port)
-    left = LIMIT - spent - (time.monotonic() - begun)
+    left = LIMIT * seconds - spent - (time.monotonic() - begun)
     _answer(["+" + word for word in extra] + ["=%.2f" % max(left, 0.05)])
     os.read(0, 1)  # returns when the script closes it: the command has been run
     if adds:
@@ -57,13 +58,13 @@ def main(device: str, started: str, args: "List[str]") -> None:
     os._exit(0)  # the script waits, and need not wait for the interpreter to tidy up
 
 
-def _spent(started: str) -> float:
-    """The seconds from `started` until now."""
+def _spent(started: str, most: float) -> float:
+    """The seconds from `started` until now; more than `most` are not believed."""
     try:
         spent = time.time() - float(started)
     except ValueError:
         return UNKNOWN_START
-    return spent if 0 <= spent <= LIMIT else UNKNOWN_START  # out of bounds: the clock was set
+    return spent if 0 <= spent <= most else UNKNOWN_START  # out of bounds: the clock was set
 
 
 def _answer(lines: "Iterable[str]") -> None:

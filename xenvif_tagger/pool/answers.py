@@ -23,9 +23,9 @@ def cells(pair: Dict[str, Any]) -> List[str]:
     ports = [pair["vif"], pair["tap"]]
     vm = report.vm_cell(pair["vm"] and pair["vm"]["name"], [
         port["external_ids"] for port in ports if port], pair["domid"])
-    return report.row(vm, pair["bridge"], [(port["port"], {
-        column: port[column] for column in UNIT if port[column] not in (None, [])})
-        if port else None for port in ports], pair["state"])
+    return report.row(vm, pair["bridge"], [(port["port"], report.port_cell({
+        column: port[column] for column in UNIT if port[column] not in (None, [])},
+        port.get("gone", False))) if port else None for port in ports], pair["state"])
 
 
 def _finite(text: str) -> float:

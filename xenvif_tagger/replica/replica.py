@@ -64,6 +64,8 @@ class Replica(ovs.db.idl.Idl):
         compact.use()
         ovsjson.use()
         self._policing = policing
+        self._is_lock_refused = False  # by the server's last answer
+        self._lock_due: Optional[float] = None  # when to ask again for the lock, time.monotonic()
         self.events = 0
         self.connections = 0
         self.problem: Optional[str] = None
@@ -92,6 +94,8 @@ class Replica(ovs.db.idl.Idl):
 
     def run(self) -> bool:
         """Take all messages that have come. Returns as the library's method."""
+        if self._lock_due is not None and time.monotonic() >= self._lock_due:
+            self._Idl__send_lock_request()
         try:
             changed = bool(super(Replica, self).run())
             self._touch_new_tags()
@@ -110,13 +114,16 @@ class Replica(ovs.db.idl.Idl):
                     and self._session.get_seqno() == self._last_seqno)
 
     def lock_state(self) -> str:
-        """"held", "waiting" (another client has the lock) or "none" (no connection to the database,
-        or the lock's state is not known yet)."""
+        """"held", "waiting" (another client has the lock), "refused" (the server gives nobody the
+        lock, since it is read-only) or "none" (no connection to the database, or the lock's state
+        is not known yet)."""
         if not self.is_current:
             return "none"
         if self.has_lock:
             return "held"
-        return "waiting" if self.is_lock_contended else "none"
+        if self.is_lock_contended:
+            return "waiting"
+        return "refused" if self._is_lock_refused else "none"
 
     def restart_fsm(self) -> None:
         """The library calls this when it has connected: ask for the schema, and begin anew."""
@@ -129,6 +136,28 @@ class Replica(ovs.db.idl.Idl):
         message = ovs.jsonrpc.Message.create_request(method, params)
         self._session.send(message)  # if this fails the connection is lost, and the Idl calls done
         self._outstanding_txns[message.id] = Request(done)
+
+    def wait(self, poller: Any) -> None:
+        """As the library's method."""
+        super(Replica, self).wait(poller)
+        if self._lock_due is not None:
+            left = self._lock_due - time.monotonic()
+            poller.timer_wait(max(0, int(left * 1000) + 1))
+
+    def _Idl__send_lock_request(self) -> None:
+        """Ask for the lock, in the place of the library's method: that one takes no note of an
+        error in answer. (A reply does not come to our Request: the library knows it by its id.)"""
+        super(Replica, self)._Idl__send_lock_request()
+        self._lock_due = None
+        if self._lock_request_id is not None:
+            self._outstanding_txns[self._lock_request_id] = Request(self._take_lock_error)
+
+    def _take_lock_error(self, message: Any) -> None:
+        """A backup server is read-only, and refuses the lock until somebody makes that server the
+        active one (ovsdb-server(1), Active-Backup Database Service Model); nobody tells us then."""
+        if message is not None:
+            self._is_lock_refused, self.is_lock_contended = True, False
+            self._lock_due = time.monotonic() + BACKOFF / 1000
 
     def _take_schema(self, message: Any) -> None:
         if message is None:
@@ -222,7 +251,7 @@ class Replica(ovs.db.idl.Idl):
         still follows the network that had the tag before is in a VLAN of others."""
         tags, self._new_tags = self._new_tags, set()
         for name, row in self._ports.items() if tags else ():
-            if row._data["tag"].values in tags:
+            if tags.intersection(row._data["tag"].atoms()):
                 self._cache.pop(name, None)
                 self.touch(names.parse_known(name)[:2])
 

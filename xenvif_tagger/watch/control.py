@@ -2,7 +2,7 @@
 import errno
 import json
 import os
-from typing import Any, Callable, Dict, List, Optional
+from typing import TYPE_CHECKING, Any, Callable, Dict, List, Optional, Tuple
 
 import ovs.unixctl
 import ovs.unixctl.server
@@ -10,6 +10,9 @@ import ovs.unixctl.server
 from .. import __version__
 from ..output import report
 from .watcher import Watcher
+
+if TYPE_CHECKING:
+    from ..ovsdb.rows import Vif
 
 WIDTH = 100  # columns of a table: how wide the asker's terminal is can't be told
 
@@ -27,27 +30,41 @@ class Control(object):
         self.path = path
         self._end = end
         self._server: Any = None
+        self._file: Optional[Tuple[int, int]] = None  # device and inode of our socket
+        self._problem: Optional[str] = None  # the last one that was logged
         self._waiting: List[Barrier] = []  # a resync is answered when its Barrier is over
+        # The library's server makes an object of this class for each asker.
+        ovs.unixctl.server.UnixctlConnection = careful_connection(
+            ovs.unixctl.server.UnixctlConnection, self._report_odd_request)
         for name, usage, most, callback in (
                 ("status", "[--json]", 1, self._status), ("stats", "[--json]", 1, self._stats),
                 ("resync", "", 0, self._resync), ("version", "", 0, self._version),
                 ("exit", "", 0, self._exit)):
             ovs.unixctl.command_register(name, usage, 0, most, callback, None)
 
-    def open(self) -> None:
-        """Make the socket; if that fails, the log says so, and there is no ovs-appctl."""
-        # The library's server makes an object of this class for each asker.
-        ovs.unixctl.server.UnixctlConnection = careful_connection(
-            ovs.unixctl.server.UnixctlConnection, self._report_odd_request)
+    def keep(self) -> None:
+        """Make the socket unless it is there: at the start, and after somebody has removed it. If
+        that fails, the log says so, and there is no ovs-appctl."""
+        if self._server is not None and self._file == _identity(self.path):
+            return
+        was_there = self._server is not None
+        self.close()
         try:
+            os.stat(os.path.dirname(self.path))  # the library would print a line of its own
             error, self._server = ovs.unixctl.server.UnixctlServer.create(self.path)
-            problem = error and os.strerror(error)
+            problem = os.strerror(error) if error else None
+        except FileNotFoundError as gone:
+            problem = gone.strerror
         except (OSError, RecursionError):  # the library raises these for a path that is too long
             problem = os.strerror(errno.ENAMETOOLONG)
-        if problem:
-            self.watcher.journal.warn("%s: %s: no ovs-appctl" % (self.path, problem))
-        else:
+        if problem is None:
             os.chmod(self.path, 0o700)
+            self._file = _identity(self.path)
+            if was_there or self._problem:
+                self.watcher.journal.say("%s: made anew" % self.path)
+        elif problem != self._problem:
+            self.watcher.journal.warn("%s: %s: no ovs-appctl" % (self.path, problem))
+        self._problem = problem
 
     def close(self) -> None:
         """Answer once more, and remove the socket."""
@@ -96,6 +113,15 @@ class Control(object):
         self._end()
 
 
+def _identity(path: str) -> Optional[Tuple[int, int]]:
+    """The device and the inode of a file; None if it is not there."""
+    try:
+        found = os.stat(path)
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
+
+
 def careful_connection(library_connection: Any,
                        report_error: Callable[[BaseException], None]) -> Any:
     """The library's connection, but an odd request ends this connection and nothing else.
@@ -134,7 +160,8 @@ class Barrier(object):
             watcher.replica.ask("echo", [], self._take_echo)
         else:
             self._problem = "not done: " + {
-                "waiting": "another watcher has the lock", "none": "no database"}[state]
+                "waiting": "another watcher has the lock", "none": "no database",
+                "refused": "the server is read-only"}[state]
 
     def _take_echo(self, message: Any) -> None:
         if message is None:
@@ -170,13 +197,18 @@ def stats(watcher: Watcher) -> Dict[str, Any]:
     values.update({
         "version": __version__, "pid": os.getpid(), "lock": lock,
         "connected": replica.is_current,
-        "synced": lock == "waiting" or (lock == "held" and watcher.is_idle),
+        "synced": lock in ("waiting", "refused") or (lock == "held" and watcher.is_idle),
         "vifs": len(replica.vifs()), "events": replica.events,
         "reconnects": max(0, replica.connections - 1), "latency_ms": counted.latency(),
+        "log_dropped": watcher.journal.dropped(),
         "last_mirrored_seconds": counted.last_mirrored(),
-        "held_seconds": {"vif%d.%d" % vif: round(seconds, 3) for vif, seconds in
-                         watcher.memory.held().items()}})
+        "held_seconds": _by_name(watcher.memory.held()),
+        "unbound_seconds": _by_name(watcher.memory.unbound())})
     return values
+
+
+def _by_name(seconds: "Dict[Vif, float]") -> Dict[str, float]:
+    return {"vif%d.%d" % vif: round(value, 3) for vif, value in seconds.items()}
 
 
 def _answer(connection: Any, words: List[str], as_json: Callable[[], str],

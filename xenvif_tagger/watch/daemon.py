@@ -1,16 +1,18 @@
 """The watcher as a process: its loop, its signals, its pidfile, its messages to systemd."""
+import contextlib
 import gc
 import os
 import signal
 import socket
 import time
-from typing import TYPE_CHECKING, Any, Optional
+from typing import TYPE_CHECKING, Any, List, Optional
 
 import ovs.poller
 
 from ..core.decision import settings_of
 from ..host.paths import NAME, boot_id
 from ..host.pidfile import Pidfile
+from ..host.signals import watch_directory
 from ..replica.replica import Replica
 from . import control, journal, systemd
 from .stats import Stats
@@ -20,6 +22,9 @@ if TYPE_CHECKING:
     from ..host.config import Values
 
 PATIENCE = 1  # seconds after the start in which a missing connection is not logged
+# Seconds from a change in the directory of pidfile and control socket until they are looked after:
+# whoever removes the directory is to have done so by then, and must not find new files in it.
+SETTLE = 1
 
 
 class Daemon(object):
@@ -33,8 +38,7 @@ class Daemon(object):
 
     def __init__(self, remote: str, values: "Values", run_dir: str,
                  unixctl: Optional[str] = None) -> None:
-        journal.open_log(NAME)
-        self.journal = journal.Journal()
+        self.journal = journal.open_log(NAME)
         self.stats = Stats()
         self.replica = Replica(remote, values["mirror", "policing"])
         self.replica.set_lock(LOCK)
@@ -49,18 +53,23 @@ class Daemon(object):
         self._watchdog = systemd.watchdog_seconds()
         self._next_keep_alive = 0.0  # monotonic seconds
         self._begun = time.monotonic()
+        self._directories: List[int] = []  # descriptors: the kernel tells of changes in them
+        # When to look after pidfile and control socket, monotonic seconds: at once.
+        self._places_due: Optional[float] = self._begun
+        self._pidfile_problem: Optional[str] = None  # the last one that was logged
 
     def run(self) -> None:
         """Watch until a signal or the control command ``exit`` ends this process."""
         # The interpreter writes to the second one when a signal comes.
         woken, self._wake = socket.socketpair()
         self._wake.setblocking(False)
+        woken.setblocking(False)
         signal.set_wakeup_fd(self._wake.fileno())
         for number in signal.SIGTERM, signal.SIGINT:
             signal.signal(number, self.end)
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
-        self.control.open()
-        self._take_pidfile()
+        signal.signal(signal.SIGIO, self._touch_places)
+        self._keep_places()
         systemd.notify("READY=1")
         self.journal.say("started: %s" % self.replica.session_name())
         # The rows of the first sync are many objects, and no garbage.
@@ -90,6 +99,8 @@ class Daemon(object):
         if self.replica.is_current and self._synced_connection != self.replica.connections:
             self._synced_connection = self.replica.connections
             self._freeze_rows()
+        if self._places_due is not None and time.monotonic() >= self._places_due:
+            self._keep_places()
         self._report_connection()
         self._keep_alive()
 
@@ -108,6 +119,7 @@ class Daemon(object):
             return
         status = "%s; %s" % (self.replica.session_name(), {
             "held": "watching", "waiting": "another watcher has the lock: standing by",
+            "refused": "the server is read-only (a backup): standing by until it is active",
             "none": "not connected"}[lock])
         if status != self._status:
             self.journal.say(status)
@@ -124,12 +136,44 @@ class Daemon(object):
             self._next_keep_alive = now + self._watchdog
             systemd.notify("WATCHDOG=1")
 
+    def _touch_places(self, *_: Any) -> None:
+        self._places_due = self._places_due or time.monotonic() + SETTLE
+
+    def _keep_places(self) -> None:
+        """Make pidfile and control socket unless they are there: somebody may have removed them
+        with their directory, or the directory may come after us. The kernel tells when to look."""
+        self._places_due = None
+        for directory in self._directories:
+            os.close(directory)
+        watched = self._nearest()
+        self._directories = [directory for directory in map(watch_directory, watched)
+                             if directory is not None]
+        self._take_pidfile()
+        self.control.keep()
+        if self._nearest() != watched:  # a directory came before the kernel told of it
+            self._touch_places()
+
+    def _nearest(self) -> List[str]:
+        """The directories of pidfile and control socket; for one that is not there, the nearest
+        one above it that is."""
+        nearest = set()
+        for path in self.pidfile.path, self.control.path:
+            path = os.path.dirname(path)
+            while not os.path.isdir(path):
+                path = os.path.dirname(path)
+            nearest.add(path)
+        return sorted(nearest)
+
     def _take_pidfile(self) -> None:
+        problem = None
         try:
             self.pidfile.take()
         except OSError as error:
+            problem = error.strerror
+        if problem and problem != self._pidfile_problem:
             self.journal.warn("%s: %s: ovs-appctl won't find us by name" % (
-                self.pidfile.path, error.strerror))
+                self.pidfile.path, problem))
+        self._pidfile_problem = problem
 
     def _block(self, woken: socket.socket) -> None:
         """Wait for the database, ovs-appctl, a signal or an alarm, whichever is first."""
@@ -140,9 +184,11 @@ class Daemon(object):
         if self.watcher.is_busy or self._ending:
             poller.immediate_wake()
         alarms = [alarm for alarm in (
-            self.watcher.next_alarm(), self.journal.next_alarm(),
+            self.watcher.next_alarm(), self.journal.next_alarm(), self._places_due,
             self._next_keep_alive if self._watchdog else None) if alarm is not None]
         if alarms:
             left = min(alarms) - time.monotonic()
             poller.timer_wait(max(0, int(left * 1000) + 1))
         poller.block()
+        with contextlib.suppress(BlockingIOError):
+            woken.recv(4096)

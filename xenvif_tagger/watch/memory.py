@@ -1,8 +1,9 @@
 """The watcher's notes on VIFs beyond what the replica has; a restart of the watcher loses nothing
 that counts with them."""
-from typing import TYPE_CHECKING, Any, Callable, Dict, Iterable, List, Optional, Tuple
+from typing import TYPE_CHECKING, Any, Callable, Collection, Dict, Iterable, List, Optional, Tuple
 
 from ..core.hold import is_held
+from ..core.iface_id import is_unbound
 from ..core.port import Port
 
 if TYPE_CHECKING:
@@ -23,13 +24,16 @@ class Memory(object):
         self._orphans: "Dict[Vif, Dict[str, Optional[float]]]" = {}
         self._retries: "Dict[Vif, float]" = {}  # VIF: when to try to write it again
         self._reports: "Dict[Vif, Tuple[str, str]]" = {}  # VIF: the state and reason last reported
-        self._held: "Dict[Vif, float]" = {}  # VIF: since when one of its ports is known to be held
+        # VIF: since when one of its ports is known to be held, or to wait for the agent
+        self._held: "Dict[Vif, float]" = {}
+        self._unbound: "Dict[Vif, float]" = {}
         self.lost_races: "Dict[Vif, int]" = {}
 
     def forget(self, vif: "Vif") -> None:
         """Drop all notes on a VIF: it has no port any more."""
         notes: "Iterable[Dict[Vif, Any]]" = (
-            self._orphans, self._retries, self._reports, self._held, self.lost_races)
+            self._orphans, self._retries, self._reports, self._held, self._unbound,
+            self.lost_races)
         for note in notes:
             note.pop(vif, None)
 
@@ -81,17 +85,27 @@ class Memory(object):
         if ends:
             self._orphans[vif] = ends
 
-    def note_held(self, vif: "Vif", ports: Iterable[Port]) -> None:
-        """Note since when the VIF is held, if one of its ports is; else drop that note."""
-        if any(is_held(port) for port in ports):
-            self._held.setdefault(vif, self._clock())
-        else:
-            self._held.pop(vif, None)
+    def note_ports(self, vif: "Vif", ports: "Collection[Port]") -> None:
+        """Note since when the VIF is held, if one of its ports is, and since when it waits for the
+        agent, if it does; else drop these notes."""
+        for note, is_so in ((self._held, any(map(is_held, ports))),
+                            (self._unbound, is_unbound(ports))):
+            if is_so:
+                note.setdefault(vif, self._clock())
+            else:
+                note.pop(vif, None)
 
     def held(self) -> "Dict[Vif, float]":
         """For how many seconds, at least, each VIF has been held."""
+        return self._seconds(self._held)
+
+    def unbound(self) -> "Dict[Vif, float]":
+        """For how many seconds, at least, each VIF has waited for the agent."""
+        return self._seconds(self._unbound)
+
+    def _seconds(self, note: "Dict[Vif, float]") -> "Dict[Vif, float]":
         now = self._clock()
-        return {vif: now - since for vif, since in self._held.items()}
+        return {vif: now - since for vif, since in note.items()}
 
     def note_report(self, vif: "Vif", state: str, reason: str) -> bool:
         """Note what is to be reported of a VIF; returns False if that was reported last."""

@@ -8,7 +8,7 @@ import time
 from typing import TYPE_CHECKING, Any, Callable, Dict, Iterable, List, Optional, Tuple
 
 from ..core.decide import decide_vif
-from ..core.decision import DRIFT, STATES, Decision, Outcome, Settings
+from ..core.decision import DRIFT, ORPHAN, STATES, Decision, Outcome, Settings
 from ..core.port import after, is_bookkeeping
 from ..ovsdb.client import DATABASE, failure
 from ..ovsdb.rows import operations
@@ -142,7 +142,7 @@ class Watcher(object):
         self.memory.note_orphans(vif, (
             port for port in decision.orphans if port.bridge in self.settings.hold_bridges),
             self.grace)
-        self.memory.note_held(vif, decision.ports())
+        self.memory.note_ports(vif, decision.ports())
         self._report(vif, decision)
         return outcome, rows
 
@@ -150,7 +150,10 @@ class Watcher(object):
         """Log a state that a person should know of, unless that was the last line about the VIF."""
         # A drift with nothing to write waits for the agent (docs/design.md 4.5, rule 1).
         waits = decision.state == DRIFT and not decision.is_substantial()
-        if not waits and not STATES[decision.state].logged:
+        # With libxl the vif goes first, and the tap, whose device has gone with QEMU, a moment
+        # later.
+        ends = decision.state == ORPHAN and all(port.gone for port in decision.orphans)
+        if ends or not waits and not STATES[decision.state].logged:
             self.memory.note_nothing_to_report(vif)
         elif self.memory.note_report(vif, decision.state, decision.reason):
             self.stats.count_report(decision.state)
@@ -276,7 +279,7 @@ class Watcher(object):
             if decision.target and decision.state == DRIFT and self._is_as_written(outcome):
                 # The update that the replica has got is of our own write: no need to look again.
                 self.replica.changed.pop(outcome.vif, None)
-                self.memory.note_held(outcome.vif, self.replica.ports(outcome.vif)[0])
+                self.memory.note_ports(outcome.vif, self.replica.ports(outcome.vif)[0])
             if not decision.is_substantial():
                 self.stats.marked += 1
                 continue
