@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from support.constants import HELD
 from support.raw_rows import raw_rows
-from support.rows import IDENTITY, SETTINGS, VIF_UUID, World, row, tap, unit, vif
+from support.rows import IDENTITY, SETTINGS, VIF_UUID, World, base, row, tap, unit, vif
 from xenvif_tagger.core import birth, mark
 from xenvif_tagger.core.decision import Settings
 from xenvif_tagger.core.port import Port
@@ -92,8 +92,74 @@ def test_a_port_that_the_same_call_has_deleted_keeps_what_it_had(lone, how):
         before=before)
     assert given_unit == unit(5)
     assert ids["Interface"] == {"iface-id": "i", "vm-id": "v"}
-    assert noted(ids) == before.mark
-    assert [change for change in decision.changes if change.row == "tap12.0"] == []
+    assert noted(ids).get("base", {}).get("unit") == (None if lone else unit(5))
+    assert {key: value for key, value in noted(ids).items() if key != "base"} == before.mark
+    assert all(change.row == "vif12.0" or change.key == mark.KEY for change in decision.changes)
+
+
+def test_what_its_sibling_was_given_meanwhile_is_a_change():
+    """Between the hook's read and add-port; the second look has the new row, with the base."""
+    world = World(vif(unit(5)), tap(unit(5)))
+    world.mirror()
+    assert "base" in world.mark("tap")
+    given_unit, ids, _ = birth.born(
+        "vif12.0", "xenbr0", dict(IDENTITY), [Port(**world["tap"])], SETTINGS,
+        before=Port(**world["vif"]))
+    world.plug("vif", given_unit, port_ids=ids["Port"])
+    world.clear("tap")
+    world.mirror()
+    assert world.units() == ({}, {})
+
+
+def test_a_lone_port_of_the_agent_follows_the_one_that_it_was_until_the_agent_has_bound_it():
+    """The agent's notes go with the row: nothing else would say whose its VLAN is."""
+    world = World(vif({}, {"iface-id": "i"}))
+    world.bind("vif", 5)
+    given_unit, ids, _ = birth.born(
+        "vif12.0", "xenbr0", dict(IDENTITY), [], SETTINGS, before=Port(**world["vif"]))
+    world.plug("vif", given_unit, ids=ids["Interface"], port_ids=ids["Port"])
+    assert world.mirror().state == "orphan" and world["vif"]["unit"] == unit(5)
+    world.bind("vif", 5)
+    assert world.mirror().state == "single"
+    del world["vif"]["interface_ids"]["iface-id"]
+    world["vif"]["other_config"] = {}
+    world.rivals = {5: ["net-2"]}
+    world.mirror()
+    assert world["vif"]["unit"] == HELD
+
+
+def test_what_others_say_of_the_port_itself_is_not_kept():
+    before = Port(**vif(unit(5), {"iface-status": "active", "ovn-installed": "true", "x": "1"}))
+    _, ids, _ = birth.born("vif12.0", "xenbr0", dict(IDENTITY), [], SETTINGS, before=before)
+    assert ids["Interface"] == {"x": "1"}
+
+
+@pytest.mark.parametrize("left", [{"boot": "boot-before"}, {}], ids=["seen before", "never seen"])
+def test_what_an_earlier_boot_has_left_of_the_same_vif_leaves_nothing(left):
+    """The host has started anew, and the guest has by chance the number that it had."""
+    noted_then = dict(left, vif={"xs-vif-uuid": "vif-a"}) if left else None
+    before = Port(**vif(unit(5), {"iface-id": "i"}, mark=noted_then, ofport=-1))
+    given_unit, ids, _ = born(name="vif12.0", before=before)
+    assert given_unit == {} and ids["Interface"] == {}
+
+
+def test_a_vlan_that_is_another_networks_is_not_lent():
+    followed = base(unit(5), "port-old", network="net-1")
+    sibling = tap(unit(5), mark={"base": followed}, rivals=["net-2"])
+    assert born(sibling, name="vif12.0")[0] == HELD
+    assert born(dict(sibling, rivals=["net-1"]), name="vif12.0")[0] == unit(5)
+
+
+def test_the_base_claims_nothing_that_its_sibling_has_yet_to_get():
+    """Found by the model: the key was then taken for one that the sibling had lost."""
+    before = Port(**vif(unit(5), {"x": "1"}))
+    sibling = tap(unit(5), mark={"base": base(unit(5), VIF_UUID)})
+    given_unit, ids, _ = born(sibling, name="vif12.0", before=before)
+    world = World(sibling)
+    world.plug("vif", given_unit, ids=ids["Interface"], port_ids=ids["Port"])
+    world.mirror()
+    for side in ("vif", "tap"):
+        assert world[side]["interface_ids"]["x"] == "1"
 
 
 def test_another_vifs_port_of_the_same_name_leaves_nothing():

@@ -1,6 +1,6 @@
 """A port of a QinQ network, on a held port: whoever makes it sets vlan_mode=dot1q-tunnel, tag and
 cvlans, in one transaction or in three, in any order, and the watcher looks in between or does not
-(OpenNebula's driver and agents do; issue 11, 13)."""
+(OpenNebula's driver and agents do)."""
 import itertools
 
 import pytest

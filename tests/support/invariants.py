@@ -34,11 +34,10 @@ def opened(unit):
 
 
 class Act(object):
-    """A change that somebody made to a row's VLAN unit. beside: the sibling's unit then, or
-    None."""
+    """A change that somebody made to a row's VLAN unit."""
 
-    def __init__(self, n, who, before, after, beside):
-        self.n, self.who, self.before, self.beside = n, who, before, beside
+    def __init__(self, n, who, before, after):
+        self.n, self.who, self.before = n, who, before
         self.uuid = after.uuid
         self.unit = after.unit
 
@@ -58,6 +57,8 @@ class Story(object):
     blurred: UUIDs of the rows whose identity somebody changed before we had written to them.
     boots: list of (n, UUIDs of the rows from before the boot).
     expired: list of (n, UUID): the orphan was held.
+    anew: list of (n, UUIDs): with commit n our hook made one of the rows in place of the other, in
+        one call of the stock script.
     """
 
     def __init__(self, journal, vif, host_settings, rows):
@@ -68,6 +69,7 @@ class Story(object):
         self.agreed, self.reported, self.cleared, self.expired = [], [], [], []
         self.born, self.alive, self.boots = {}, {}, []
         self.seen, self.blurred, self.was_gone = set(), set(), set()
+        self.anew, replaced = [], {}
         for n, commit in enumerate(journal):
             if commit.who == "boot":
                 self.boots.append((n, set(commit.after)))
@@ -76,7 +78,17 @@ class Story(object):
             if before != after:
                 self.commits.append((n, commit.who, before, after))
                 self._take(*self.commits[-1])
-        decision = decide_vif([port_of(row) for row in self.rows], host_settings) if (
+                for uuid, row in before.items():
+                    proven = set(identity.PROOF) & set(row.interface_ids)
+                    if commit.who == "replaced" and uuid not in after and proven and (
+                            self.may_lend(n, row)):
+                        replaced[row.name] = row
+                for uuid in set(after) - set(before):
+                    old = replaced.pop(after[uuid].name, None)
+                    if commit.who == "hook" and old and old.bridge == after[uuid].bridge and (
+                            self.born[uuid] == self.born[old.uuid]):
+                        self.anew.append((n, {uuid, old.uuid}))
+        decision = decide_vif([port_of(row, rows) for row in self.rows], host_settings) if (
             self.rows) else None
         self.state = decision and decision.state
         self.reason = decision.reason if decision else ""
@@ -91,21 +103,24 @@ class Story(object):
                 if who == "hook":
                     self.seen.add(uuid)
                     self.alive[uuid] = n
+                    if row.unit == HELD and any(not other.unit for other in after.values()):
+                        self.cleared.append((n, set(after)))
                 continue
             if who == TAGGER and old != row:
                 self.seen.add(uuid)
                 if old.ofport != -1:
                     self.alive.setdefault(uuid, n)
             if who in DECIDERS + ("stock",) and old.unit != row.unit:
-                beside = [other.unit for other in after.values() if other.uuid != uuid]
                 acts = self.clears if who == "stock" else self.decisions
-                acts.append(Act(n, who, old, row, beside[0] if beside else None))
+                acts.append(Act(n, who, old, row))
             if who not in OURS and uuid not in self.seen and (
                     identity.keys_of(old.interface_ids) != identity.keys_of(row.interface_ids)):
                 self.blurred.add(uuid)
             if who == TAGGER and row.unit == HELD != old.unit and not has_no_vlan(old.unit) and (
-                    "held" not in mark_of(old) and "base" in mark_of(old) and not any(
-                        mark_of(old)["base"]["port"] == other for other in before)):
+                    "held" not in mark_of(old) and "base" in mark_of(old)
+                    and mark_of(old)["base"]["port"] not in before and not any(
+                        mark_of(other).get("base", {}).get("port") == uuid
+                        for other in before.values())):
                 self.expired.append((n, uuid))
             if who == TAGGER and row.unit == HELD != old.unit and (
                     any(not other.unit for other in after.values())):
@@ -120,12 +135,12 @@ class Story(object):
         return next((other for other in self.rows if other.uuid != row.uuid), None)
 
     def may_lend(self, n, row):
-        """Whether the row, as it stood before commit n, may lend by 4.3: a row left over from an
-        earlier boot may not, nor may a row whose device was gone before we saw it alive."""
+        """Whether the row, as it stood before commit n, may lend by 4.3: a row that is gone may
+        not if it is left over from an earlier boot, nor if its device was gone before we saw it
+        alive."""
         known = self.alive.get(row.uuid, n)
-        if any(known < at < n and row.uuid in old for at, old in self.boots):
-            return False
-        return known < n or row.ofport != -1
+        return row.ofport != -1 or known < n and not any(
+            known < at < n and row.uuid in old for at, old in self.boots)
 
     def last_agreed(self, before, *uuids):
         """The commit before n after which these rows were last alike, and their unit: ``(commit,
@@ -161,8 +176,8 @@ def agreement(rows):
 
 
 def is_held_closed(row):
-    """Held, in the hold's form or in one that somebody has made of it: issue 11, 13, "a form that
-    somebody changed but that still lets nothing through (tag 4095) is not put back"."""
+    """Held, in the hold's form or in one that somebody has made of it: while
+    held, a form that lets nothing through is not put back."""
     return "held" in mark_of(row) and is_closed(row.unit)
 
 
@@ -219,11 +234,9 @@ def alike_or_reported(story):
 def conflict_is_one(story):
     """Rows are in conflict only if both were changed since they were last alike (or since their
     conflict was reported), or if they were never known to be alike."""
-    if story.state != CONFLICT:
+    if story.state != CONFLICT or is_split(story.rows):
         return
     assert story.rows[0].unit != story.rows[1].unit
-    if is_split(story.rows):
-        return
     assert is_reported(story.rows)
     uuids = {row.uuid for row in story.rows}
     points = sorted([at[0] for at in story.agreed if at[1] == uuids]
@@ -285,7 +298,8 @@ def carriers(story, act):
     """The rows that a decision has reached: its own row, and all rows that were alike with one of
     these later."""
     carried = {act.uuid}
-    reached = [at[:2] for at in story.agreed] + (story.cleared if not act.unit else [])
+    reached = [at[:2] for at in story.agreed] + story.anew + (
+        story.cleared if not act.unit else [])
     for n, both in sorted(reached, key=lambda at: at[0]):
         if n >= act.n and both & carried:
             carried |= both
@@ -314,8 +328,8 @@ def is_undecidable(story, act):
     # 4.5, 1: "the managed row is the source, whatever the other holds".
     if any(story.had_only_owner(act.n, uuid) for uuid in story.born if uuid != act.uuid):
         return True
-    # 4.6: "A real tag on either releases both": one that is held already decides nothing.
-    if "held" in mark_of(act.before) and not is_real(act.unit) and is_real(act.beside or {}):
+    # 4.6: only a real tag opens a held port, and any other VLAN on it decides nothing.
+    if "held" in mark_of(act.before) and not is_real(act.unit):
         return True
     # 4.5, 8: an orphan is held after its grace.
     if any(n > act.n for n, _ in story.expired):
@@ -328,6 +342,9 @@ def is_undecidable(story, act):
     if any(act.uuid in rows and not identity.keys_of(rows[act.uuid].interface_ids)
            for n, _, _, rows in story.commits if n >= act.n):
         return True
+    # 4.9: both rows made anew since, at a time: nothing is left that knows the act.
+    if sum(n > act.n for n, _ in story.anew) > 1:
+        return True
     if own is None or not others:
         return False
     agreed = story.last_agreed(act.n, act.uuid, others[0].uuid)
@@ -335,11 +352,15 @@ def is_undecidable(story, act):
         # The same, with a sibling that came later.
         base = mark_of(act.before).get("base")
         # 4.9, a change and its reversal, beside a row that is new; and a clear there is lent to
-        # (issue 11, 5: no special case for a row that was cleared beside one that is gone).
+        # (4.5 has no special case for a row that was cleared beside one that is gone).
         return act.unit == {} or base is not None and act.unit == base["unit"]
     # 4.9: "A change and its reversal between two looks: what is visible is followed."
     # (4.5, 4 before 7: also what goes back to the base, if both changed since the conflict.)
     n, back = agreed[0], [agreed[1]]
+    # 4.5, 7: who clears one side of a noted conflict chooses the other one.
+    if not act.unit and any(n < at < act.n and both == {act.uuid, others[0].uuid}
+                            for at, both in story.reported):
+        return True
     for at, both in story.reported:
         if n < at < act.n and both == {act.uuid, others[0].uuid}:
             n = at
@@ -356,6 +377,8 @@ def last_decision_won(story):
     cleared = any(clear.n > act.n for clear in story.clears)
     if cleared and not bare(act.unit):
         return  # 4.9: "The stock script's clear before anyone saw the trunks: lost.", all of it
+    if cleared and story.reported:
+        return  # 4.5, 7: a change since the conflict was reported wins, this one too
     for row in story.rows:
         if row.uuid not in carried and story.state not in (IN_SYNC, "held"):
             continue
@@ -414,7 +437,7 @@ def born_held(story):
 
 
 def no_trunk_of_all_on_a_hold_bridge(story):
-    """Issue 11, 1: a port without a VLAN is closed on a hold bridge, whoever plugged it; only the
+    """4.6: a port without a VLAN is closed on a hold bridge, whoever plugged it; only the
     agent's own port is left to the agent."""
     for row in story.rows:
         if row.bridge in story.settings.hold_bridges:
@@ -431,7 +454,9 @@ def opened_only_by_a_clear(story):
     for n, who, before, after in story.commits:
         for uuid in set(before) & set(after):
             if who == TAGGER and before[uuid].unit and not after[uuid].unit:
-                assert any(act.n < n and act.uuid in before and act.uuid != uuid and not act.unit
+                others = set(before) - {uuid}
+                # (But for trunks, which the stock script's late clear takes.)
+                assert any(act.n < n and not bare(act.unit) and carriers(story, act) & others
                            for act in story.decisions)
 
 
@@ -478,7 +503,8 @@ def no_guessing(story):
             for other in read:
                 known += [other.unit, opened(other.unit)]
                 known += [mended for mended in (
-                    dict(other.unit, trunks=trunks) for trunks in ([4095], base_trunks(before)))
+                    dict(other.unit, trunks=trunks)
+                    for trunks in [[4095], base_trunks(before)] + seen_trunks(before))
                     if is_open_trunk(other.unit)]
             assert row.unit in known, (old, row)
 
@@ -537,11 +563,11 @@ def agents_port_untouched(story):
             if len(managed) == 1 and row.unit != old.unit:
                 # docs/design.md 4.5, 4: "gets them back, the agent's own port included"
                 mended = bare(row.unit) == bare(old.unit) and is_open_trunk(old.unit)
-                # Issue 11, 6: "where both rows have iface-id, a 4095 newly on the unmanaged row,
+                # 4.5, 1: "where both rows have iface-id, a 4095 newly on the unmanaged row,
                 # with the other still as the base says, wins"; and its end.
                 moved = all("iface-id" in beside.interface_ids for beside in before.values()) and (
                     4095 in (row.unit.get("tag"), old.unit.get("tag"))
-                    and row.unit in [beside.unit for beside in before.values()])
+                    and bare(row.unit) in [bare(beside.unit) for beside in before.values()])
                 assert mended or moved or "held" in mark_of(old), (old, row)
 
 
@@ -570,7 +596,11 @@ def keys_come_from_somebody(story):
     remove was removed from the sibling by somebody else. We set no iface-id where the sibling has
     one."""
     removed = set()  # (UUID, column, key) of the keys that somebody else has removed
-    for _, who, before, after in story.commits:
+    for n, who, before, after in story.commits:
+        for at, (one, other) in story.anew:
+            if at == n:
+                removed |= {({one: other, other: one}[uuid], column, key)
+                            for uuid, column, key in removed if uuid in (one, other)}
         for uuid in set(before) & set(after):
             for column in ("interface_ids", "port_ids"):
                 old, new = getattr(before[uuid], column), getattr(after[uuid], column)
@@ -623,7 +653,9 @@ def last_key_won(story):
                 continue
             value = getattr(theirs[-1][1], column).get(key)
             # docs/design.md 4.5: "The Interface row of a managed port is never written".
-            if column == "interface_ids" and is_managed(sibling):
+            if column == "interface_ids" and any(
+                    is_managed(after[sibling.uuid]) for n, _, _, after in story.commits
+                    if n >= theirs[-1][0] and sibling.uuid in after):
                 continue
             # 4.3: a row without an identity lends nothing.
             if not identity.keys_of(row.interface_ids) or row.uuid in story.was_gone:
@@ -649,6 +681,12 @@ def late_clear_is_mended(story):
             continue
         if "base" in mark_of(row) or story.state == IN_SYNC:
             assert not is_open_trunk(row.unit), row
+
+
+def seen_trunks(rows):
+    """The trunks that these rows had when they were reported as in conflict."""
+    return [seen[side]["trunks"] for seen in (mark_of(row).get("seen") for row in rows.values())
+            if seen for side in SIDES if "trunks" in seen[side]]
 
 
 INVARIANTS = [alike_or_reported, conflict_is_one, refusal_is_one, last_decision_won,

@@ -10,7 +10,7 @@ A guest has a number, its *code*. The guest's VLANs are code * 10 to code * 10 +
 external_ids have values that begin with "code#", so a test can tell values of another guest.
 """
 
-from support.ovsdb_model import rows_of, side_of, vif_of
+from support.ovsdb_model import port_of, rows_of, side_of, vif_of
 from xenvif_tagger.core import birth
 from xenvif_tagger.core.names import SIDES, TAP, VIF
 
@@ -63,13 +63,11 @@ class World(object):
         self.host = host
         self.vifs = [(first, 0), (first + 1, 0), (first + 2, 0)]
         self.bridges = [OPEN, HOLD, HOLD]
-        self.generation = [0, 0, 0]
+        self.codes = [10, 20, 30]  # of the guests: each has ten numbers, for those after it
         self.networks = {}  # code -> the VLAN that the agent has for that guest
         self.pending = []
+        self.plugging = set()  # names of the ports that are just being plugged
         self.grace_over = False  # whether the grace of some orphan is over
-
-    def code(self, slot):
-        return 10 * (slot + 1) + self.generation[slot]
 
     def name(self, slot, side):
         name = "%s%d.%d" % ((TAP if side == TAP and self.host != "libxl" else VIF,)
@@ -107,6 +105,7 @@ class World(object):
         """Boot the host: the database stays as it was, all devices are gone, all actors begin
         anew."""
         self.pending = []
+        self.plugging = set()
         self.settings.boot += "+"
         self.networks = {}
         self.db.commit("boot", *[("opened", row.uuid, -1, GONE) for row in self.db.rows.values()
@@ -134,7 +133,7 @@ def change_map(world, who, row, column, changed):
 def set_unit(world, slot, side, number):
     row = world.row(slot, side)
     if row:
-        choices = deciders(guest_of(row) or world.code(slot))
+        choices = deciders(guest_of(row) or world.codes[slot])
         world.db.commit("operator", ("unit", row.uuid, choices[number % len(choices)]))
     return
     yield
@@ -146,7 +145,7 @@ def set_key(world, slot, side, number):
     if row:
         column = ("interface_ids", "port_ids")[number % 2]
         value = (None, "%d#1", "%d#2")[number // 2 % 3]
-        value = value and value % (guest_of(row) or world.code(slot))
+        value = value and value % (guest_of(row) or world.codes[slot])
         change_map(world, "operator", row, column, {"x": value})
     return
     yield
@@ -190,7 +189,12 @@ def _bind(world, slot, side, number, marks_first, clears):
         return
     code = code_of(row.interface_ids["iface-id"])
     tag = world.networks[code] = vlan(code, number)
-    noted = {"net_uuid": "%d#net%d" % (code, tag), "network_type": "vlan", "segmentation_id": "7"}
+    yield from write_binding(world, row, tag, "%d#net%d" % (code, tag), marks_first, clears)
+
+
+def write_binding(world, row, tag, network, marks_first, clears):
+    """What the agent writes to a row that it binds."""
+    noted = {"net_uuid": network, "network_type": "vlan", "segmentation_id": "7"}
     if marks_first:
         change_map(world, "agent", row, "other_config", noted)
         yield
@@ -312,23 +316,32 @@ def sync_operations(world, rows):
 
 # -- the scripts that plug and unplug
 
-def _plug(world, slot, side, hooked, bridge=None, code=None):
+def _plug(world, slot, side, hooked):
     """setup-vif-rules filter: del-port and add-port; then ovs-vswitchd opens the port; then
-    vif-real ends with its clear of trunks."""
+    vif-real ends with its clear of trunks. xenopsd plugs a port once at a time.
+    """
     name = world.name(slot, side)
-    bridge = bridge or world.bridges[slot]
+    if name not in world.plugging:
+        world.plugging.add(name)
+        yield from _plug_once(world, slot, side, hooked, name)
+        world.plugging.discard(name)
+
+
+def _plug_once(world, slot, side, hooked, name):
+    bridge = world.bridges[slot]
     old = world.row(slot, side)
+    before = old and port_of(old, world.db.rows)
     if old:
-        world.db.commit("stock", ("delete", old.uuid))
+        # The hook sees it in the same call, and the same VIF's new row is born as this one was.
+        world.db.commit("replaced" if hooked else "stock", ("delete", old.uuid))
         yield
-    identity = world.identity(code or world.code(slot))
+    identity = world.identity(world.codes[slot])
     unit, ids = {}, {"Port": {}, "Interface": {}}
     if hooked:
         ports = world.db.reader().read(world.vifs[slot])
-        unit, ids, _ = birth.born(name, bridge, identity, ports, world.settings)
+        unit, ids, _ = birth.born(
+            name, bridge, identity, ports, world.settings, before=before)
         yield
-    if world.row(slot, side):
-        return  # another plug was faster, so this ovs-vsctl fails
     world.db.commit("hook" if hooked else "stock", ("insert", {
         "name": name, "bridge": bridge, "unit": unit, "port_ids": ids["Port"],
         "interface_ids": dict(identity, **ids["Interface"]), "other_config": {},
@@ -374,15 +387,15 @@ def new_guest(world, slot, side, number):
     """
     for old in rows_of(world.db.rows, world.vifs[slot]):
         world.db.commit("vswitchd", ("opened", old.uuid, -1, GONE))
-    world.generation[slot] = (world.generation[slot] + 1) % 10
+    world.codes[slot] = 10 * (slot + 1) + (world.codes[slot] + 1) % 10
     return _plug(world, slot, side, number % 2)
 
 
 def unplug(world, slot, side, number):
     """setup-vif-rules clear. Our hook first takes off the keys by which Neutron's agent would
-    notice the deletion."""
+    notice the deletion. (xenopsd does one thing at a time with a VIF.)"""
     row = world.row(slot, side)
-    if row is None:
+    if row is None or world.plugging.intersection(world.name(slot, each) for each in SIDES):
         return
     if number % 3:
         ports = world.db.reader().read(world.vifs[slot])

@@ -36,8 +36,17 @@ def rows_of(rows, vif):
                   key=lambda row: side_of(row) != names.VIF)
 
 
-def port_of(row):
-    return Port(**row._asdict())
+def port_of(row, rows):
+    """The row as the core sees it, among the rows (dict UUID -> Row) of one moment."""
+    port = Port(**row._asdict())
+    tag = row.unit.get("tag")
+    if tag is not None:
+        port.rivals = frozenset(
+            found for found in (
+                Port(**other._asdict()).vlan_network for other in rows.values()
+                if other.uuid != row.uuid and other.bridge == row.bridge
+                and other.unit.get("tag") == tag and "net_uuid" in other.other_config) if found)
+    return port
 
 
 class Reader(object):
@@ -50,7 +59,7 @@ class Reader(object):
     def read(self, vif):
         """The VIF's ports (list of port.Port) as they stand now."""
         self.rows = self.model.rows
-        return [port_of(row) for row in rows_of(self.rows, vif)]
+        return [port_of(row, self.rows) for row in rows_of(self.rows, vif)]
 
     def write(self, decisions):
         """Write the changes of all decisions in one transaction; returns whether it was committed.
@@ -136,7 +145,7 @@ class Watcher(object):
         self.settings = settings
         self.at = len(model.states) - 1  # the replica is the state after this many commits
         self.orphans = {}  # UUID of a Port -> whether its grace is over
-        self._decided = {}  # vif -> (rows, expired, decision)
+        self._decided = {}  # vif -> (what it was decided by, decision)
 
     def receive(self, commits=None):
         """Receive the next commits (None: all) in one update."""
@@ -157,13 +166,14 @@ class Watcher(object):
         over = {uuid for uuid, expired in self.orphans.items() if expired}
         for vif in sorted(vifs):
             expired = over.intersection(row.uuid for row in vifs[vif])
+            ports = [port_of(row, rows) for row in vifs[vif]]
+            asked = vifs[vif], expired, [port.rivals for port in ports]
             known = self._decided.get(vif)
-            if known and known[0] == vifs[vif] and known[1] == expired:
-                decision = known[2]
+            if known and known[0] == asked:
+                decision = known[1]
             else:
-                ports = [port_of(row) for row in vifs[vif]]
                 decision = decide.decide_vif(ports, self.settings, expired=expired)
-                self._decided[vif] = vifs[vif], expired, decision
+                self._decided[vif] = asked, decision
             orphans.update(port.uuid for port in decision.orphans)
             if decision.changes:
                 decisions.append(decision)

@@ -54,7 +54,6 @@ def raw_rows(draw, side):
         bridge=draw(st.sampled_from(["xenbr0", "xenbr0", "xenbr0", "xenbr1"])),
         port_ids=draw(free_ids),
         other_config=draw(st.sampled_from([{}, {}, NEUTRON, dict(NEUTRON, net_uuid="net-2")])),
-        rivals=draw(st.sampled_from([(), (), ("net-1",), ("net-2",), ("net-1", "net-2")])),
         ofport=draw(st.sampled_from([None, 3, 3, -1])),
         error=draw(st.sampled_from([None, None, None, "could not open network device"])),
         policing={"ingress_policing_rate": draw(st.sampled_from([0, 100, 200]))})

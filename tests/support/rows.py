@@ -80,6 +80,7 @@ class World(object):
         settings.setdefault("boot", BOOT)
         self.settings = Settings(**settings)
         self.replugs = 0
+        self.rivals = {}  # tag -> the networks for which the agent has it in use, on other ports
 
     def __getitem__(self, name):
         return self.rows.get({"vif": "vif12.0", "tap": "tap12.0"}.get(name, name))
@@ -89,7 +90,9 @@ class World(object):
             name: getattr(self.settings, name) for name in self.settings.__slots__})
 
     def decide(self, **how):
-        return decide_vif([Port(**row) for row in self.rows.values()], self.settings, **how)
+        ports = [Port(rivals=self.rivals.get(found["unit"].get("tag"), ()), **found)
+                 for found in self.rows.values()]
+        return decide_vif(ports, self.settings, **how)
 
     def mirror(self, **how):
         """Decide and write; returns the decision. Fails if a second time changes anything."""

@@ -1,7 +1,7 @@
 """What a port is created with, and what is taken off it before it is deleted
 (docs/design.md 4.6, 4.7).
 """
-from . import identity, names
+from . import identity, mark, merge, names
 from .decide import decide_vif
 from .decision import DRIFT, Decision, Settings
 from .iface_id import IFACE_ID
@@ -14,7 +14,8 @@ if MYPY:
     from .port import Ids
     from .unit import Unit
 
-# Stands in for the UUID of a row that is not there yet: no mark can name it.
+# Stands in for the UUID of a row that is not there yet: no mark can name it. It is false, by which
+# decide knows such a row.
 UNBORN = ""
 
 
@@ -36,12 +37,10 @@ def born(name: str, bridge: str, interface_ids: "Mapping[str, str]", siblings: "
     """
     siblings = [port for port in siblings if port.name != name]
     new = Port(name, UNBORN, bridge, own, None, interface_ids, cvlans=cvlans)
-    if before is not None and before.mark.get("boot") == settings.boot and (
-            identity.refusal(before, new) is None):
-        # In the sibling's mark the new row counts as the old one: nobody has decided anything.
-        new = Port(name, before.uuid, bridge, before.unit if own is None else own,
-                   before.ids["Port"], dict(before.ids["Interface"], **interface_ids),
-                   cvlans=cvlans, rivals=before.rivals)
+    if (before is not None and before.mark.get("boot") == settings.boot
+            and identity.may_lend(before, settings.boot)
+            and identity.refusal(before, new) is None):
+        new = _anew(before, siblings, interface_ids, own, settings)
     decision = decide_vif(siblings + [new], settings)
     unit, ids = after(new, decision.changes)
     if own is not None and unit != own:
@@ -51,6 +50,30 @@ def born(name: str, bridge: str, interface_ids: "Mapping[str, str]", siblings: "
     given = {"Port": ids["Port"], "Interface": {
         key: value for key, value in ids["Interface"].items() if key not in interface_ids}}
     return {} if own is not None else unit, given, decision
+
+
+def _anew(before: Port, siblings: "Iterable[Port]", interface_ids: "Mapping[str, str]",
+          own: "Optional[Unit]", settings: Settings) -> Port:
+    """The port that has just been deleted, as it is to be created again; parameters as born()."""
+    ids = {table: {key: value for key, value in found.items()
+                   if key == IFACE_ID or merge.is_mirrored(key, settings)}
+           for table, found in before.ids.items()}
+    noted = dict(before.mark)
+    if before.vlan_network:
+        # The agent's notes go with the row, so the new one follows the one that is gone, until the
+        # agent has bound it.
+        noted["base"] = {"port": before.uuid, "unit": before.unit, "network": before.vlan_network,
+                         "Port": {}, "Interface": {}, "policing": {}}
+    for sibling in siblings:
+        base = sibling.mark.get("base", {})
+        if base.get("port") == before.uuid:
+            # Nothing can name the new row, so it has the pair's base: what the sibling has been
+            # given since is a change.
+            noted["base"] = dict(base, port=sibling.uuid)
+    ids["Port"][mark.KEY] = mark.encode(noted)
+    return Port(before.name, UNBORN, before.bridge, before.unit if own is None else own,
+                ids["Port"], dict(ids["Interface"], **interface_ids),
+                cvlans=before.cvlans, rivals=before.rivals)
 
 
 def dying(name: str, ports: "List[Port]", others: "Iterable[Port]") -> "Optional[Decision]":

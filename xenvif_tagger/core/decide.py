@@ -49,7 +49,7 @@ def decide_vif(ports: "Iterable[Port]", settings: Settings, prefer: "Optional[st
         if draft.port.bridge in settings.hold_bridges and has_no_vlan(draft.unit):
             draft.unit = without_vlan(draft.unit)  # cvlans that mean nothing: it is to be closed
         if draft is not rows.get(prefer or ""):
-            draft.note(hold.mend_trunks(draft, draft.mark.get("base")))
+            draft.note(hold.mend_trunks(draft, draft.mark.get("base", {}).get("unit")))
 
     refusal = None  # type: Optional[str]
     if len(sides[TAP]) > 1:
@@ -71,7 +71,7 @@ def decide_vif(ports: "Iterable[Port]", settings: Settings, prefer: "Optional[st
                 every[0].mark.pop("base", None)
         orphans = [draft.port for draft in every if _is_orphan(draft, every)]
         for draft in every:
-            if draft.port in orphans:
+            if not _lose([draft]) and draft.port in orphans:
                 draft.note(_part(draft, settings, expired))
                 state = state if refusal else ORPHAN
 
@@ -94,8 +94,8 @@ def decide_vif(ports: "Iterable[Port]", settings: Settings, prefer: "Optional[st
             {side: _decided(rows[side]) for side in SIDES},
             port=rows[VIF].port.uuid)
     rival = _rival(every)
-    if rival and state in (IN_SYNC, SINGLE, ORPHAN):
-        state, reason = CONFLICT, rival
+    if rival and state in (IN_SYNC, SINGLE, ORPHAN, REFUSED):
+        state, reason = CONFLICT, "%s; %s" % (rival, reason)
     if split:
         reason += "; each port keeps its own %s" % ", ".join(split)
     for draft in every:
@@ -136,30 +136,39 @@ def _stamp(draft: Draft, settings: Settings) -> None:
 
 
 def _is_orphan(draft: Draft, every: "List[Draft]") -> bool:
-    """Whether the row had followed a port that is gone."""
+    """Whether the row had followed a port that is gone, and has not become the agent's own."""
     base = draft.mark.get("base")
-    return (base is not None and not hold.is_held(draft.port)
+    return (base is not None and not hold.is_held(draft.port) and not draft.port.vlan_network
             and not any(base["port"] == other.port.uuid for other in every))
 
 
-def _is_lost(draft: Draft) -> bool:
-    """Whether the agent has given the VLAN that the row had followed to another network.
+def _lose(rows: "Collection[Draft]") -> "List[Draft]":
+    """Take off rows of one VIF the VLAN that the agent has given to another network; which they
+    were.
 
-    The base says of which network the VLAN was; another network's port with the same tag on the
-    same bridge, by the agent's own notes, is the proof.
+    A base says of which network the VLAN was, or the agent's notes on a row that is not the agent's
+    own any more. Another network's port with the same tag on the same bridge, by the agent's
+    notes, is the proof.
     """
-    base = draft.mark.get("base", {})
-    return (not draft.port.managed and base.get("network") is not None and is_real(draft.unit)
-            and draft.unit == base["unit"] and bool(draft.port.rivals))
-
-
-def _lose(draft: Draft) -> str:
-    """Take off a row a VLAN that is another network's; returns what was done in words."""
-    had = describe(draft.unit)
-    draft.unit = without_vlan(draft.unit)
-    draft.mark.pop("base", None)
-    draft.closes = True
-    return "its VLAN (%s) is another network's by now" % had
+    if any(draft.port.vlan_network for draft in rows):
+        return []  # beside its own living port the agent decides
+    lost: "List[Draft]" = []
+    for draft in rows:
+        port, unit = draft.port, draft.unit
+        networks = {row.port.network_of(unit.get("tag")) for row in rows}
+        for row in rows:
+            base = row.mark.get("base", {})
+            if base.get("unit") == unit and (row is draft or base["port"] == port.uuid):
+                networks.add(base.get("network"))
+        networks.discard(None)
+        if not port.managed and is_real(unit) and networks and port.rivals - networks:
+            lost.append(draft)
+    for draft in lost:
+        draft.note("its VLAN (%s) is another network's by now" % describe(draft.unit))
+        draft.unit = without_vlan(draft.unit)
+        draft.mark.pop("base", None)
+        draft.closes = True
+    return lost
 
 
 def _rival(every: "List[Draft]") -> "Optional[str]":
@@ -175,8 +184,6 @@ def _rival(every: "List[Draft]") -> "Optional[str]":
 
 def _part(draft: Draft, settings: Settings, expired: "Collection[str]") -> str:
     """What becomes of a row that had followed a port that is gone; returns the reason."""
-    if _is_lost(draft):
-        return "its sibling is gone, and %s" % _lose(draft)
     # The agent's own port is never written, not even here: whether the agent still knows the port
     # can't be told from the rows.
     if (draft.port.uuid in expired and draft.port.bridge in settings.hold_bridges
@@ -191,13 +198,14 @@ def _part(draft: Draft, settings: Settings, expired: "Collection[str]") -> str:
 
 def _pair(rows: "Dict[str, Draft]", settings: Settings, prefer: "Optional[str]") -> pair.Pair:
     """The two rows that may be siblings, with what their marks say of their history."""
-    for draft in rows.values():
-        if _is_lost(draft):
-            draft.note(_lose(draft))
+    _lose(rows.values())
     both = pair.Pair(rows[VIF], rows[TAP], settings)
-    if both.base and OTHER[both.holder] != prefer:
-        other = rows[OTHER[both.holder]]
-        other.note(hold.mend_trunks(other, both.base))
+    seen = both.seen() or {}
+    for side in SIDES:
+        if side != prefer:
+            if both.base:
+                rows[side].note(hold.mend_trunks(rows[side], both.base["unit"]))
+            rows[side].note(hold.mend_trunks(rows[side], seen.get(side)))
     return both
 
 
@@ -235,16 +243,21 @@ def _renew_base(rows: "Dict[str, Draft]", both: pair.Pair, settings: Settings) -
     be known for an orphan, whose VLAN may become another tenant's.
     """
     vif, tap = rows[VIF], rows[TAP]
+    unborn = [side for side in SIDES if not rows[side].port.uuid]
+    if unborn and rows[OTHER[unborn[0]]].is_written():
+        return  # only the new row is written now: they are not alike yet
     base = merge.alike(vif, tap, settings)
     base["unit"] = _decided(tap if "held" in tap.mark else vif)
     before = both.base or both.old_base
-    networks = {row.port.network_with(row.unit) for row in rows.values()} - {None}
-    if len(networks) == 1 and is_real(base["unit"]):
+    networks = {row.port.network_of(base["unit"].get("tag")) for row in rows.values()} - {None}
+    if len(networks) == 1:
         base["network"] = networks.pop()
     elif not networks and before and before["unit"] == base["unit"] and "network" in before:
         base["network"] = before["network"]
     written = [side for side in SIDES if rows[side].is_written()]
-    if both.owner:
+    if unborn:
+        holder = unborn[0]  # nothing can name it
+    elif both.owner:
         holder = OTHER[both.owner]
     elif len(written) == 1:
         holder = written[0]

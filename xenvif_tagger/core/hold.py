@@ -17,7 +17,7 @@ from .unit import (
 
 MYPY = False
 if MYPY:
-    from typing import Any, Dict, Optional, Union
+    from typing import Optional, Union
 
     from .decision import Draft
     from .port import Port
@@ -127,17 +127,16 @@ def mend_dead(draft: "Draft") -> "Optional[str]":
     return None
 
 
-def mend_trunks(draft: "Draft", base: "Optional[Dict[str, Any]]") -> "Optional[str]":
+def mend_trunks(draft: "Draft", was: "Optional[Unit]") -> "Optional[str]":
     """Give back trunks whose loss alone would open the port.
 
     The end of newer xapi's vif-real clears them after the plug (xapi-project/xen-api 26.17,
     ocaml/xenopsd/scripts/vif-real, handle_trunks): nobody's decision.
 
-    :param dict base: a mark's ``base`` that says what the row had, or None
+    :param dict was: the VLAN unit that the row had by a mark, or None
     :returns: what was done in words, or None
     """
-    was = base["unit"] if base else {}
-    if was.get("trunks") and dict(draft.unit, trunks=was["trunks"]) == was and (
+    if was and was.get("trunks") and dict(draft.unit, trunks=was["trunks"]) == was and (
             is_open_trunk(draft.unit)):
         draft.unit = dict(was)
         return "it had lost its trunks, and would have been open to every VLAN"

@@ -92,6 +92,8 @@ def may_lend(port: "Port", boot: str) -> bool:
     """Whether the sibling may be given what stands on this row.
 
     A living row may. A row without its device may only if it was seen alive since the host booted:
-    else it is what another guest, of the same domain number, has left behind.
+    else it is what another guest, of the same domain number, has left behind. And not if the agent
+    had bound it, and has its tag in use for another network by now.
     """
-    return not port.gone or "vif" in port.mark and port.mark.get("boot") == boot
+    return not port.gone or "vif" in port.mark and port.mark.get("boot") == boot and not (
+        port.managed and port.rivals - {port.network})

@@ -93,6 +93,10 @@ class Pair(object):
             return self._choose_owner(self.owner)
         if self.is_split():
             return self._conflict("the agent has bound them to different networks")
+        for side in SIDES:
+            if (self.base and "held" in self.rows[side].port.mark and is_real(self.unit(side))
+                    and self.unit(OTHER[side]).get("tag") == DEAD):
+                return COPY, side, "%s: that releases both" % self.says(side)
         # A change since the conflict was reported comes first: it is the last decision, also where
         # it goes back to the base.
         before = self.seen() or self.base and dict.fromkeys(SIDES, self.base["unit"])

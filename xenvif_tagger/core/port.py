@@ -22,7 +22,8 @@ Change = namedtuple("Change", "table row column key old new")
 class Port(object):
     """One Port row with its Interface row.
 
-    name, uuid (str): the Port row's name and UUID.
+    name, uuid (str): the Port row's name and UUID; the UUID is empty while there is no row yet
+        (birth.UNBORN).
     bridge (str): the name of the Bridge row that has the port. (A VLAN, or "fake", bridge has no
         Bridge row: ovs-vsctl takes for its ports those of the Bridge row with the VLAN's tag.)
     unit (dict): the VLAN unit of the Port.
@@ -34,8 +35,8 @@ class Port(object):
     mark (dict): our own notes on the row, see mark.py.
     cvlans (bool): the database's schema has Port.cvlans (Open vSwitch 2.5 had not).
     noted_tag (str or None): the tag that the agent has noted on the Port: tag of other_config.
-    rivals (frozenset of str): the networks other than followed_network whose VLAN this port's tag
-        is, by the agent's notes on other ports of the bridge (vlan_network).
+    rivals (frozenset of str): the networks, other than followed_network, for which the agent has
+        this port's tag in use, by its notes on other ports of the bridge (vlan_network).
     """
 
     __slots__ = ("name", "uuid", "bridge", "unit", "ids", "policing", "network", "noted_tag",
@@ -70,26 +71,29 @@ class Port(object):
         and finds its Interface by iface-id."""
         return self.network is not None and "iface-id" in self.ids["Interface"]
 
+    def network_of(self, tag: "Optional[int]") -> "Optional[str]":
+        """The network (net_uuid) whose VLAN the tag is, by the agent's notes on the row.
+
+        None where the notes name another tag: the agent writes tag and notes in two transactions
+        (docs/design.md 2.4).
+        """
+        return self.network if self.noted_tag == str(tag) else None
+
     @property
     def vlan_network(self) -> "Optional[str]":
-        """The network (net_uuid) whose VLAN the port's tag is, by the agent's notes on the row."""
-        return self.network_with(self.unit)
-
-    def network_with(self, unit: "Unit") -> "Optional[str]":
-        """As vlan_network, if the port had this unit.
-
-        None where the row is not the agent's own, or where its notes name another tag: the agent
-        writes tag and notes in two transactions (docs/design.md 2.4).
-        """
-        if self.managed and not self.gone and self.noted_tag == str(unit.get("tag")):
-            return self.network
+        """The network (net_uuid) for which the agent has the port's tag in use, by its notes on the
+        row. None where the row is not the agent's own, or its device is gone: the agent may have
+        given the VLAN away."""
+        if self.managed and not self.gone:
+            return self.network_of(self.unit.get("tag"))
         return None
 
     @property
     def followed_network(self) -> "Optional[str]":
-        """The network (net_uuid) whose VLAN the port's tag should be: that of the agent's own port,
-        or the one that the port's base names. None where none is known."""
-        network: "Optional[str]" = self.vlan_network or self.mark.get("base", {}).get("network")
+        """The network (net_uuid) whose VLAN the port's tag should be: by the agent's notes on the
+        row, or by the port's base. None where none is known."""
+        network: "Optional[str]" = (self.network_of(self.unit.get("tag"))
+                                    or self.mark.get("base", {}).get("network"))
         return network
 
     def is_same(self, other: "Port", unit: "Unit", ids: "Ids") -> bool:

@@ -79,7 +79,7 @@ def with_rivals(row: "Row", interface: "Row", bridge: "Row",
     port = port_of(row, interface, bridge["name"])
     followed = port.followed_network
     rivals: "Set[str]" = set()
-    for network, others in bound.items() if followed else ():
+    for network, others in bound.items():
         for other in others if network != followed else ():
             interface_of_other = own_interface(other, find_interface)
             holder = find_bridge(from_uuid(other["_uuid"]))

@@ -167,7 +167,7 @@ class Vswitch(object):
             [_select("Interface", None, ["_uuid", "==", uuid])
              for row in ports for uuid in from_set(row["interfaces"])],
             [_select_bridge_of(row) for row in ports + other_ports],
-            [select for row in ports for select in _selects_of_rivals(row)])
+            _selects_of_rivals(ports))
         rivals = [row for row in _flat(bound) if tenancy(row)]  # nearly always none
         if rivals:
             more = self._answers(
@@ -291,15 +291,25 @@ def _select(table: str, columns: "Optional[List[str]]", *where: "List[Any]") -> 
     return operation
 
 
-def _selects_of_rivals(port: "Row") -> "List[Operation]":
-    """The select of the Ports with a Port's tag that the agent has bound to another network than
-    the one whose VLAN this Port should be in. None where no network is known."""
-    bound = tenancy(port)
-    base = mark.parse(from_map(port["external_ids"]).get(mark.KEY)).get("base", {})
-    network = bound[1] if bound else base.get("network")
-    return [_select("Port", None, ["tag", "==", tag],
-                    ["other_config", "excludes", to_map({"net_uuid": network})])
-            for tag in from_set(port["tag"]) if network is not None]
+def _selects_of_rivals(ports: "List[Row]") -> "List[Operation]":
+    """For each Port of a VIF: the select of the Ports with its tag that the agent has bound to
+    another network than the one whose VLAN this Port should be in, by the rows of the VIF. None
+    where no row names a network."""
+    networks: "Dict[Vif, str]" = {}
+    own: "List[Optional[str]]" = []
+    for row in ports:
+        bound = tenancy(row)
+        base = mark.parse(from_map(row["external_ids"]).get(mark.KEY)).get("base", {})
+        own.append(bound[1] if bound else base.get("network"))
+        if own[-1] is not None:
+            networks.setdefault(names.parse_known(row["name"])[:2], own[-1])
+    selects: "List[Operation]" = []
+    for row, network in zip(ports, own):
+        network = network or networks.get(names.parse_known(row["name"])[:2])
+        selects += [_select("Port", None, ["tag", "==", tag],
+                            ["other_config", "excludes", to_map({"net_uuid": network})])
+                    for tag in from_set(row["tag"]) if network is not None]
+    return selects
 
 
 def _select_bridge_of(port: "Row") -> "Operation":
