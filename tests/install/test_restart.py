@@ -85,7 +85,7 @@ def test_a_setting_that_xenopsd_does_not_like_is_taken_back(host):
     write(host.lab("broken"), "")
     host.start()
     result = host.install()
-    assert result.code == FAILED and "take that back" in result.err, result
+    assert result.code == FAILED and "so I remove the setting again" in result.err, result
     assert host.runs() == STOCK and not host.exists(SETTING)
     host.assert_works()
     assert host.install("--uninstall").code == DONE
