@@ -409,7 +409,7 @@ def broken(dom0, how):
     (lambda top: write(top + "/core/birth.py", "raise RuntimeError('no\\nway')"), "no way"),
     (lambda top: write(top + "/core/birth.py", "import os; os.abort()"), "python3 gave no answer"),
     (lambda top: write(top + "/core/birth.py", "import signal; signal.pause()"), "no answer"),
-    (lambda top: write(top + "/core/birth.py", "print('=')"), "as stock does it"),
+    (lambda top: write(top + "/core/birth.py", "print('=')"), "the stock script goes on alone"),
 ], ids=["missing", "empty", "truncated", "truncated too", "raising", "killed", "hung", "chatty"])
 def test_our_package_broken(dom0, how, why):
     broken(dom0, how)

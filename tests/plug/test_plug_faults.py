@@ -253,7 +253,7 @@ def test_a_server_that_is_none(dom0, kind, action):
     path = dom0.ovs.dir + "/fake.sock"
     remote(dom0, "unix:" + path)
     with Server(path, SERVERS[kind]) as server:
-        why = "before %s-port: .*as stock does it" % {"filter": "add", "clear": "del"}[action]
+        why = "before %s-port: .*the stock script goes on alone" % {"filter": "add", "clear": "del"}[action]
         compare(dom0, why, action=action)
         assert not server.late
 
@@ -263,7 +263,7 @@ def test_no_server(dom0):
                   "ssl:127.0.0.1:6640", "tcp:127.0.0.1:1", "tcp:127.0.0.1",
                   "tcp:nowhere.invalid:1", "tcp:" + "x" * 300 + ":1"):
         remote(dom0, where)
-        compare(dom0, "before add-port: .*as stock does it")
+        compare(dom0, "before add-port: .*the stock script goes on alone")
 
 
 def test_a_server_that_is_stopped_and_one_whose_queue_is_full(dom0):
@@ -296,7 +296,7 @@ def test_a_server_that_fails_after_some_answers(dom0, good, then):
     remote(dom0, "unix:" + path)
     with Server(path, act) as server:
         if good < 2:
-            compare(dom0, "before add-port: .*as stock does it")
+            compare(dom0, "before add-port: .*the stock script goes on alone")
         else:
             compare(dom0, DONE, "after add-port: ", tagged=True)
         assert not server.late
@@ -494,7 +494,7 @@ def test_a_damaged_module(dom0, copy, how):
             path.unlink()
         ours = Plugged(dom0, str(copy / "hotplug/setup-vif-rules"))
         found[module] = differs(stock, ours, None if how == "cut late" else
-                                "can't be loaded|as stock|" + DONE)
+                                "can't be loaded|goes on alone|" + DONE)
         path.write_bytes(text)
     assert not {module: what for module, what in found.items() if what}
 

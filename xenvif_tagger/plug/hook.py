@@ -84,7 +84,7 @@ class Plug(object):
             return step(self.vif, *args)
         except Exception as error:
             self.failed = True
-            log("%s: %s: %s: as stock does it" % (
+            log("%s: %s: %s: the stock script goes on alone" % (
                 self.device, when, str(error) or type(error).__name__))
             return None
 
