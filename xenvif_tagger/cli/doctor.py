@@ -13,9 +13,10 @@ from .options import Options, absolute
 @click.option("--json", is_flag=True, help="Print JSON.")
 @click.pass_context
 def doctor(context: click.Context, json: bool) -> None:
-    """Is this host set up right, and if not, which command mends it?
+    """Check whether this host is set up right.
 
-    Nothing is changed. A check that needs root or a dom0 says so where it has neither. Exit status:
+    Each check that finds a problem names the command that mends the problem; doctor itself changes
+    nothing. A check that can't be done without root, or outside of a dom0, says so. Exit status:
     1 if any check has failed.
     """
     # Imported here, because the other commands need none of it.

@@ -34,8 +34,8 @@ COMPLETE = "_XENVIF_TAGGER_COMPLETE"  # the variable in which a shell asks; clic
                    "database, the config file's timeout, or 5; for XAPI, 10, and 2 for the names "
                    "in a table.")
 @click.option("--xapi", metavar="REMOTE",
-              help="XAPI, for VMs' names: https://HOST or unix:PATH; this host's own if not given; "
-                   "none for a table without names.")
+              help="XAPI, which knows the VMs' names: https://HOST or unix:PATH; this host's own "
+                   "if not given; none for a table without names.")
 @click.option("--user", default="root", metavar="NAME",
               help="User of XAPI on another host; root if not given.")
 @click.option("--password-file", metavar="FILE", type=click.Path(),
@@ -50,9 +50,10 @@ def cli(context: click.Context, db: Optional[str], config_path: Optional[str],
         password_file: Optional[str], no_verify: bool) -> None:
     """Keep the two Open vSwitch ports of a Xen guest's NIC, vif and tap, configured alike.
 
-    Exit status: 0 done, or nothing to do; 1 check found a difference, or a port, domain or VM that
-    was named was refused or in conflict; 2 wrong usage, unknown domain, port or VM; 3 the database
-    can't be reached, or XAPI where it is needed.
+    Exit status: 0 done, or nothing to do; 1 check found drift or conflict, or the port, domain or
+    VM named to mirror was refused, in conflict or not ready in time, or a check of doctor has
+    failed; 2 wrong usage, or unknown domain, port, VM or host; 3 the database can't be reached, or
+    XAPI can't be reached and the command needs XAPI.
     """
     if verbose and quiet:
         raise BadUsage("-v and -q contradict each other: choose one")
@@ -73,7 +74,10 @@ def cli(context: click.Context, db: Optional[str], config_path: Optional[str],
 @click.pass_obj
 def watch(options: Options, unixctl: Optional[str], private_key: Optional[str],
           certificate: Optional[str], ca_cert: Optional[str]) -> None:
-    """Keep all ports alike from now on, in the foreground: systemd runs this."""
+    """Keep all ports alike from now on, in the foreground.
+
+    systemd runs this command as xenvif-tagger.service.
+    """
     address, values = options.remote()
     try:
         from ..replica import remote

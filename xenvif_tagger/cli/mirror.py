@@ -17,7 +17,10 @@ from .options import Domid, Options, Port, Seconds
 
 @click.group(no_args_is_help=False)
 def mirror() -> None:
-    """Give each port what its sibling has, where it is clear which of the two is right."""
+    """Copy the VLAN and external_ids of the right port to its sibling.
+
+    If nothing says which of two siblings is right, neither is written.
+    """
 
 
 def mirror_options(command: Callable[..., None]) -> Callable[..., None]:
@@ -25,12 +28,12 @@ def mirror_options(command: Callable[..., None]) -> Callable[..., None]:
     decorators: Tuple[Callable[[Callable[..., None]], Callable[..., None]], ...] = (
         click.pass_obj,
         click.option("--wait", type=Seconds(0), metavar="SECONDS",
-                     help="Wait until there is something to mirror."),
+                     help="Wait so long at most until both ports are there and have a VLAN."),
         click.option("--json", is_flag=True, help="Print JSON."),
         click.option("--dry-run", is_flag=True,
                      help="Print what would be changed, and write nothing."),
         click.option("--from", "from", type=click.Choice(names.SIDES),
-                     help="Take this side as the right one, whatever has changed before."),
+                     help="Take this side's port as the right one, whatever the history says."),
     )
     for decorator in decorators:
         command = decorator(command)
@@ -41,7 +44,7 @@ def mirror_options(command: Callable[..., None]) -> Callable[..., None]:
 @click.argument("domid", type=Domid())
 @mirror_options
 def mirror_dom(options: Options, domid: int, **how: Any) -> None:
-    """The ports of domain DOMID."""
+    """Mirror the ports of domain DOMID."""
     run_mirror(options, "domain %d" % domid, lambda vswitch: vswitch.vifs(domid), **how)
 
 
@@ -49,7 +52,7 @@ def mirror_dom(options: Options, domid: int, **how: Any) -> None:
 @click.argument("name", type=Port())
 @mirror_options
 def mirror_port(options: Options, name: str, **how: Any) -> None:
-    """The port NAME and its sibling."""
+    """Mirror the port NAME and its sibling."""
     parts = names.parse(name)
     if parts is None:
         raise BadUsage(
@@ -62,7 +65,7 @@ def mirror_port(options: Options, name: str, **how: Any) -> None:
 @click.argument("wanted", metavar="NAME-OR-UUID")
 @mirror_options
 def mirror_vm(options: Options, wanted: str, **how: Any) -> None:
-    """The ports of the VM that XAPI knows by NAME-OR-UUID."""
+    """Mirror the ports of the VM that XAPI knows by NAME-OR-UUID."""
     uuid, name, vifs = vms.find_vm(wanted, options.xapi)
     run_mirror(options, "VM %s" % wanted, lambda vswitch: vswitch.vifs_with(vms.VIF_KEY, vifs),
                named=dict.fromkeys(vifs, (uuid, name)),
@@ -72,7 +75,7 @@ def mirror_vm(options: Options, wanted: str, **how: Any) -> None:
 @mirror.command("all")
 @mirror_options
 def mirror_all(options: Options, **how: Any) -> None:
-    """The ports of all domains."""
+    """Mirror the ports of all domains."""
     run_mirror(options, None, lambda vswitch: None, **how)
 
 

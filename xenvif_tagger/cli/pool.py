@@ -16,10 +16,10 @@ if TYPE_CHECKING:
 
 @click.group(no_args_is_help=False)
 def pool() -> None:
-    """Ask all hosts of a pool at once, each by its plugin of XAPI.
+    """Ask all hosts of a pool at once, by a plugin of XAPI.
 
-    A line on standard error names each host that does not answer; the exit status is that of the
-    others' answers. It is 3 if no host answers, or XAPI can't be reached.
+    A line on standard error names each host that does not answer. Exit status: 1 if the command
+    ends with 1 on any host that answers; 3 if no host answers, or XAPI can't be reached.
     """
 
 
@@ -37,10 +37,11 @@ def pool_command(name: str, text: str) -> None:
 
 
 pool_command("status", "Show each VIF's ports on each host, and whether they are alike.")
-pool_command("check", "As status, and exit with 1 if any pair is in drift or conflict.")
-pool_command("doctor", "Count what is right on each host, and show what is not; exit with 1 on a "
-                       "FAIL.")
-pool_command("version", "Show the version on each host, and whether they differ.")
+pool_command("check", "Print the table of status; exit with 1 on drift or conflict.")
+pool_command("doctor", "Run doctor on each host.\n\nFor each host the number of checks in each "
+                       "state is shown, and each check that says WARN or FAIL. Exit status: 1 if "
+                       "any check says FAIL.")
+pool_command("version", "Show each host's version, and whether the versions differ.")
 
 
 def run_pool(options: Options, function: str, json: bool, wanted: Tuple[str, ...],

@@ -21,7 +21,11 @@ from .options import Domid, Options, no_library
                                              "below it, until q or Ctrl-C.")
 @click.pass_obj
 def status(options: Options, domid: Optional[int], json: bool, follow: bool) -> None:
-    """Show each VIF's ports, their VLANs, and whether they are alike; and the watcher."""
+    """Show each VIF's ports and whether they are alike.
+
+    The table has the VLANs of both ports and the state of each VIF. The last line says whether the
+    watcher runs.
+    """
     if follow:
         keep_up(options, domid, json)
     else:
@@ -33,7 +37,7 @@ def status(options: Options, domid: Optional[int], json: bool, follow: bool) -> 
 @click.option("--json", is_flag=True, help="Print JSON.")
 @click.pass_obj
 def check(options: Options, domid: Optional[int], json: bool) -> None:
-    """As status, and exit with 1 if any pair is in drift or conflict."""
+    """Print the table of status; exit with 1 on drift or conflict."""
     outcomes = show(options, domid, json)
     if any(STATES[outcome.state].fails_check for outcome in outcomes):
         sys.exit(NOT_ALIKE)
