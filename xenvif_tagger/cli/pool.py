@@ -18,8 +18,9 @@ if TYPE_CHECKING:
 def pool() -> None:
     """Ask all hosts of a pool at once, by a plugin of XAPI.
 
-    A line on standard error names each host that does not answer. Exit status: 1 if the command
-    ends with 1 on any host that answers; 3 if no host answers, or XAPI can't be reached.
+    A line on standard error names each host that does not answer. Exit status: 0 if the command's
+    exit status is 0 on all hosts that answer, else 1; 3 if no host answers, or XAPI can't be
+    reached.
     """
 
 
