@@ -172,7 +172,8 @@ class Story:
         return answered, passed, len(vlans)
 
     def check(self, when, text, as_told):
-        """Print an observation, in red before the cure: the bug is announced, but is not good."""
+        """Print an observation: in green only after the cure, because before the cure the demo
+        announces the bug."""
         seen(text, as_told and when == "after")
         if not as_told:
             self.wrong.append("%s: %s" % (when, text))
