@@ -253,7 +253,8 @@ def test_a_server_that_is_none(dom0, kind, action):
     path = dom0.ovs.dir + "/fake.sock"
     remote(dom0, "unix:" + path)
     with Server(path, SERVERS[kind]) as server:
-        why = "before %s-port: .*the stock script goes on alone" % {"filter": "add", "clear": "del"}[action]
+        why = "before %s-port: .*the stock script goes on alone" % {
+            "filter": "add", "clear": "del"}[action]
         compare(dom0, why, action=action)
         assert not server.late
 
