@@ -159,7 +159,8 @@ def test_bash_of_dom0(home):
 
 @pytest.mark.parametrize("instruction, words, answer", [
     ("bash_complete", "xenvif-tagger mirror p", "plain,port\n"),
-    ("zsh_complete", "xenvif-tagger mirror p", "plain\nport\nThe port NAME and its sibling.\n")])
+    ("zsh_complete", "xenvif-tagger mirror p",
+     "plain\nport\nMirror the port NAME and its sibling.\n")])
 def test_the_protocol(instruction, words, answer):
     """What the two scripts take for granted, of whichever click there is."""
     result = run(env={"_XENVIF_TAGGER_COMPLETE": instruction, "COMP_WORDS": words,

@@ -24,9 +24,9 @@ def pool() -> None:
     """
 
 
-def pool_command(name: str, text: str) -> None:
-    """Make the command of a name; text: its help."""
-    @pool.command(name, help=text)
+def pool_command(name: str, help_text: str) -> None:
+    """Add the command ``pool NAME`` with its help."""
+    @pool.command(name, help=help_text)
     @click.option("--json", is_flag=True, help="Print JSON.")
     @click.option("--host", "wanted", multiple=True, metavar="NAME-OR-UUID",
                   help="Ask only this host; may be given several times.")
@@ -56,7 +56,7 @@ def run_pool(options: Options, function: str, json: bool, wanted: Tuple[str, ...
     is_shown = json or options.verbosity >= 0
     answers = vms.ask_xapi(options.xapi, vms.VM_WITHIN, lambda session: collect(
         options, session, function, wanted, within, is_shown))
-    # Imported here, because the other commands need none of it.
+    # Imported here, because no other command needs this module.
     from ..pool import report
     if json:
         emit(report.as_json(answers, function))
@@ -66,17 +66,18 @@ def run_pool(options: Options, function: str, json: bool, wanted: Tuple[str, ...
         for line in [answer.problem] if answer.problem else answer.stderr or []:
             warn("%s: %s" % (answer.host.label, line))
     if all(answer.problem for answer in answers):
-        raise Unavailable("no host has answered, of %d: see the line about each" % len(answers))
+        raise Unavailable("no host has answered, of %d: see the line about each host" % (
+            len(answers)))
     if any(answer.code for answer in answers):
         sys.exit(NOT_ALIKE)
 
 
 def collect(options: Options, session: "Xapi", function: str, wanted: Tuple[str, ...],
-            within: float, is_named: bool) -> "List[Answer]":
+            within: float, with_names: bool) -> "List[Answer]":
     """The answers of the pool's hosts, in the order of the hosts.
 
     :param session: logged in to XAPI
-    :param is_named: whether the answers are to have the VMs' names
+    :param with_names: whether the answers are to have the VMs' names
     """
     from ..pool import hosts
     from ..pool.answers import OF_PAIRS, name_vms
@@ -85,15 +86,15 @@ def collect(options: Options, session: "Xapi", function: str, wanted: Tuple[str,
         asked = hosts.hosts(session, wanted)
     except hosts.UnknownHost as error:
         raise BadUsage(str(error))
-    coming = hosts.ask(session, asked, function, within)
+    arriving = hosts.ask(session, asked, function, within)
     if options.verbosity >= 0 and sys.stderr.isatty():
-        with click.progressbar(coming, length=len(asked), show_pos=True, file=sys.stderr,
+        with click.progressbar(arriving, length=len(asked), show_pos=True, file=sys.stderr,
                                label="hosts") as bar:
             answers = list(bar)
     else:
-        answers = list(coming)
+        answers = list(arriving)
     answers.sort(key=lambda answer: asked.index(answer.host))
-    if is_named and function in OF_PAIRS:
+    if with_names and function in OF_PAIRS:
         try:
             name_vms([answer.output for answer in answers if answer.problem is None],
                      session.names)

@@ -48,7 +48,7 @@ def keep_up(options: Options, domid: Optional[int], json: bool) -> None:
     if json:
         raise BadUsage("--follow is for people: for JSON, call 'status --json' again and again")
     if options.verbosity < 0:
-        raise BadUsage("--follow says what changes, and -q says nothing: choose one")
+        raise BadUsage("--follow prints each change, and -q prints nothing: choose one")
     try:
         from ..follow.view import follow
     except ImportError as error:
@@ -58,20 +58,20 @@ def keep_up(options: Options, domid: Optional[int], json: bool) -> None:
 
 
 def show(options: Options, domid: Optional[int], json: bool) -> List[Outcome]:
-    """Print the outcomes for a domain, or for all, and this host's watcher.
+    """Print the outcomes for a domain, or for all domains, and this host's watcher.
 
     :returns: the outcomes
     """
-    shot = options.connect()
-    outcomes = shot.look(None if domid is None else shot.vswitch.vifs(domid))
+    driver = options.connect()
+    outcomes = driver.look(None if domid is None else driver.vswitch.vifs(domid))
     if domid is not None and not outcomes:
         raise BadUsage(unknown("domain %d" % domid))
     # With -q nothing is printed (check then has its exit status only), so XAPI need not be asked.
-    named = vms.names_for(outcomes, options.xapi) if json or options.verbosity >= 0 else {}
+    vm_names = vms.names_for(outcomes, options.xapi) if json or options.verbosity >= 0 else {}
     pid = pidfile.running(pidfile_path())
     if json:
-        emit(report.as_json(outcomes, {"watcher": pid and {"pid": pid}}, named))
+        emit(report.as_json(outcomes, {"watcher": pid and {"pid": pid}}, vm_names))
     else:
-        options.say(report.table(outcomes, width(), is_terminal(), named))
+        options.say(report.table(outcomes, width(), is_terminal(), vm_names))
         options.say([report.watcher(pid)])
     return outcomes
