@@ -98,5 +98,5 @@ def test_when_something_was_last_mirrored(host, switch):
         assert first["mirrored"] and 0 <= first["last_mirrored_seconds"] < LONG
         watcher.until(lambda: watcher.stats()["last_mirrored_seconds"]
                       > first["last_mirrored_seconds"])
-        assert re.match(r"\d+ s ago, of %d VIFs" % first["mirrored"],
+        assert re.match(r"\d+ s ago, the last of %d VIFs" % first["mirrored"],
                         host.doctor(switch)["last-mirrored"]["found"])

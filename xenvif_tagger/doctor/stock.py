@@ -1,5 +1,5 @@
-"""`doctor`: checks of the stock script, of what we add to its add-port, and of the VIFs that it
-plugged without us."""
+"""`doctor`: checks of the stock script, of our additions to its add-port, and of the VIFs that were
+plugged without our hook."""
 import json
 import os
 import re
@@ -11,7 +11,8 @@ from .hook import NO_DOM0
 from .host import Host, run
 from .patient import Patient, Result
 
-KEY = re.compile(r'^/xapi/([^/ ]+)/private/vif/([0-9]+)/setup-vif-rules = "(.*)"$')
+# A line of xenstore-ls: the VM, the number of its device, and the script of the VIF.
+SCRIPT_LINE = re.compile(r'^/xapi/([^/ ]+)/private/vif/([0-9]+)/setup-vif-rules = "(.*)"$')
 
 
 def stock_script(patient: Patient) -> Result:
@@ -22,12 +23,12 @@ def stock_script(patient: Patient) -> Result:
     place = host.stock()
     chosen = host.values["plug", "stock_script"]
     if place is None:
-        return (FAIL, "there is none at %s" % " or ".join(
+        return (FAIL, "there is no stock script at %s" % " or ".join(
             [chosen] * bool(chosen) + [os.path.join(folder, STOCK) for folder in USUAL]),
                 "grep -rs setup-vif-rules /etc/xenopsd*; then set stock_script in %s" % (
                     host.config_path))
     if host.flavour == "xenopsd" and chosen and place != chosen:
-        return (WARN, "stock_script is %s, which can't be run: the hook takes %s" % (
+        return (WARN, "stock_script is %s, which can't be run: the hook runs %s" % (
             chosen, place), "ls -l %s; vi %s" % (chosen, host.config_path))
     if host.flavour == "xenopsd" and not _is_python3(host, place):
         return (FAIL, "%s is not for Python 3 (%s): the hook runs it as a process of its own, and "
@@ -55,7 +56,7 @@ def stock_add_port(patient: Patient) -> Result:
         return SKIP, "there is no stock script to run", None
     if host.flavour == "libxl":
         if "add-port" in (host.read(place) or ""):
-            return OK, "%s names add-port (not run: it is a shell script)" % place, None
+            return OK, "%s names add-port (a shell script, so there was no dry run)" % place, None
         return FAIL, "%s does not name add-port: nothing can be added to it" % place, "rpm -V xen"
     code = "import sys; sys.path.insert(0, sys.argv.pop(1)); " \
         "from xenvif_tagger.doctor.probe import main; main()"
@@ -66,14 +67,15 @@ def stock_add_port(patient: Patient) -> Result:
     except ValueError:
         return FAIL, "the dry run gave no answer (%s)" % (problem or output[:60]), INSTALL
     if report["proved"]:
-        return OK, "dry run, %d commands noted and none run: its add-port would be given the " \
-            "sibling's settings" % report["commands"], None
+        return OK, "dry run, %d commands noted and none run: the script's add-port would be " \
+            "given the sibling's settings" % report["commands"], None
     cure = "journalctl -t setup-vif-rules -t xenvif-tagger; and report it as a bug"
     if report["doexec"] and report["add_port"]:
-        return (WARN, "not proved: the dry run ended before add-port (%s). But it has add-port, "
-                "and its common.py has doexec" % (report["problem"] or "with no error"), cure)
-    return (FAIL, "its add-port does not go through common.doexec (%s): ports are mirrored "
-            "only after they were created" % (report["problem"] or "dry run"), cure)
+        return (WARN, "not proved: the dry run ended before add-port (%s). But the script has "
+                "add-port, and its common.py has doexec" % (report["problem"] or "with no error"),
+                cure)
+    return (FAIL, "the script's add-port does not go through common.doexec (%s): ports are "
+            "mirrored only after they were created" % (report["problem"] or "dry run"), cure)
 
 
 def plugged_before(patient: Patient) -> Result:
@@ -84,17 +86,18 @@ def plugged_before(patient: Patient) -> Result:
     listed, problem = run(["xenstore-ls", "-f", "/xapi"])
     if problem and "No such file" not in problem:
         return SKIP, "xenstore can't be read: %s" % problem, None
-    others, broken = [], []
+    unhooked, broken = [], []
     for line in listed.splitlines():
-        key = KEY.match(line)
-        if key and key.group(3) != HOOK:
-            others.append("VIF %s of VM %s: %s" % (key.group(2), key.group(1), key.group(3)))
-            if not host.is_program(key.group(3)):
-                broken.append(others[-1])
+        match = SCRIPT_LINE.match(line)
+        if match and match.group(3) != HOOK:
+            vm, device, script = match.groups()
+            unhooked.append("VIF %s of VM %s: %s" % (device, vm, script))
+            if not host.is_program(script):
+                broken.append(unhooked[-1])
     if broken:
-        return (FAIL, "%d VIFs can't be plugged or unplugged, their script can't be run: %s" % (
+        return (FAIL, "%d VIFs can't be plugged or unplugged: their script can't be run: %s" % (
             len(broken), first_few(broken)), INSTALL)
-    if others:
-        return (WARN, "%d VIFs were plugged before the hook, and would be re-plugged without it: "
-                "%s" % (len(others), first_few(others)), INSTALL)
-    return OK, "all VIFs that are plugged name our hook", None
+    if unhooked:
+        return (WARN, "%d VIFs were plugged before the hook was installed, and would be re-plugged "
+                "without the hook: %s" % (len(unhooked), first_few(unhooked)), INSTALL)
+    return OK, "xenstore names our hook for all VIFs that are plugged", None
