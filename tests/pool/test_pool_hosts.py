@@ -83,7 +83,7 @@ def test_a_host_has_its_own_time(pool, alike):
 def test_a_host_of_which_xapi_has_no_opinion(pool, alike):
     pool.add("one", alike, metrics="OpaqueRef:NULL")
     pool.server.plugin = lambda *_: failure("HOST_OFFLINE", "x")
-    assert_lines(pool.run("check"), "one: down: XAPI can't reach it", "no host has answered")
+    assert_lines(pool.run("check"), "one: down: XAPI can't reach this host", "no host has answered")
 
 
 def test_a_host_with_any_name(pool, alike):

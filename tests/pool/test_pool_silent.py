@@ -17,11 +17,11 @@ from xenvif_tagger.pool.answers import name_vms
 SILENT = {
     "down": ({"live": False}, None, "two: down"),
     "no plugin": ({"plugins": None}, None,
-                  "two: it has no plugin xenvif-tagger: run dom0-install.sh"),
-    "offline": ({}, ["HOST_OFFLINE", "x"], "two: down: XAPI can't reach it (HOST_OFFLINE)"),
-    "cut off": ({}, ["CANNOT_CONTACT_HOST", "x"], "two: down: XAPI can't reach it"),
+                  "two: this host has no plugin xenvif-tagger: run dom0-install.sh"),
+    "offline": ({}, ["HOST_OFFLINE", "x"], "two: down: XAPI can't reach this host (HOST_OFFLINE)"),
+    "cut off": ({}, ["CANNOT_CONTACT_HOST", "x"], "two: down: XAPI can't reach this host"),
     "refused": ({}, ["RBAC_PERMISSION_DENIED", "a\nb"], "two: unix:"),
-    "hang": ({}, "hang", "two: no answer within 3 s: does it hang?"),
+    "hang": ({}, "hang", "two: no answer within 3 s: does this host hang?"),
     "drip": ({}, "drip", "two: no answer within 3 s"),
     "drop": ({}, "drop", "two: unix:"), "cut": ({}, "cut", "two: unix:"),
     "garbage": ({}, "garbage", "two: unix:"), "http": ({}, "http", "two: unix:"),
@@ -178,7 +178,7 @@ def test_no_host_answers(pool, alike):
     pool.add("two", alike, plugins=None)
     done = pool.run("check")
     assert done.code == 3
-    assert_lines(done, "one: down", "two: it has no plugin", "no host has answered, of 2")
+    assert_lines(done, "one: down", "two: this host has no plugin", "no host has answered, of 2")
     assert "0 of 2 hosts answered" in done.out
 
 
