@@ -1,4 +1,5 @@
-"""Signals that end this process only after it has cleaned up, its terminal for example."""
+"""Signals that end this process only after it has cleaned up: has reset the terminal, for example.
+"""
 import os
 import signal
 from typing import Any, Iterable
