@@ -25,7 +25,7 @@ PATIENCE = 1  # seconds after the start in which a missing connection is not log
 class Daemon(object):
     """The resident watcher.
 
-    :param str remote: the database, any remote that the library takes
+    :param str remote: the database, any remote that Open vSwitch's Python library takes
     :param dict values: the config file's values (see config.py)
     :param str run_dir: the directory of pidfile and control socket
     :param str unixctl: the path of the control socket; None: the usual one in run_dir
@@ -44,15 +44,15 @@ class Daemon(object):
         self.control = control.Control(self.watcher, unixctl or os.path.join(
             run_dir, "%s.%d.ctl" % (NAME, os.getpid())), self.end)
         self._ending = False
-        self._synced_connection = 0  # number of the connection whose data the replica has
-        self._status: Optional[str] = None  # the last one that systemd and the log were given
+        self._synced_connection = 0  # the number of the connection whose rows the replica has
+        self._status: Optional[str] = None  # the last status line for systemd and the log
         self._watchdog = systemd.watchdog_seconds()
         self._next_keep_alive = 0.0  # monotonic seconds
         self._begun = time.monotonic()
 
     def run(self) -> None:
         """Watch until a signal or the control command ``exit`` ends this process."""
-        # The interpreter writes to the second one when a signal comes.
+        # When a signal comes, the interpreter writes to the second socket, which wakes the loop.
         woken, self._wake = socket.socketpair()
         self._wake.setblocking(False)
         signal.set_wakeup_fd(self._wake.fileno())
@@ -63,7 +63,7 @@ class Daemon(object):
         self._take_pidfile()
         systemd.notify("READY=1")
         self.journal.say("started: %s" % self.replica.session_name())
-        # The rows of the first sync are many objects, and no garbage.
+        # Search for garbage seldom: the rows of the first sync are many objects, and no garbage.
         gc.set_threshold(50000, 20, 100)
         try:
             while not self._ending:
@@ -94,9 +94,9 @@ class Daemon(object):
         self._keep_alive()
 
     def _freeze_rows(self) -> None:
-        """Spare the garbage collector the rows of a sync, which stay for long."""
+        """Keep the rows of a sync, which stay for long, out of the garbage collector's searches."""
         freeze, unfreeze = getattr(gc, "freeze", None), getattr(gc, "unfreeze", None)
-        if freeze and unfreeze:  # Python 3.7
+        if freeze and unfreeze:  # Python 3.7 and newer
             unfreeze()
             gc.collect()
             freeze()
@@ -128,7 +128,7 @@ class Daemon(object):
         try:
             self.pidfile.take()
         except OSError as error:
-            self.journal.warn("%s: %s: ovs-appctl won't find us by name" % (
+            self.journal.warn("%s: %s: ovs-appctl can't find the watcher by its name" % (
                 self.pidfile.path, error.strerror))
 
     def _block(self, woken: socket.socket) -> None:
