@@ -692,7 +692,7 @@ def test_stock_lacks_what_it_needs(dom0, path, name):
 def test_python_2(dom0):
     os.symlink(dom0.python, dom0.path("/usr/bin/python2.7"))
     edit(dom0, STOCK, (FIRST, "#!/usr/bin/python2.7 -s\n"))
-    compare(dom0, "run as a process of its own: it is for Python 2", tagged=True)
+    compare(dom0, "run as a process of its own: the script is for Python 2", tagged=True)
     compare(dom0, "run as a process of its own", tagged=True, shell='exec "$@" <&- >&- 2>&-')
     Plugged(dom0, HOOK)
     for name in "vif1.0", "tap1.0":
