@@ -28,7 +28,7 @@ def mirror_options(command: Callable[..., None]) -> Callable[..., None]:
     decorators: Tuple[Callable[[Callable[..., None]], Callable[..., None]], ...] = (
         click.pass_obj,
         click.option("--wait", type=Seconds(0), metavar="SECONDS",
-                     help="Wait so long at most until both ports are there and have a VLAN."),
+                     help="Wait up to SECONDS until both ports are there and have a VLAN."),
         click.option("--json", is_flag=True, help="Print JSON."),
         click.option("--dry-run", is_flag=True,
                      help="Print what would be changed, and write nothing."),
