@@ -81,7 +81,7 @@ def hook_setting(patient: Patient) -> Result:
     if name <= SETTING_NAME or not os.path.exists(host.path(os.path.join(folder, SETTING_NAME))):
         return FAIL, text, INSTALL
     # The later file wins, so the user's file must sort before the installer's. The installer then
-    # makes the script that the user's file names our stock script.
+    # finds the script in the user's file, and takes that script for the stock script.
     return FAIL, text, "mv %s %s/0-%s && %s" % (file, folder, name, INSTALL)
 
 

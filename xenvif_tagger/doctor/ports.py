@@ -105,8 +105,8 @@ def iface_id(database: Database) -> Result:
     # has the same iface-id (docs/design.md 2.4).
     cure = "ovs-vsctl remove Interface %s external_ids iface-id" % both[0].ports()[1].name
     if any(port.network is not None for decision in both for port in decision.ports()):
-        return (FAIL, text + ", under a Neutron agent: the agent sets a guest's port DOWN when the "
-                "tap goes without our hook, as it does when the guest loads its PV drivers", cure)
+        return (FAIL, text + ", under a Neutron agent: a guest's port goes DOWN when the tap goes "
+                "without our hook, as when the guest loads its PV drivers", cure)
     return WARN, text + ": a Neutron agent would take either port for the guest's", cure
 
 
@@ -240,7 +240,7 @@ def unmarked(database: Database) -> Result:
     if not unseen:
         return OK, "all ports were plugged by our hook, or seen by the watcher", None
     if any(identity.stamp_of(port.ids["Interface"]) for port in unseen):
-        return WARN, "plugged without our hook: %s. Another guest may have left such a port" % (
+        return WARN, "plugged without our hook: %s. A former guest may have left such a port" % (
             first_few(_names_of(unseen))), "xenvif-tagger mirror all"
     return (WARN, "plugged without our hook, and without an external_id that names the VIF: %s" %
             first_few(_names_of(unseen)), "xenvif-tagger status")

@@ -56,7 +56,7 @@ def xapi_vifs(patient: Patient) -> Result:
         return SKIP, "VIFs are plugged to Linux bridges here", None
     match = re.search(r"^INSTALLATION_UUID='?([0-9a-f-]{36})'?$", host.read(INVENTORY) or "", re.M)
     if match is None:
-        return SKIP, "XAPI does not know this host: no INSTALLATION_UUID in %s" % INVENTORY, None
+        return SKIP, "this is not a host of XAPI's: no INSTALLATION_UUID in %s" % INVENTORY, None
     host_uuid = match.group(1)
     absent = access.absent()
     if absent:
