@@ -22,7 +22,7 @@ Record = Dict[str, Any]  # an object of XAPI: field -> value
 LOCAL = "unix:/var/lib/xcp/xapi"  # XenAPI.xapi_local()
 # XAPI limits the sessions of each originator: under our own originator we use up no other's limit.
 ORIGINATOR = "xenvif-tagger"
-LOGOUT = 1  # seconds for logging out: no answer is waited for any more
+LOGOUT = 1  # seconds for the logout, after the last answer
 # A query names at most so many objects, because XAPI compares each row with each name. For more
 # objects we get the whole table: that is less work for both sides.
 MANY = 100
@@ -88,7 +88,7 @@ class Xapi(object):
         self._timeout = timeout
         try:
             self._transport = Transport(remote, verify, timeout)
-        except (ValueError, OSError) as error:  # OSError: the directory is gone
+        except (ValueError, OSError) as error:  # OSError: the working directory is gone
             raise BadRemote(str(error))
         self._password = "" if is_local(remote) else password()
         self._session = self._new_session()

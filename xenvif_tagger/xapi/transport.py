@@ -151,8 +151,8 @@ class Transport(xmlrpc.client.Transport):
         except Exception:
             raise  # the base class has closed the connection if that was needed
         except BaseException:
-            # A signal has come while an answer was under way on this connection, so the logout,
-            # which follows, needs a new one.
+            # A signal has come while an answer was under way on this connection, so the logout
+            # that follows needs a new connection.
             self.close()
             raise
 
