@@ -29,8 +29,8 @@ class Signals(object):
         self._screen = screen
         self._is_pidfile_touched = False
         self._is_suspended = False
-        # A signal that our parent has set to be ignored stays ignored: nohup does so with SIGHUP,
-        # and a shell's & with SIGINT.
+        # Signals that our parent has set to be ignored stay ignored: nohup sets SIGHUP so, and a
+        # shell's & sets SIGINT so.
         self._ends = [number for number in ENDS if signal.getsignal(number) != signal.SIG_IGN]
 
     @contextlib.contextmanager

@@ -96,7 +96,7 @@ class Follow(object):
         self._was_current = False  # whether the replica was current at the last look
         self._lost: Optional[str] = None  # the time of day when the connection was lost
         self._since = time.strftime("%H:%M:%S")
-        self._pid = pidfile.running(pidfile_path())  # the watcher's
+        self._pid = pidfile.running(pidfile_path())  # the watcher's pid
         # Seconds of time.monotonic():
         self._due: Optional[float] = None  # when to show the changes that have come, if any
         self._shown = -EVERY  # when something was shown last

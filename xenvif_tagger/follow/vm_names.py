@@ -35,10 +35,11 @@ class Names(object):
         self.problem: Optional[str] = None
         self._access = access
         self._wake = wake
-        # Uuids of VIFs.
-        self._wanted: Set[Uuid] = set()  # the next question is about these
-        self._asked: Set[Uuid] = set()  # were in a question: want() does not ask for them again
-        self._unanswered: Set[Uuid] = set()  # got no answer: the next question includes them
+        # Three sets of VIFs' uuids: the next question has those in _wanted and in _unanswered, for
+        # which XAPI gave no answer; want() does not ask again for those in _asked.
+        self._wanted: Set[Uuid] = set()
+        self._unanswered: Set[Uuid] = set()
+        self._asked: Set[Uuid] = set()
         self._thread: Optional[threading.Thread] = None
         self._answer: Optional[Answer] = None
         self._next = 0.0  # when the next question may be asked: seconds of time.monotonic()
@@ -52,7 +53,7 @@ class Names(object):
         """Take an answer if one has come, and ask the next question if there is one.
 
         :returns: whether an answer has come. An answer without a name counts, too: the first table
-            may have waited for it.
+            may have waited for that answer.
         :raises click.ClickException: XAPI can't be asked with the options that were given
         """
         answer = self._answer
