@@ -9,8 +9,8 @@ from ..xapi.session import TimedOut, Xapi, XapiError
 from . import answers
 
 PLUGIN = "xenvif-tagger"
-# The command on a host gets this part of the host's time. If the command takes longer the plugin
-# ends it, and still has time to say so.
+# The command on a host gets this part of the host's time. If the command takes longer, the plugin
+# ends the command, and still has time to say so.
 SHARE = 0.9
 # Seconds, after a host's time is over, in which its thread may still report the time-out. (A thread
 # that looks up a host name has no time-out, and may never report anything.)
@@ -124,7 +124,7 @@ def _ask(session: Xapi, host: Host, function: str, within: float) -> Answer:
     try:
         code, output, stderr = answers.parse(text, function)
     except Exception as error:  # the plugin may be of a version that answers in another way
-        return unanswered(host, "its answer can't be understood (%s: %s): has that host "
+        return unanswered(host, "its answer can't be understood (%s: %s): has this host "
                           "another version of xenvif-tagger?" % (type(error).__name__, error))
     return Answer(host, code, output, stderr, None)
 

@@ -49,8 +49,8 @@ def lines(answers: Sequence[Answer], function: str, width: int, colour: bool,
 
 
 def _pairs(answers: Sequence[Answer], width: int, colour: bool) -> List[str]:
-    # Each host has a line of its own, and its VIFs below that line. There is no column HOST: long
-    # host names would be cut in it until they are all the same.
+    # Each host has a line of its own, and its VIFs below that line: in a column HOST, which would
+    # be narrow, long host names would be cut to the same text.
     by_host = [(answer, pairs_of(answer.output)) for answer in answers]
     rows = iter(report.grid([report.HEADER] + [pair.row for _, pairs in by_host for pair in pairs],
                             width - 2, report.CUT, colour))
