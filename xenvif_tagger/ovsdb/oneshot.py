@@ -91,7 +91,7 @@ class OneShot(object):
         again: "List[Vif]" = []
         while batches:
             batch = batches.pop()
-            self._restart_deadline()  # our own work since the last answer does not count
+            self._restart_deadline()  # our own work since the last answer is no waiting
             try:
                 self.vswitch.write([outcome.decision for outcome in batch])
             except Unwritten as error:
