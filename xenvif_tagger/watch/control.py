@@ -99,7 +99,7 @@ class Control(object):
 
 def careful_connection(library_connection: Any,
                        report_error: Callable[[BaseException], None]) -> Any:
-    """A subclass of the library's connection: a malformed request ends its connection and no more.
+    """A subclass of the library's connection: a malformed request ends its own connection.
 
     The run() of the library's connection raises any exception that a malformed request causes (for
     a bad set-options, argparse's SystemExit). The run() of the library's server does not catch the
