@@ -5,13 +5,14 @@ MYPY = False
 if MYPY:
     from typing import Optional, Tuple
 
-NAME = "xenvif-tagger"  # of the command, the service, the pidfile; in each line of a log
+NAME = "xenvif-tagger"  # the name of command, service and pidfile; in each log line
 
 BASE = "/opt/xenvif-tagger"  # where dom0-install.sh installs us
 INSTALL = BASE + "/dom0-install.sh"
 STOCK = "setup-vif-rules"  # the file name of the stock script, and of our hook in its place
 HOOK = BASE + "/hotplug/" + STOCK
-PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))  # of the running code
+# The directory of the package that runs.
+PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 USUAL = ("/usr/libexec/xenopsd", "/opt/xensource/libexec")  # where the stock script may be
 
 
