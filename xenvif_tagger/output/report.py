@@ -16,9 +16,9 @@ Vms = Mapping[Uuid, Tuple[Uuid, str]]
 
 NOTHING = "no VIF has a port here"  # printed in place of an empty table
 HEADER = ("VM", "BRIDGE", "VIF", "TAG", "TAP", "TAG", "STATE")
-# Which of the table's columns may be cut, by number -> the most characters that such a column may
-# show. VM and BRIDGE have no such limit (None). Both TAG columns have one: a long list of trunks
-# would drive the other columns apart. (JSON has the whole list.)
+# The numbers of the table's columns that may be cut -> the greatest width of the column. VM and
+# BRIDGE have no such limit (None). Both TAG columns have one: a long list of trunks would drive the
+# other columns apart. (JSON has the whole list.)
 CUT: Dict[int, Optional[int]] = {0: None, 1: None, 3: 24, 5: 24}
 
 
