@@ -78,7 +78,7 @@ def test_held(host, switch):
     switch.vsctl("clear", "Port", "vif1.0", "tag")
     host.run(switch, "-q", "mirror", "all")
     host.run_dir = switch.dir
-    host.is_ill(switch, "held", "WARN", "vif1.0", "tap1.0", "only a watcher would know",
+    host.is_ill(switch, "held", "WARN", "vif1.0", "tap1.0", "watcher would know since when",
                 watcher="FAIL", **NO_WATCHER)
     with Watching(switch) as watcher:
         reach(watcher, switch.dir)
@@ -125,7 +125,7 @@ def test_plugged_without_us(host, switch):
 
 def test_plugged_without_anything(host, switch):
     switch.add_port("br0", "vif1.0")
-    host.is_ill(switch, "unmarked", "WARN", "names their VIF")
+    host.is_ill(switch, "unmarked", "WARN", "names the VIF")
 
 
 def test_many_are_counted(host, switch):

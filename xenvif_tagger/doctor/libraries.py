@@ -26,7 +26,7 @@ def python_ovs(_patient: Patient) -> Result:
     """Whether Open vSwitch's Python library is there."""
     directory, version = _library("ovs", "ovs.version")
     if directory is None:
-        return FAIL, "there is no such library, so the watcher can't run (%s)" % version, INSTALL
+        return FAIL, "the library is not there, so the watcher can't run (%s)" % version, INSTALL
     return OK, "%s, %s, JSON parser in %s" % (
         version, directory, "C" if sys.modules["ovs.json"].PARSER == "C" else "Python"), None
 
@@ -41,7 +41,7 @@ def python_xenapi(_patient: Patient) -> Result:
     """Whether XAPI's Python library is there."""
     directory, version = _library("XenAPI")
     if directory is None:
-        return WARN, "there is no such library, so VMs' names are not known (%s)" % version, INSTALL
+        return WARN, "the library is not there, so VMs' names are not known (%s)" % version, INSTALL
     return OK, "%s, %s" % (version, directory), None
 
 
