@@ -91,7 +91,8 @@ class OneShot(object):
         again: "List[Vif]" = []
         while batches:
             batch = batches.pop()
-            self._restart_deadline()  # our own work since the last answer is no waiting
+            # Our own work since the last answer must not shorten the server's time.
+            self._restart_deadline()
             try:
                 self.vswitch.write([outcome.decision for outcome in batch])
             except Unwritten as error:
