@@ -34,25 +34,45 @@ def dom0():
         yield dom0
 
 
-@pytest.mark.parametrize("how", sorted(HOW))
-def test_none_of_our_frames_is_shown(dom0, tmp_path, how):
+@pytest.fixture
+def copy(tmp_path):
+    """A copy of our code, for a test to break."""
     for part in "hotplug", "xenvif_tagger":
         shutil.copytree(os.path.join(ROOT, part), str(tmp_path / part),
                         ignore=shutil.ignore_patterns("__pycache__"))
+    return tmp_path
+
+
+def interrupted(dom0, copy, module, line):
+    """Plug the tap while a module of ours ends with this line."""
+    path = copy / "xenvif_tagger" / (module + ".py")
+    text = path.read_text(encoding="utf-8")
+    path.write_text(text + line, encoding="utf-8")
+    done = dom0.run(str(copy / "hotplug/setup-vif-rules"), "classic", "tap1.0",
+                    dom0.vifs[1, 0].vm_uuid, 0, "filter")
+    path.write_text(text, encoding="utf-8")
+    return done
+
+
+def test_nor_while_our_code_is_imported(dom0, copy):
+    """The stock script has not begun then."""
+    for module in "host/paths", "core/names", "ovsdb/client", "plug/hook":
+        done = interrupted(dom0, copy, module, "\n\nraise KeyboardInterrupt\n")
+        assert done.returncode in (-signal.SIGINT, 128 + signal.SIGINT), (module, done)
+        assert done.stderr == "KeyboardInterrupt\n", (module, done)
+
+
+@pytest.mark.parametrize("how", sorted(HOW))
+def test_none_of_our_frames_is_shown(dom0, copy, how):
     found = {}
     for step in STEPS:
         module, _, name = step.partition(".")
-        path = tmp_path / "xenvif_tagger" / (module + ".py")
-        text = path.read_text(encoding="utf-8")
-        path.write_text("%s\n\ndef broken(*_, **__):\n    %s\n\n\n%s = broken\n" % (
-            text, HOW[how], name), encoding="utf-8")
-        done = dom0.run(str(tmp_path / "hotplug/setup-vif-rules"), "classic", "tap1.0",
-                        dom0.vifs[1, 0].vm_uuid, 0, "filter")
-        path.write_text(text, encoding="utf-8")
+        done = interrupted(dom0, copy, module, "\n\ndef broken(*_, **__):\n    %s\n\n\n%s = "
+                           "broken\n" % (HOW[how], name))
         files = re.findall(r'^  File "(.+?)", line', done.stderr, re.M)
         ended = -signal.SIGINT if sys.version_info >= (3, 8) else 1
         if (done.returncode not in (ended, 128 + signal.SIGINT) or STOCK not in files
-                or any(file.startswith(str(tmp_path)) for file in files)
+                or any(file.startswith(str(copy)) for file in files)
                 or done.stderr.splitlines()[-1] != "KeyboardInterrupt"):
             found[step] = done.returncode, done.stderr
     assert not found
