@@ -132,7 +132,7 @@ def test_only_one_at_a_time(up):
         assert result.code == LOCKED and "another run" in result.err, result
     up.assert_works()
     end_task(up)
-    assert first.communicate(timeout=60)[1] == b"" and first.returncode == DONE
+    assert first.communicate(timeout=180)[1] == b"" and first.returncode == DONE
     up.assert_installed()
 
 
@@ -150,7 +150,7 @@ def test_the_script_is_overwritten_while_it_runs(up, end):
             if end == "in another text":
                 stream.write("touch /lab/astray\n" * len(text))
     end_task(up)
-    assert first.communicate(timeout=60)[1] == b"" and first.returncode == DONE
+    assert first.communicate(timeout=180)[1] == b"" and first.returncode == DONE
     assert not os.path.exists(up.lab("astray"))
 
 

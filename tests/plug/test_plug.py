@@ -17,7 +17,7 @@ import pytest
 
 from dom0 import Dom0
 from dom0.xapi import DAEMON, SETUP_VIF_RULES
-from support.constants import DEAD_FORM, HELD, HOOK, ROOT
+from support.constants import DEAD_FORM, HELD, HOOK, LONG, ROOT
 from support.plugging import plug, unplug
 from support.private_ovs import _plain as plain
 from xenvif_tagger.core import mark
@@ -65,7 +65,7 @@ def set_id(dom0, port, key, value):
 def mirror(dom0, domid):
     """What a person, or the watcher, does next."""
     values = config.parse(dom0.read_file(CONFIG) if os.path.exists(dom0.path(CONFIG)) else "")[0]
-    outcome, = OneShot(Client(dom0.ovs.remote, 10), values).mirror([(domid, 0)])
+    outcome, = OneShot(Client(dom0.ovs.remote, LONG), values).mirror([(domid, 0)])
     assert outcome.problem is None
     return outcome.decision
 
@@ -408,7 +408,7 @@ class Monitor(object):
 
     def __init__(self, ovs):
         self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self.socket.settimeout(60)
+        self.socket.settimeout(180)
         self.socket.connect(ovs.socket_path)
         self.text = ""
         tables = {table: {"columns": columns} for table, columns in self.COLUMNS.items()}

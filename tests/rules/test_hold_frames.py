@@ -18,7 +18,7 @@ from support.constants import HELD, HOOK
 
 CONFIG = "/etc/xenvif-tagger.conf"
 PLUGS = int(os.environ.get("XENVIF_TAGGER_PLUGS", "5"))
-PATIENCE = 20  # seconds for what takes a millisecond
+PATIENCE = 120  # seconds for what takes a millisecond
 BURST = 32  # openvswitch/ovs lib/dp-packet.h, NETDEV_MAX_BURST
 EACH = 4  # frames of a kind
 RATE = 1000  # frames a second in each VLAN

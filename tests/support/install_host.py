@@ -236,7 +236,7 @@ class Host(object):
 
     def run(self, *command, **environment):
         process = self.popen(*command, **environment)
-        out, err = process.communicate(timeout=60)
+        out, err = process.communicate(timeout=180)
         return Result(process.returncode, out.decode(), err.decode())
 
     def install(self, *options, **environment):

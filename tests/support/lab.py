@@ -4,7 +4,7 @@ import json
 import subprocess
 import sys
 
-from support.constants import NEUTRON, SIDES
+from support.constants import LONG, NEUTRON, SIDES
 from support.rows import unit
 from xenvif_tagger.core import mark
 from xenvif_tagger.core.decide import decide_vif
@@ -139,7 +139,7 @@ class Lab(object):
     # -- runs
 
     def shot(self):
-        shot = OneShot(Client(self.ovs.remote, 30), self.values)
+        shot = OneShot(Client(self.ovs.remote, LONG), self.values)
         if self.boot:
             shot.settings.boot = self.boot
         return shot

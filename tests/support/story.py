@@ -15,7 +15,7 @@ from itertools import product
 import pytest
 
 from support import actors
-from support.constants import HELD
+from support.constants import HELD, LONG
 from support.watching import PATIENCE, Watching
 from xenvif_tagger.core import mark, names
 from xenvif_tagger.core.unit import UNIT, is_open_trunk
@@ -391,7 +391,7 @@ class Host:
         count = self.count()
         self.settle()
         values = config_file.parse(self.config)[0]
-        outcomes = OneShot(Client(self.ovs.remote, 30), values).look()
+        outcomes = OneShot(Client(self.ovs.remote, LONG), values).look()
         assert not [outcome.decision.changes for outcome in outcomes if outcome.decision.changes]
         assert json.loads(ask(self.watcher.socket, "stats", "--json"))["failed"] == 0
         self.check_restart()

@@ -99,7 +99,7 @@ def test_resync_ends_when_the_database_goes(lab):
     with Watching(lab.ovs) as watcher, socket.socket(socket.AF_UNIX) as asker:
         watcher.settle()
         lab.ovs.pause()
-        asker.settimeout(30)
+        asker.settimeout(PATIENCE)
         asker.connect(watcher.socket)
         asker.sendall(b'{"id": 0, "method": "resync", "params": []}')
         watcher.stats()  # it was accepted after the other one

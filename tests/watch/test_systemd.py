@@ -14,7 +14,7 @@ class Manager(object):
     def __init__(self, address):
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self._socket.bind(address)
-        self._socket.settimeout(10)
+        self._socket.settimeout(120)
 
     def heard(self):
         return self._socket.recv(65536).decode("utf-8")

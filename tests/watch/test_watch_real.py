@@ -10,6 +10,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from support import model_actors as actors
+from support.constants import LONG
 from support.invariants import LOOK, NAMES, STEP, check, kinds_of
 from support.model_actors import HOSTS, World, begin, quiesce
 from support.ovsdb_model import MAPS, TAGGER, Commit, Row
@@ -106,7 +107,7 @@ class Database(object):
 
     def __init__(self, ovs):
         self.ovs = ovs
-        self.client = Client(ovs.remote, 30)
+        self.client = Client(ovs.remote, LONG)
         self.first = 0
         self.journal = []
         self._log = open(ovs.database, "rb")
