@@ -1,4 +1,4 @@
-"""`doctor` on what is in the database, and on who writes iface-id."""
+"""`doctor` on the rows of the database, and on the programs that write iface-id."""
 import subprocess
 
 from support.constants import LONG
@@ -96,7 +96,8 @@ def test_dead_vlan(host, switch):
 
 
 def test_siblings_on_different_bridges(host, ovs_dummy):
-    """And the command that is given mends it, without an open port in between."""
+    """The command that doctor prints mends the fault, and leaves no port without a tag meanwhile.
+    """
     prepared(ovs_dummy).add_bridge("br1")
     plug(host, ovs_dummy, {"bridge": "br1", "tag": 5}, {"tag": 7})
     found = host.is_ill(ovs_dummy, "bridges", "WARN", "br0", "br1")
@@ -153,7 +154,8 @@ def test_iface_id_on_both_as_the_config_wants(host, switch):
 
 
 def test_iface_id_on_both_under_neutron(host, switch):
-    """Off the tap, though it is the agent's own: it is the one that goes."""
+    """The cure removes iface-id from the tap, even if the agent has bound the tap: of the two ports
+    the tap is the one that goes away."""
     vif, tap = both(1, tag=5, other_config={"net_uuid": "n"})
     plug(host, switch, vif, tap)
     found = host.is_ill(switch, "iface-id", "FAIL", "DOWN")

@@ -1,4 +1,4 @@
-"""`doctor` on a watcher that is not as it should be."""
+"""`doctor` on a watcher that does not run, hangs, stands by, or has another fault."""
 import os
 import re
 import signal
@@ -20,7 +20,7 @@ def test_watcher_does_not_run(host, switch):
 
 
 def test_watcher_was_killed(host, switch):
-    """It leaves its pidfile, which nobody has locked."""
+    """A killed watcher leaves its pidfile, which no process has locked any more."""
     host.run_dir = switch.dir
     with Watching(switch) as watcher:
         reach(watcher, switch.dir)
