@@ -43,7 +43,7 @@ PAIR_KEYS = {
     "domid", "devid", "bridge", "vm", "vif", "tap", "state", "reason", "source", "target",
     "changes",
 }
-# cvlans is mirrored as the others are.
+# cvlans is among them, because the command mirrors this column as it does the other VLAN columns.
 PORT_KEYS = {"port", "tag", "vlan_mode", "trunks", "cvlans", "external_ids"}
 CHANGE_KEYS = {"table", "row", "column", "key", "old", "new"}
 
