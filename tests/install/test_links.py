@@ -1,4 +1,4 @@
-"""The links by which others find our files."""
+"""The links by which other programs, such as man and xen-bugtool, find our files."""
 import os
 import re
 
@@ -69,7 +69,7 @@ def test_check_finds_and_install_mends_a_link(up, path):
     assert up.install("--check").code == FAILED
     assert up.install().code == REFUSED
     assert up.install("--uninstall").code == DONE
-    assert set(up.changes()) == {path}  # not ours: it stays
+    assert set(up.changes()) == {path}  # the link is not ours, so it stays
 
 
 def test_an_upgrade_replaces_what_they_lead_to(up):
