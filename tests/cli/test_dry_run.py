@@ -106,7 +106,7 @@ def test_dry_run_says_exactly_what_a_run_does(host, case, kind):
     assert without_versions(after) == without_versions(applied(before, changes))
     assert written_rows(before, after) == {(change["table"], change["row"])
                                            for change in changes}
-    # For each pair the states differ by one word.
+    # A run gives each pair the state of the dry run, but turns "drift" into "mirrored".
     for dry, wet in zip(said_json.pairs, done.pairs):
         assert wet["state"] == ("mirrored" if dry["state"] == "drift" else dry["state"])
         assert (wet["reason"], wet["source"], wet["target"]) == (

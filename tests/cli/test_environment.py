@@ -186,7 +186,7 @@ def test_a_config_file_with_several_faults_is_one_line(host, config):
 
 
 def test_config_files_that_cannot_be_read(host, tmp_path):
-    """A file without read permission is not among them, because root can read such a file."""
+    """No case is a file without read permission, because root can read such a file."""
     loop = tmp_path / "loop"
     loop.symlink_to("loop")
     for path in (str(tmp_path), str(loop), str(tmp_path / "absent"), "/proc/self/mem"):

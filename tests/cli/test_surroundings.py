@@ -105,7 +105,7 @@ def test_nobody_reads_stderr(host, args):
 
 def test_a_working_directory_that_is_gone(host, tmp_path):
     """With an absolute path to the database, the command does not need the working directory. With
-    a relative path, the error names the database, and not the output, as what can't be reached."""
+    a relative path, the error is about the path of the database, and not about the output."""
     add_zoo(host, 14)
     script = 'cd "$0" && rmdir "$0" && "$@"'
     for remote, code in ((host.remote, 0), ("unix:relative", 3)):

@@ -116,7 +116,7 @@ def test_colours_on_a_terminal_only(zoo):
     piped = run("status", db=zoo, env={"COLUMNS": "100"}).out
     assert "\x1b" not in piped
     assert re.sub(escape, "", shown) == piped
-    # Bad states have one colour; states that are less bad, or good, have others.
+    # "conflict" and "refused" have one colour; "drift" and "in-sync" have one each.
     colours = {state: colour for colour, state in re.findall(
         r"((?:\x1b\[[0-9;]*m)+)([a-z-]+)\x1b", shown)}
     assert colours["conflict"] == colours["refused"]

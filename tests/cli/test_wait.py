@@ -120,7 +120,7 @@ WAITED_FOR = {
 
 @pytest.mark.parametrize("what", sorted(WAITED_FOR))
 def test_it_does_not_poll(host, proxied, what):
-    """While the command waits it sends the server no request, not even when other rows change."""
+    """A waiting command sends the server no request, not even when other rows change."""
     WAITED_FOR[what](host)
     host.add_port("xenbr0", "eth0")
     # A first run writes our marks, so that the waiting run has nothing to write at its first look.

@@ -277,7 +277,7 @@ def test_stock_script_that_does_not_compile(host, switch):
     host.is_ill(switch, "stock-add-port", "FAIL", "SyntaxError")
 
 
-def test_dry_run_that_does_not_get_there(host, switch):
+def test_dry_run_that_does_not_reach_add_port(host, switch):
     """The stock script asks for metadata that only a later xenopsd may give. The check can't prove
     that the script adds ports, and does not fail for that."""
     edit(host, COMMON, 'self.json["backend"]', 'self.json["backend-of-later"]')

@@ -220,7 +220,7 @@ def test_plugged_and_not_here(host, switch, xapi, vm):
     assert cure_of(host, switch, "VIF 0 of web, which is not running on this host") == REMOVAL
 
 
-def test_both_ways(host, switch, xapi):
+def test_faults_of_both_kinds_in_their_order(host, switch, xapi):
     """The faults that cut a guest off come first; after a few VIFs doctor only counts the rest."""
     plug(host, switch, "vif7.0", *["vif10.%d" % devid for devid in range(9)])
     for domid in 2, 1:

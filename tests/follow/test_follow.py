@@ -167,7 +167,7 @@ def test_resized(host):
         assert text.startswith(run("status", db=host, env={"COLUMNS": "160"}).out)
 
 
-def test_lower_than_the_table(host):
+def test_a_terminal_lower_than_the_table(host):
     """The VIFs that are not as they should be come first, and one line counts those for which there
     is no room."""
     for domid in range(1, 60):

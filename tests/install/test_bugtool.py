@@ -1,7 +1,7 @@
 """The plugin for xen-bugtool, installed on the made-up dom0 (support/install_host.py).
 
-The tests run the plugin as xen-bugtool does: xen-bugtool runs a shell for each command and keeps
-the command's stdout alone; the files that a plugin names it copies as they are.
+The tests run the plugin as xen-bugtool does. xen-bugtool runs a shell for each command and keeps
+the command's stdout alone; and xen-bugtool copies the files that a plugin names as they are.
 """
 import glob
 import os
@@ -55,7 +55,7 @@ def report(host):
             for kind, label, command in plugin(host)[1] if kind == "command"}
 
 
-def test_what_it_names_is_there(up):
+def test_the_plugins_commands_and_files_are_there(up):
     capability, found = plugin(up)
     assert {kind for kind, _, _ in found} == {"command", "files"}
     assert capability.getAttribute("pii") == "yes"  # a report has VMs' names and MAC addresses

@@ -1,4 +1,4 @@
-"""dom0-install.sh and the config files: how it finds, writes and keeps xenopsd's and our own."""
+"""dom0-install.sh finds, writes and keeps xenopsd's config files and our own."""
 import ctypes
 import os
 import re
@@ -42,7 +42,7 @@ def by_variable(host):
 
 
 def by_config_file(host):
-    """xenopsd's config file, not its unit, names the config directory."""
+    """xenopsd's config file names the config directory."""
     with open(host.at("/etc/xenopsd.conf"), "a") as stream:
         stream.write("config-dir = '/etc/third.d'\n")
     return "/etc/third.d"

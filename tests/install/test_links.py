@@ -72,7 +72,7 @@ def test_check_finds_and_install_mends_a_link(up, path):
     assert set(up.changes()) == {path}  # the link is not ours, so it stays
 
 
-def test_an_upgrade_replaces_what_they_lead_to(up):
+def test_an_upgrade_replaces_the_files_that_the_links_lead_to(up):
     up.install()
     write(up.bundle("hotplug/completion.bash"), "# new\n")
     os.unlink(up.bundle("hotplug/completion.zsh"))
@@ -85,7 +85,7 @@ def test_an_upgrade_replaces_what_they_lead_to(up):
     up.assert_as_before()
 
 
-def test_what_was_cut_off_beside_a_link_goes(up):
+def test_a_new_link_that_a_killed_run_has_left_goes(up):
     up.install()
     for path in LINKS:
         up.run("ln", "-s", "/opt/xenvif-tagger/hotplug/x", path + ".new")

@@ -1,4 +1,5 @@
-"""dom0-install.sh restarts xenopsd, waits until it can, or leaves that to the operator."""
+"""dom0-install.sh restarts xenopsd, waits for xenopsd's tasks before, or leaves the restart to the
+operator."""
 import os
 
 import pytest

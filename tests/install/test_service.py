@@ -239,7 +239,8 @@ def test_runs_and_mirrors(machine):
 
 
 def test_each_line_is_in_the_journal_once(machine):
-    """The watcher logs to syslog or to stderr, not to both: the journal gets either."""
+    """stderr is the journal here, so the watcher logs to syslog alone: lines on stderr would be in
+    the journal a second time."""
     machine.new_pair(2, 6)
     lines = machine.until(lambda: re.findall(".*vif2.0 -> tap2.0: .*", machine.journal("-b")))
     machine.must("journalctl", "--sync")

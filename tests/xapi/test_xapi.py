@@ -238,7 +238,7 @@ def test_the_time_is_for_all_calls_together(xapi):
 
 
 def test_no_more_connections(tmp_path):
-    """XAPI hangs, and its queue is full."""
+    """XAPI hangs, and the queue of XAPI's socket is full."""
     path = str(tmp_path / "x")
     with contextlib.ExitStack() as stack:
         listener = stack.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM))
@@ -337,7 +337,7 @@ def test_logged_out_over_a_new_connection(xapi):
 
 
 @pytest.mark.parametrize("what", [["HOST_STILL_BOOTING"], "drop", "hang"], ids=str)
-def test_logged_out_where_logging_in_goes_on(xapi, monkeypatch, what):
+def test_logged_out_if_a_login_fails_after_its_session_is_open(xapi, monkeypatch, what):
     """XenAPI of xapi 24 and older, as in XenServer 8, asks for the API's version as a part of its
     login: if that fails, there is a session already, and the client ends the session."""
     class Older(XenAPI.Session):
@@ -373,7 +373,7 @@ def test_a_logout_that_fails_costs_no_answer(xapi, what):
     xapi.sessions.clear()
 
 
-def test_errors_of_the_users_own_are_left_alone(xapi):
+def test_an_error_of_the_callers_own_is_left_alone(xapi):
     """The client does not turn an error that another part of our code raises into an XapiError."""
     with pytest.raises(ValueError, match="ours"):
         with ask(xapi):
@@ -412,7 +412,7 @@ def test_tls_is_verified(tls, monkeypatch):
     assert "--no-verify" in str(caught.value), "the certificate names another host"
 
 
-def test_tls_with_one_who_says_nothing():
+def test_tls_with_a_server_that_says_nothing():
     """The time limit counts for the TLS handshake, too."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))

@@ -201,7 +201,7 @@ def test_mirror_vm(host, xapi, by):
 
 
 def test_mirror_vm_in_two_domains(host, xapi):
-    """While it migrates to its own host, a VM has two domains."""
+    """A VM that migrates to its own host has two domains for a while."""
     add_pair(host, 12)
     add_pair(host, 13, vif={"tag": 5, "ids": identity(12)}, tap={"ids": identity(12)})
     xapi.add_vm("web", [vif_uuid(12)])
