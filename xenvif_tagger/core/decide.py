@@ -27,6 +27,7 @@ if MYPY:
 
     from .port import Port
 
+
 def decide(vif: "Optional[Port]", tap: "Optional[Port]", settings: Settings,
            prefer: "Optional[str]" = None, expired: bool = False) -> Decision:
     """Decide about a VIF's two ports.
@@ -34,8 +35,8 @@ def decide(vif: "Optional[Port]", tap: "Optional[Port]", settings: Settings,
     :param vif, tap: port.Port as the row stands, or None for a side without a port (not both)
     :param Settings settings: what the operator has set, and the host's facts
     :param prefer: "vif" or "tap" where a person has named that side as the right one; else None
-    :param bool expired: if the VIF is an orphan, its grace is over (docs/design.md 4.5, 8; the
-        caller has the clock)
+    :param bool expired: the VIF is an orphan whose grace is over (docs/design.md 4.5, 8), by the
+        caller's clock
     :returns: Decision
     """
     drafts = {side: Draft(port) for side, port in ((VIF, vif), (TAP, tap)) if port is not None}
@@ -49,7 +50,7 @@ def decide(vif: "Optional[Port]", tap: "Optional[Port]", settings: Settings,
     if len(drafts) == 1:
         side, draft = next(iter(drafts.items()))
         if side == prefer:
-            # A person says that this port is right as it is, so it follows no sibling any more.
+            # A person has named this port as the right one: the port follows no sibling any more.
             draft.mark.pop("base", None)
         state, reason = _alone(draft, settings, expired)
     else:
@@ -69,8 +70,9 @@ def decide(vif: "Optional[Port]", tap: "Optional[Port]", settings: Settings,
             state = DRIFT
     target = None
     if len(drafts) == 2 and state not in (REFUSED, CONFLICT):
-        written = [side for side in SIDES if drafts[side].is_written()]
-        target = OTHER[source] if source else written[0] if len(written) == 1 else None
+        written_sides = [side for side in SIDES if drafts[side].is_written()]
+        target = OTHER[source] if source else (
+            written_sides[0] if len(written_sides) == 1 else None)
     return Decision(vif, tap, state, "; ".join([reason] + notes),
                     drafts[OTHER[target]].port.name if target else None,
                     drafts[target].port.name if target else None, unit, split, changes)
@@ -96,10 +98,11 @@ def decide_vif(ports: "Iterable[Port]", settings: Settings, prefer: "Optional[st
 
 
 def _stamp(draft: Draft, settings: Settings) -> None:
-    """Stamp a row that has no stamp: note in its mark which VIF it is of, and in which boot.
+    """Stamp a row that has no stamp: note in the row's mark the VIF that the row belongs to, and
+    the host's boot in which the row was first seen with its device.
 
-    The identity is noted at the first look, before ovs-xapi-sync can rewrite the row's ids. The
-    boot is noted at the first look at which the row has its device: a row that has been gone at
+    The VIF is noted at the first look, before ovs-xapi-sync can rewrite the row's external_ids. The
+    boot is noted at the first look at which the row has its device: a row whose device was gone at
     every look may not lend.
     """
     stamp = identity.stamp_of(draft.ids["Interface"])
@@ -116,37 +119,39 @@ def _alone(draft: Draft, settings: Settings, expired: bool) -> "Tuple[str, str]"
         return HELD, "%s has no sibling, and is held until it has a real tag" % draft.port.name
     if "base" not in draft.mark:
         return SINGLE, "%s has no sibling" % draft.port.name
-    # The tag of a managed row is never written, not even here: the rows don't tell whether the
-    # agent still counts that port as its own.
+    # The tag of a managed row is never written, not even after the grace: the rows don't tell
+    # whether the agent still counts the port as the agent's own.
     if (expired and draft.port.bridge in settings.hold_bridges and not draft.port.managed
             and draft.unit.get("tag") != DEAD):
-        had = describe(draft.unit)
+        old_unit = describe(draft.unit)
         hold.hold(draft)
-        return HELD, "its sibling has been gone for longer than orphan_grace, and the VLAN (%s) " \
-            "may be another tenant's by now: held" % had
-    return ORPHAN, "its sibling is gone; it keeps %s" % describe(draft.unit)
+        return HELD, "%s is held: its sibling was deleted longer than orphan_grace ago, and " \
+            "the VLAN (%s) may be another tenant's by now" % (draft.port.name, old_unit)
+    return ORPHAN, "%s has no sibling any more, and keeps %s" % (
+        draft.port.name, describe(draft.unit))
 
 
 def _together(drafts: "Dict[str, Draft]", settings: Settings, prefer: "Optional[str]"
               ) -> "Tuple[str, Optional[str], str, List[str]]":
-    """Decide about two rows that have one VIF's names, and change their drafts.
+    """Decide about two rows that have one VIF's names, and change the drafts of the two rows.
 
     :returns: ``(state, source, reason, split)``: source is the side whose unit was copied, or None;
-        split the keys that stay different
+        split lists the external_ids keys that stay different
     """
     vif, tap = drafts[VIF], drafts[TAP]
     refusal = identity.refusal(vif.port, tap.port)
     if refusal:
         return REFUSED, None, refusal, []
-    both = pair.Pair(vif, tap, settings)
-    if both.base and OTHER[both.holder] != prefer:
-        other = drafts[OTHER[both.holder]]
-        other.note(hold.mend_trunks(other, both.base))
-    verdict, source, reason = both.choose(prefer)
+    siblings = pair.Pair(vif, tap, settings)
+    if siblings.base and OTHER[siblings.holder] != prefer:
+        other = drafts[OTHER[siblings.holder]]
+        other.note(hold.mend_trunks(other, siblings.base))
+    verdict, source, reason = siblings.choose(prefer)
     if verdict == pair.REFUSED:
         return REFUSED, None, reason, []
-    if verdict == pair.CONFLICT and both.is_split():
-        return CONFLICT, None, reason, []  # no "seen": only the agent can end this conflict
+    if verdict == pair.CONFLICT and siblings.is_split():
+        # The mark gets no "seen": only the agent can end this conflict.
+        return CONFLICT, None, reason, []
     if verdict == pair.CONFLICT:
         tap.mark["seen"] = {"port": vif.port.uuid, VIF: vif.unit, TAP: tap.unit}
         return CONFLICT, None, reason, []
@@ -158,26 +163,27 @@ def _together(drafts: "Dict[str, Draft]", settings: Settings, prefer: "Optional[
         reason += _copy(drafts, source, settings, prefer)
 
     _give_identity(vif, tap)
-    split = merge.merge(vif, tap, both.base, settings, both.lends, prefer)
-    iface_id.keep(drafts, both.lends, settings)
+    split = merge.merge(vif, tap, siblings.base, settings, siblings.lends, prefer)
+    iface_id.keep(drafts, siblings.lends, settings)
     tap.mark.pop("seen", None)
-    _renew_base(drafts, both, settings)
+    _renew_base(drafts, siblings, settings)
     held = hold.is_held(vif) or hold.is_held(tap)
     return HELD if held else IN_SYNC, source, reason, split
 
 
-def _hold(rows: "Iterable[Draft]") -> None:
-    for row in rows:
-        if not hold.is_held(row):
-            hold.hold(row)
+def _hold(drafts: "Iterable[Draft]") -> None:
+    for draft in drafts:
+        if not hold.is_held(draft):
+            hold.hold(draft)
 
 
 def _copy(drafts: "Dict[str, Draft]", source: str, settings: Settings,
           prefer: "Optional[str]") -> str:
-    """Give one side's unit to the other; returns what to add to the reason."""
+    """Give one side's unit to the other side; returns the words to add to the reason."""
     giver, taker = drafts[source], drafts[OTHER[source]]
     if not giver.unit and not prefer and giver.port.bridge in settings.hold_bridges:
-        # Rule 3: on a bridge that holds, a clear means hold. The agent's own port is left alone.
+        # Rule 3: on a listed bridge a port whose unit was cleared is held, and its sibling with it.
+        # The agent's own port stays as it is.
         _hold([taker] if giver.port.managed and not taker.port.managed else [giver, taker])
         return "; on this bridge a port without a VLAN is held"
     taker.unit = dict(giver.unit)
@@ -189,8 +195,8 @@ def _give_identity(vif: Draft, tap: Draft) -> None:
     """Give a row without identity keys its sibling's identity, once (docs/design.md 4.3).
 
     Where the row has no other keys and no policing either, its Interface gets the sibling's
-    identity keys. Any other row gets the identity into its stamp only: with identity keys it would
-    lend its own keys from then on, and nothing but our guess would say that they are this VIF's.
+    identity keys. Any other row gets the identity into its stamp only: with identity keys such a
+    row would lend its own keys from then on, though nothing proves that those keys are this VIF's.
     """
     for row, sibling in ((vif, tap), (tap, vif)):
         if identity.keys_of(row.ids["Interface"]):
@@ -202,25 +208,26 @@ def _give_identity(vif: Draft, tap: Draft) -> None:
             row.mark["boot"] = ""
 
 
-def _renew_base(drafts: "Dict[str, Draft]", both: pair.Pair, settings: Settings) -> None:
-    """Note the state in which the pair is alike, the base, on one row of the two.
+def _renew_base(drafts: "Dict[str, Draft]", siblings: pair.Pair, settings: Settings) -> None:
+    """Note the base, the state in which the pair is alike, on one of the two rows.
 
-    That is the row that was written. Where one port is the agent's own, the base is always on its
-    sibling: when the agent's port goes, the sibling must be known for an orphan, whose VLAN may
-    become another tenant's.
+    The base goes to the row that was written, or to the tap if both or neither were written. Where
+    exactly one port is the agent's own, the base goes to the sibling of that port: when the agent's
+    port goes, the base shows that the sibling is an orphan, whose VLAN may become another tenant's.
     """
     vif, tap = drafts[VIF], drafts[TAP]
-    alike = merge.alike(vif, tap, settings)
-    # Nobody decided on the unit of a held row: the hold set it.
-    alike["unit"] = {} if hold.is_held(vif) or hold.is_held(tap) else dict(vif.unit)
-    written = [side for side in SIDES if drafts[side].is_written()]
-    if both.owner:
-        holder = OTHER[both.owner]
-    elif len(written) == 1:
-        holder = written[0]
-    elif both.base and not written and dict(alike, port=both.base["port"]) == both.base:
-        holder = both.holder
+    common = merge.alike(vif, tap, settings)
+    # The unit of a held row is nobody's decision: the hold has set that unit.
+    common["unit"] = {} if hold.is_held(vif) or hold.is_held(tap) else dict(vif.unit)
+    written_sides = [side for side in SIDES if drafts[side].is_written()]
+    old_base = siblings.base
+    if siblings.owner:
+        holder = OTHER[siblings.owner]
+    elif len(written_sides) == 1:
+        holder = written_sides[0]
+    elif old_base and not written_sides and dict(common, port=old_base["port"]) == old_base:
+        holder = siblings.holder  # the base is there already
     else:
         holder = TAP
-    drafts[holder].mark["base"] = dict(alike, port=drafts[OTHER[holder]].port.uuid)
+    drafts[holder].mark["base"] = dict(common, port=drafts[OTHER[holder]].port.uuid)
     drafts[OTHER[holder]].mark.pop("base", None)

@@ -1,7 +1,8 @@
 """Keeping ports closed: the hold (docs/design.md 4.6), and the repair of ports that lost their
 trunks (docs/design.md 4.5, rule 4).
 
-Each rule here looks at one row by itself, so it counts for single ports and in refused pairs too.
+Each rule here looks at one row by itself, so each rule applies to single ports, and to the ports of
+a refused pair, too.
 """
 from .unit import DEAD, is_open_trunk, is_real
 
@@ -19,15 +20,15 @@ def form(cvlans: bool) -> "Unit":
 
     :param bool cvlans: the database's schema has Port.cvlans
 
-    To Neutron's agent tag 4095 means "dead, mine to bind". A port in mode dot1q-tunnel passes only
-    frames with a customer VLAN that is in cvlans, and no customer has VLAN 4095: that number is
-    reserved (IEEE 802.1Q, table 9-2). The form does not use ``trunks``, because newer xapi clears
-    trunks after the plug (docs/design.md 2.1). An agent opens the port by setting a tag and
-    clearing vlan_mode: without dot1q-tunnel, cvlans has no effect.
+    Neutron's agent takes a port with tag 4095 for a dead port that the agent may bind. A port in
+    mode dot1q-tunnel passes only frames with a customer VLAN that is in cvlans, and no customer has
+    VLAN 4095: that number is reserved (IEEE 802.1Q, table 9-2). The unit has no ``trunks``, because
+    newer xapi clears the trunks of a port after the plug (docs/design.md 2.1). An agent opens the
+    port by setting a tag and clearing vlan_mode: without dot1q-tunnel, cvlans has no effect.
 
-    A schema without cvlans is that of Open vSwitch 2.5. There the port becomes an access port of
-    VLAN 4095, which stays closed to every other VLAN after xapi's clear. Neutron's own dead form,
-    a trunk of 4095, would be open to every VLAN after that clear.
+    The schema of Open vSwitch 2.5 has no cvlans. There the port becomes an access port of VLAN
+    4095, and stays closed to every other VLAN when xapi clears its trunks. A port in Neutron's own
+    dead form, a trunk of 4095, would be open to every VLAN once xapi has cleared its trunks.
     """
     if cvlans:
         return {"tag": DEAD, "vlan_mode": "dot1q-tunnel", "cvlans": [DEAD]}
@@ -35,13 +36,13 @@ def form(cvlans: bool) -> "Unit":
 
 
 def is_held(row: "Union[Port, Draft]") -> bool:
-    """Whether the row (a Port, or a draft of one) is held: its mark says so, and it has no real
-    tag."""
+    """Whether the row (a Port, or a draft of one) is held: the row's mark has the hold, and the row
+    has no real tag."""
     return "held" in row.mark and not is_real(row.unit)
 
 
 def hold(draft: "Draft") -> None:
-    """Give the row the form of a held port, and note that form in its mark."""
+    """Give the row the form of a held port, and note that form in the row's mark."""
     draft.unit = form(draft.port.cvlans)
     draft.mark["held"] = dict(draft.unit)
 
@@ -60,36 +61,38 @@ def tidy(draft: "Draft") -> "Optional[str]":
     """Mend one row: release a held row that has a real tag, restore the form of any other held row,
     and close a dead row that has lost its trunks.
 
-    :returns: what was mended, in words, or None
+    :returns: the repair in words, for Draft.note, or None
     """
     if "held" in draft.mark:
         if is_real(draft.unit):
             release(draft)
-            return "it has a real tag, so the hold ends"
+            return "has a real tag, so its hold ends"
         if draft.unit != form(draft.port.cvlans):
             hold(draft)
-            return "it is held, and only a real tag opens it: its form is restored"
+            return "is held, and only a real tag ends a hold: its form is restored"
     elif (draft.unit.get("tag") == DEAD and draft.unit.get("vlan_mode") == "trunk"
           and not draft.unit.get("trunks")):
-        # Newer xapi's vif-real runs "clear Port DEV trunks" after the plug. Neutron's dead form,
-        # a trunk of 4095, becomes a trunk of every VLAN by that.
+        # Newer xapi's vif-real runs "clear Port DEV trunks" after the plug. That command makes
+        # Neutron's dead form, a trunk of 4095, a trunk of every VLAN.
         draft.unit["trunks"] = [DEAD]
-        return "it is dead, and without trunks it was open to every VLAN"
+        return "is dead, but had lost its trunks, and was open to every VLAN"
     return None
 
 
 def mend_trunks(draft: "Draft", base: "Optional[Dict[str, Any]]") -> "Optional[str]":
-    """Restore the trunks of a row that differs from its base by their loss only, and is open.
+    """Restore the trunks of a row that is open to every VLAN without trunks, if the row's unit
+    differs from the base in nothing else.
 
     Newer xapi's vif-real clears the trunks at the end of a plug (xapi-project/xen-api 26.17,
-    ocaml/xenopsd/scripts/vif-real, handle_trunks). Nobody has decided to open the port.
+    ocaml/xenopsd/scripts/vif-real, handle_trunks). That clear is nobody's decision
+    to open the port.
 
-    :param dict base: the mark's ``base`` that says which unit the row had, or None
-    :returns: what was mended, in words, or None
+    :param dict base: the mark's ``base`` that has the unit of this row before the loss, or None
+    :returns: the repair in words, for Draft.note, or None
     """
-    was = base["unit"] if base else {}
-    if was.get("trunks") and dict(draft.unit, trunks=was["trunks"]) == was and (
+    old_unit = base["unit"] if base else {}
+    if old_unit.get("trunks") and dict(draft.unit, trunks=old_unit["trunks"]) == old_unit and (
             is_open_trunk(draft.unit)):
-        draft.unit = dict(was)
-        return "it had lost its trunks, and would have been open to every VLAN"
+        draft.unit = dict(old_unit)
+        return "had lost its trunks, and was open to every VLAN"
     return None

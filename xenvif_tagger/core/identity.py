@@ -6,8 +6,8 @@ if MYPY:
 
     from .port import Port
 
-# PROOF: external_ids keys of which one, with the same value on both rows, proves that the rows are
-# the same VIF's. KEYS: keys on which the two rows must not contradict each other.
+# PROOF: external_ids keys. If both rows have the same value of one of these keys, the rows are the
+# same VIF's. KEYS: keys on which the two rows must not contradict each other.
 PROOF = ("xs-vif-uuid", "xen-vm-uuid", "attached-mac")
 KEYS = PROOF + ("xs-vm-uuid", "xs-network-uuid")
 
@@ -18,11 +18,12 @@ def keys_of(ids: "Mapping[str, str]") -> "Dict[str, str]":
 
 
 def stamp_of(ids: "Mapping[str, str]") -> "Dict[str, str]":
-    """The identity that a row with these Interface external_ids is stamped with (mark ``vif``): as
-    few keys as prove the VIF; {} where no key does.
+    """The identity for the stamp (the mark's ``vif``) of a row with these Interface external_ids:
+    as few keys as prove the VIF; {} where no key does.
 
-    ovs-xapi-sync overwrites the other keys of any tap that has the VIF's number (openvswitch/ovs
-    branch-2.5, xenserver/usr_share_openvswitch_scripts_ovs-xapi-sync).
+    The stamp has no further key, because ovs-xapi-sync overwrites the further keys of any tap that
+    has the VIF's number (openvswitch/ovs branch-2.5,
+    xenserver/usr_share_openvswitch_scripts_ovs-xapi-sync).
     """
     if PROOF[0] in ids:
         return {PROOF[0]: ids[PROOF[0]]}
@@ -42,7 +43,7 @@ def contradiction(one: "Mapping[str, str]", other: "Mapping[str, str]") -> "Opti
 
 
 def refusal(vif: "Port", tap: "Port") -> "Optional[str]":
-    """Why two ports must not be treated as siblings, in words; None if they may be.
+    """Why two ports must not be treated as siblings, in words; None for two ports that may.
 
     :param Port vif, tap: the two rows as they stand
     """
@@ -51,31 +52,33 @@ def refusal(vif: "Port", tap: "Port") -> "Optional[str]":
     ids = vif.ids["Interface"], tap.ids["Interface"]
     key = contradiction(*ids)
     if key:
-        return "they are of different VIFs: %s is %s on %s and %s on %s" % (
+        return "the ports are of different VIFs: %s is %s on %s and %s on %s" % (
             key, ids[0][key], vif.name, ids[1][key], tap.name)
     for port, sibling in ((vif, tap), (tap, vif)):
         stamp = port.mark.get("vif", {})
         if contradiction(stamp, port.ids["Interface"]):
-            return "%s was plugged for another VIF than its external_ids name now: plug it anew" % (
-                port.name)
+            return ("%s was plugged for another VIF than its external_ids name now: plug the port "
+                    "anew" % port.name)
         if (contradiction(stamp, sibling.ids["Interface"])
                 or contradiction(stamp, sibling.mark.get("vif", {}))):
             return "%s was plugged for another VIF than %s" % (port.name, sibling.name)
-    # A row without identity keys counts by its stamp, which it has if it followed this sibling
-    # before.
-    known = [keys_of(port.ids["Interface"]) or port.mark.get("vif", {}) for port in (vif, tap)]
-    if not any(key in known[0] and key in known[1] for key in PROOF):
-        takers = [port for port, own, other in ((vif, known[0], known[1]),
-                                                (tap, known[1], known[0]))
-                  if not own and _has_no_unit(port) and not port.gone
-                  and any(key in other for key in PROOF)]
+    # For a row without identity keys its stamp counts: the row has the sibling's identity in the
+    # stamp if the row has followed this sibling before.
+    vif_keys, tap_keys = (
+        keys_of(port.ids["Interface"]) or port.mark.get("vif", {}) for port in (vif, tap))
+    if not any(key in vif_keys and key in tap_keys for key in PROOF):
+        takers = [port for port, own_keys, sibling_keys in ((vif, vif_keys, tap_keys),
+                                                            (tap, tap_keys, vif_keys))
+                  if not own_keys and _has_no_unit(port) and not port.gone
+                  and any(key in sibling_keys for key in PROOF)]
         if not takers or takers[0].managed:
-            return "nothing proves that they are one VIF's: none of %s is on both" % (
+            return "nothing proves that the ports are one VIF's: none of %s is on both" % (
                 ", ".join(PROOF))
     return None
 
 
 def _has_no_unit(port: "Port") -> bool:
+    """Whether the port's VLAN unit is empty, or is only the form of a held port."""
     return not port.unit or "held" in port.mark
 
 
@@ -89,7 +92,7 @@ def may_lend(port: "Port", boot: str) -> bool:
     :param str boot: the id of the host's present boot
     """
     if "vif" in port.mark and port.mark.get("boot"):
-        known = port.mark["boot"] == boot
+        seen_alive = port.mark["boot"] == boot
     else:
-        known = not port.gone
-    return known and bool(keys_of(port.ids["Interface"]))
+        seen_alive = not port.gone
+    return seen_alive and bool(keys_of(port.ids["Interface"]))

@@ -1,7 +1,7 @@
 """Which of two siblings gives its VLAN unit to the other (docs/design.md 4.5, rules 1 to 5 and 7).
 
 Where a base names the other row, the choice is a three-way merge of whole units (docs/design.md
-4.5, 2).
+4.5, rule 2).
 """
 from . import identity
 from .hold import is_held
@@ -17,11 +17,11 @@ if MYPY:
 
     Choice = Tuple[str, Optional[str], str]
 
-# The verdicts on the units of a pair.
+# The verdicts of Pair.choose on the two units of a pair.
 COPY = "copy"  # one side's unit goes to the other side
 ALIKE = "alike"  # both units are the same and stay
 HOLD = "hold"  # both ports become held, or stay held
-PARTED = "parted"  # one port is held, and the other's unit does not open it: both units stay
+PARTED = "parted"  # one port is held, and the other's unit does not end the hold: both stay
 WAIT = "wait"  # the agent's own port has no tag yet: both units stay until it has one
 CONFLICT = "conflict"  # nothing says which of the two units is right
 REFUSED = "refused"  # no unit may be given to the other side
@@ -32,8 +32,8 @@ class Pair(object):
 
     rows (dict): side -> Draft.
     lends (dict): side -> whether the row may lend.
-    base (dict or None): the ``base`` that names the other row as it stands.
-    old_base (dict or None): where no base does, the ``base`` that names a row that is gone.
+    base (dict or None): the ``base`` whose ``port`` is the present UUID of the other row.
+    old_base (dict or None): the only ``base`` of the pair, if that names a row that was deleted.
     holder (str): the side whose mark has base or old_base; "tap" where both are None.
     cleared (list): the sides whose row is empty although the row's own base has a unit.
     owner (str or None): the side that is the agent's own port, if exactly one is.
@@ -46,13 +46,13 @@ class Pair(object):
                       for side in SIDES}
         bases = {side: self.rows[side].mark["base"] for side in SIDES
                  if "base" in self.rows[side].mark}
-        named = [side for side in bases if bases[side]["port"] == self.rows[OTHER[side]].port.uuid]
-        # Rule 5: of two bases the one that names the other row counts. If both do or neither does,
-        # none counts.
-        counting = named if len(named) == 1 else list(bases) if len(bases) == 1 else []
-        self.holder = counting[0] if counting else TAP
-        self.base = bases[self.holder] if counting and named else None
-        self.old_base = bases[self.holder] if counting and not named else None
+        naming = [side for side in bases if bases[side]["port"] == self.rows[OTHER[side]].port.uuid]
+        # Rule 5: of two bases the one that names the other row counts. If both bases name the other
+        # row, or neither of the two bases does, no base counts.
+        holders = naming if len(naming) == 1 else list(bases) if len(bases) == 1 else []
+        self.holder = holders[0] if holders else TAP
+        self.base = bases[self.holder] if holders and naming else None
+        self.old_base = bases[self.holder] if holders and not naming else None
         self.cleared = [side for side in bases
                         if bases[side]["unit"] and not self.rows[side].unit]
         managed = [side for side in SIDES if self.rows[side].port.managed]
@@ -82,7 +82,7 @@ class Pair(object):
             unit goes to the other side, else None; and the reason in words
         """
         if not any(self.lends.values()):
-            return REFUSED, None, "both are left over: neither may lend to the other"
+            return REFUSED, None, "both ports are left over: neither may lend to the other"
         if prefer:
             return self._choose_by_hand(prefer)
         held = [side for side in SIDES if is_held(self.rows[side])]
@@ -90,21 +90,22 @@ class Pair(object):
             return self._choose_held(held)
         if self.unit(VIF) == self.unit(TAP):
             if self._was_cleared(VIF) and self._may_hold():
-                return HOLD, None, "both were cleared; on this bridge a port without a VLAN is held"
-            return ALIKE, None, "both have %s" % describe(self.unit(VIF))
+                return HOLD, None, (
+                    "both ports were cleared; on this bridge a port without a VLAN is held")
+            return ALIKE, None, "both ports have %s" % describe(self.unit(VIF))
         for side in SIDES:
             if not self.lends[side]:
                 return self._choose_lender(OTHER[side])
         if self.owner:
             return self._choose_owner(self.owner)
         if self.is_split():
-            return self._conflict("the agent has bound them to different networks")
+            return self._conflict("the agent has bound the two to different networks")
         if self.base:
             return self._choose_by_base(self.base)
         return self._choose_without_base()
 
     def is_split(self) -> bool:
-        """Whether both are the agent's own ports, each in another network. With the same tag on
+        """Whether both ports are the agent's own, each in another network. With the same tag on
         both, the agent's restart would end in a KeyError (neutron, _restore_local_vlan_map)."""
         ports = [self.rows[side].port for side in SIDES]
         return all(port.managed for port in ports) and ports[0].network != ports[1].network
@@ -112,7 +113,7 @@ class Pair(object):
     def _choose_by_hand(self, prefer: str) -> "Choice":
         source, target = self.rows[prefer], self.rows[OTHER[prefer]]
         if not self.lends[prefer]:
-            return REFUSED, None, "%s is left over from another guest: it can't be the source" % (
+            return REFUSED, None, "%s is left over from another guest and can't be the source" % (
                 source.port.name)
         if self.owner == OTHER[prefer]:
             return REFUSED, None, "%s is the agent's own port: only the agent sets its VLAN" % (
@@ -121,20 +122,20 @@ class Pair(object):
             return REFUSED, None, "only a real tag opens a held port: set %s's tag first" % (
                 source.port.name)
         if source.unit == target.unit:
-            return ALIKE, None, "both have %s" % describe(source.unit)
-        return COPY, prefer, "%s, and it was named as the source" % self.says(prefer)
+            return ALIKE, None, "both ports have %s" % describe(source.unit)
+        return COPY, prefer, "%s, and was named as the source" % self.says(prefer)
 
     def _choose_held(self, held: "List[str]") -> "Choice":
         if len(held) == 2:
-            return HOLD, None, "both are held until one of them has a real tag"
+            return HOLD, None, "both ports are held until one of the two has a real tag"
         side = OTHER[held[0]]
         if is_real(self.unit(side)) and self.lends[side] and self.owner != held[0]:
-            return COPY, side, "%s: that releases %s" % (
+            return COPY, side, "%s, which ends the hold of %s" % (
                 self.says(side), self.rows[held[0]].port.name)
         if not self.unit(side) and self.owner != side:
             return HOLD, None, "%s is held, so its sibling is held too" % (
                 self.rows[held[0]].port.name)
-        return PARTED, None, "%s is held, and %s, which does not open it" % (
+        return PARTED, None, "%s is held, and %s, which does not end the hold" % (
             self.rows[held[0]].port.name, self.says(side))
 
     def _was_cleared(self, side: str) -> bool:
@@ -155,24 +156,24 @@ class Pair(object):
                 "%s is left over, but is the agent's own port: only the agent sets its VLAN" % (
                     self.rows[taker].port.name))
         if self.unit(lender) or self._was_cleared(lender):
-            return COPY, lender, "%s, and %s is left over, so it takes that" % (
+            return COPY, lender, "%s, and %s, which is left over, takes the same" % (
                 self.says(lender), self.rows[taker].port.name)
-        return REFUSED, None, "%s is left over: its sibling does not get its %s" % (
-            self.rows[taker].port.name, describe(self.unit(taker)))
+        return REFUSED, None, "%s is left over: %s does not take its %s" % (
+            self.rows[taker].port.name, self.rows[lender].port.name, describe(self.unit(taker)))
 
     def _choose_owner(self, owner: str) -> "Choice":
-        # Rule 1. If the base does not say that the agent's own port had a tag, a port without a tag
-        # is just being bound: older agents write other_config first and the tag later
-        # (docs/design.md 2.4). A copy of the empty unit would open the sibling to every VLAN.
+        # Rule 1. The agent is just binding a port without a tag, unless the base shows that this
+        # port had a tag: older agents write other_config first and the tag later (docs/design.md
+        # 2.4). A copy of the empty unit would open the sibling to every VLAN.
         if self.unit(owner) or self._was_cleared(owner):
-            return COPY, owner, "%s, and it is the agent's own port" % self.says(owner)
+            return COPY, owner, "%s, and is the agent's own port" % self.says(owner)
         return WAIT, None, "%s is the agent's own port and has no tag yet: %s stays as it is" % (
             self.rows[owner].port.name, self.rows[OTHER[owner]].port.name)
 
     def _choose_by_base(self, base: "Dict[str, Any]") -> "Choice":
-        # Rules 2 to 4 where the base names the other row. If a conflict was reported, a side has
-        # changed if it differs from the reported unit, not from the base: a change back to the
-        # base's unit is also somebody's latest decision.
+        # Rules 2 to 4 where the base names the other row. After the report of a conflict a side has
+        # changed if its unit differs from the reported unit, not from the base's unit: a change
+        # back to the base's unit is somebody's latest decision, too.
         changed = self.changed_since_seen()
         if changed is None:
             changed = [side for side in SIDES if self.unit(side) != base["unit"]]
@@ -180,7 +181,7 @@ class Pair(object):
             latest = changed[0]
             return COPY, latest, "%s, changed from %s" % (
                 self.says(latest), describe(base["unit"]))
-        return self._conflict("both changed from %s" % describe(base["unit"]))
+        return self._conflict("both ports changed from %s" % describe(base["unit"]))
 
     def _choose_without_base(self) -> "Choice":
         empty = [side for side in SIDES if not self.unit(side) and side not in self.cleared]
@@ -190,13 +191,13 @@ class Pair(object):
                 self.says(source), self.rows[empty[0]].port.name)
         if self.old_base and self.unit(self.holder) == self.old_base["unit"]:
             source = OTHER[self.holder]
-            return COPY, source, "%s, and %s only followed a port that is gone" % (
+            return COPY, source, "%s, and %s only followed a port that was deleted" % (
                 self.says(source), self.rows[self.holder].port.name)
         changed = self.changed_since_seen()
         if changed is not None and len(changed) == 1:
             latest = changed[0]
             return COPY, latest, "%s, changed since the conflict was reported" % self.says(latest)
-        return self._conflict("no history says which is right")
+        return self._conflict("nothing says which VLAN is right")
 
     def _conflict(self, why: str) -> "Choice":
         vif = self.rows[VIF]
