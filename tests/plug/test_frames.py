@@ -1,14 +1,11 @@
 """Ctrl-C while our code runs in a plug: the traceback that stock prints has no frame of ours."""
-import os
 import re
-import shutil
 import signal
 import subprocess
 import sys
 
 import pytest
 
-from dom0 import Dom0
 from dom0.xapi import SETUP_VIF_RULES as STOCK
 from support.constants import ROOT
 
@@ -19,28 +16,6 @@ HOW = {"at once": "raise KeyboardInterrupt",
        "handling": "try:\n        {}[0]\n    except KeyError:\n        raise KeyboardInterrupt",
        "because of": "try:\n        {}[0]\n    except KeyError as error:\n"
                      "        raise KeyboardInterrupt from error"}
-
-
-@pytest.fixture
-def dom0():
-    """A dom0 with a vif that has a tag, and with the device of its tap, not plugged."""
-    with Dom0() as dom0:
-        dom0.add_bridge("xenbr0")
-        dom0.add_vif(1, 0)
-        for device in "vif1.0", "tap1.0":
-            dom0.create_device(device)
-        assert dom0.filter("vif1.0").returncode == 0
-        dom0.ovs.vsctl("set", "port", "vif1.0", "tag=5")
-        yield dom0
-
-
-@pytest.fixture
-def copy(tmp_path):
-    """A copy of our code, for a test to break."""
-    for part in "hotplug", "xenvif_tagger":
-        shutil.copytree(os.path.join(ROOT, part), str(tmp_path / part),
-                        ignore=shutil.ignore_patterns("__pycache__"))
-    return tmp_path
 
 
 def interrupted(dom0, copy, module, line):

@@ -12,7 +12,6 @@ import threading
 
 import pytest
 
-from dom0 import Dom0
 from dom0.xapi import DAEMON
 from dom0.xapi import SETUP_VIF_RULES as STOCK
 from support.constants import HOOK, ROOT
@@ -24,28 +23,6 @@ OURS = "xenvif-tagger: "
 MARK = "xenvif-tagger"
 DONE = "tap1.0 is plugged: vif1.0 has tag 5"
 LATE = 5  # seconds after which a server that hangs answers
-
-
-@pytest.fixture
-def dom0():
-    """A dom0 with a vif that is tagged 5, and with the device of its tap, not plugged."""
-    with Dom0() as dom0:
-        dom0.add_bridge("xenbr0")
-        dom0.add_vif(1, 0)
-        for device in "vif1.0", "tap1.0":
-            dom0.create_device(device)
-        assert dom0.filter("vif1.0").returncode == 0
-        dom0.ovs.vsctl("set", "port", "vif1.0", "tag=5")
-        yield dom0
-
-
-@pytest.fixture
-def copy(tmp_path):
-    """A copy of what dom0 runs, to be damaged: its directory."""
-    for part in "hotplug", "xenvif_tagger":
-        shutil.copytree(os.path.join(ROOT, part), str(tmp_path / part),
-                        ignore=shutil.ignore_patterns("__pycache__"))
-    return tmp_path
 
 
 class Plugged(object):
