@@ -154,7 +154,7 @@ def test_closed_in_the_middle_of_a_reply(serve):
     with serve(talk) as server:
         error, text = problem_of(names_from, server)
     assert type(error) is Unreachable
-    assert text == server.remote + ": closed the connection in the middle of a reply"
+    assert text == server.remote + ": the server closed the connection in the middle of a reply"
 
 
 def test_closed_without_a_reply(serve):
@@ -165,7 +165,7 @@ def test_closed_without_a_reply(serve):
     with serve(talk) as server:
         error, text = problem_of(names_from, server)
     assert type(error) is Unreachable
-    assert text.startswith(server.remote + ": closed the connection: ")
+    assert text.startswith(server.remote + ": the server closed the connection: ")
 
 
 def test_closed_with_the_request_unread(serve):
@@ -176,7 +176,7 @@ def test_closed_with_the_request_unread(serve):
     with serve(talk) as server:
         error, text = problem_of(names_from, server)
     assert type(error) is Unreachable
-    assert text.startswith(server.remote + ": closed the connection: ")
+    assert text.startswith(server.remote + ": the server closed the connection: ")
 
 
 @pytest.mark.parametrize(

@@ -496,7 +496,7 @@ def test_ovs_vsctl_refuses_our_words(dom0, before):
     dom0.ovs.vsctl("set", "Port", vif.vif, "tag=5")
     good(plug(dom0, vif, vif.emu))
     assert dom0.ovs.port(vif.emu)["tag"] == [5]  # by the second look
-    assert "did not take its sibling's settings" in said(dom0, vif.emu)[-1]
+    assert "did not take the sibling's settings" in said(dom0, vif.emu)[-1]
 
 
 @pytest.mark.parametrize("python, then, calls", [

@@ -32,7 +32,7 @@ if MYPY:
 
 def log(message: str) -> None:
     """Write one line to the syslog, with the ident that the stock script's own lines have."""
-    import syslog  # xenopsd's common.py has imported it by then
+    import syslog  # here, because xenopsd's common.py has imported syslog before we log a line
 
     # syslog() raises for a NUL and for a lone surrogate, and a datagram holds only so much.
     message = "".join(c if c.isprintable() else " " for c in message[:4000])
@@ -69,14 +69,14 @@ class Plug(object):
         parsed = names.parse(device)
         self.vif: "Optional[Vif]" = parsed[:2] if parsed else None
         self.shot: "Optional[OneShot]" = None  # connect() makes it
-        self.failed = False  # whether a step has failed: then no other one is done
+        self.failed = False  # whether a step has failed: then no further step is done
         self.added = False  # whether the add-port command went through add_port()
 
     def attempt(self, when: str, step: "Callable[..., Done]", *args: "Any") -> "Optional[Done]":
         """Do a step of ours, ``step(vif, *args)``.
 
-        :returns: the step's result; None if it fails, which is logged, if an earlier step has
-            failed, or if the device is no VIF's
+        :returns: the step's result; None if the step fails (the failure is logged), if an earlier
+            step has failed, or if the device is no VIF's
         """
         if self.vif is None or self.failed:
             return None
@@ -128,15 +128,15 @@ class Plug(object):
                 problem = str(error)
                 continue
             code = _exit_code(result)
-            # SIGALRM is ovs-vsctl's own --timeout: the database was too slow, and would be again.
+            # SIGALRM is ovs-vsctl's own --timeout: the database is too slow for a second try, too.
             if code in (0, None, -signal.SIGALRM) or not extra:
                 break
-            problem = "it exited with %s" % code
+            problem = "exit code %s" % code
         if extra != tries[0] and code == 0:
-            log("%s: ovs-vsctl did not take its sibling's settings (%s): plugged with %s" % (
-                self.device, problem, " ".join(extra) or "none"))
+            log("%s: ovs-vsctl did not take the sibling's settings (%s): plugged with %s" % (
+                self.device, problem, " ".join(extra) or "none of these"))
         if code is None:
-            log("%s: doexec returned %r for add-port: its sibling is not read again" % (
+            log("%s: doexec returned %r for add-port: the sibling is not read again" % (
                 self.device, result))
         elif code == 0:
             self.attempt("after add-port", self.look_again, time.monotonic() - begun,
@@ -147,27 +147,27 @@ class Plug(object):
         """The words that make add-port create the port with its sibling's settings.
 
         :returns: ``(tries, settled)``: all the words, and those for the VLAN alone; the sibling, if
-            nothing will have to be written to the two ports unless somebody changes it
+            the two ports need no further write as long as nobody changes the sibling
         """
-        at = args.index("add-port")
-        bridge = args[at + 1]
+        index = args.index("add-port")
+        bridge = args[index + 1]
         shot = self.connect()
         ports, fake, cvlans = shot.vswitch.read_beside(bridge, vif)
         unit, ids, decision = birth.born(
-            self.device, bridge, ids_in(args), ports, shot.settings, fake, unit_in(args[at + 3:]),
-            cvlans)
+            self.device, bridge, ids_in(args), ports, shot.settings, fake,
+            unit_in(args[index + 3:]), cvlans)
         if len(decision.ports()) > 1 or unit:
             log("%s is plugged: %s" % (self.device, decision.reason))
-        every = (words("port", self.device, unit, ids["Port"])
-                 + words("interface", self.device, {}, ids["Interface"]))
-        return [every, words("port", self.device, unit, {})], _settled(self.device, decision)
+        all_words = (words("port", self.device, unit, ids["Port"])
+                     + words("interface", self.device, {}, ids["Interface"]))
+        return [all_words, words("port", self.device, unit, {})], _settled(self.device, decision)
 
     def look_again(self, vif: "Vif", elapsed: float, settled: "Optional[Port]" = None) -> None:
-        """Mirror the VIF if its sibling was changed while ovs-vsctl ran, or is to be written
-        itself: ovs-vsctl can't guard a write.
+        """Mirror the VIF if the sibling was changed while ovs-vsctl ran, or if the sibling is to be
+        written, too: ovs-vsctl can't guard a write.
 
-        :param float elapsed: seconds since we last asked the database, which took none of them
-        :param settled: the sibling; while it is as it was read there is nothing to mirror
+        :param float elapsed: seconds for which ovs-vsctl ran; our timeout does not count them
+        :param settled: the sibling, if nothing is to be mirrored as long as its rows are unchanged
         """
         if self.shot is not None:
             self.shot.client.extend_deadline(elapsed)
@@ -186,11 +186,11 @@ class Plug(object):
         except Exception:
             return  # no Open vSwitch: a host with Linux bridges
         if self.device in ports:
-            log("%s: the hook did not see its add-port: mirrored after it" % self.device)
+            log("%s: the hook did not see the add-port command: mirrored afterwards" % self.device)
             self.attempt("after add-port", self.look_again, 0)
 
     def before_del_port(self, vif: "Vif") -> None:
-        """Take iface-id and attached-mac off the dying row, if its sibling keeps the same ones."""
+        """Take iface-id and attached-mac off the dying row, if the sibling has that iface-id."""
         vswitch = self.connect().vswitch
         for _ in range(3):
             decision = birth.dying(self.device, vswitch.read([vif]).get(vif, []))
@@ -199,7 +199,7 @@ class Plug(object):
             try:
                 vswitch.write([decision])
             except Unwritten as error:
-                # Most likely ovs-vswitchd has just noted in the row that the device is gone.
+                # Most likely ovs-vswitchd has just noted the loss of the device in the row.
                 problem = error.reason
                 continue
             log("%s: iface-id taken off: %s" % (self.device, decision.reason))
@@ -209,7 +209,7 @@ class Plug(object):
 
 def _settled(device: str, decision: "Decision") -> "Optional[Port]":
     """The sibling of a device that is created as a Decision says; None if the Decision still has
-    changes for that sibling, or there is none."""
+    changes for that sibling, or if there is no sibling."""
     siblings = [port for port in decision.ports() if port.name != device]
     written = any(change.row != device for change in decision.changes)
     return siblings[0] if siblings and not written else None
