@@ -213,7 +213,7 @@ def test_somebody_changes_a_port_all_the_time(ovs):
 
     with Gate(ovs, on_request=on_request) as gate:
         with Watching(ovs, remote=gate.remote, wait=False) as watcher:
-            until(lambda: "changes it all the time" in text(watcher))
+            until(lambda: "changes the rows all the time" in text(watcher))
             assert "vif2.0 -> tap2.0: not written yet" in text(watcher)
             scene.tag("vif1.0", 50)
             scene.await_tag("tap1.0", 50)

@@ -1,5 +1,5 @@
-"""The watcher's notes on VIFs beyond what the replica has; a restart of the watcher loses nothing
-that counts with them."""
+"""The watcher's notes on VIFs, kept in no database. A restart of the watcher loses these notes:
+then an orphan's grace, for example, begins anew."""
 from typing import TYPE_CHECKING, Any, Callable, Dict, Iterable, List, Optional, Tuple
 
 from ..core.decision import ORPHAN, Decision
@@ -20,19 +20,19 @@ class Memory(object):
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
-        # VIF: the UUID of its orphaned row, and when the grace ends; None once it has ended
+        # VIF: the UUID of its orphaned row, and when the grace ends (None: the grace has ended)
         self._orphans: "Dict[Vif, Tuple[str, Optional[float]]]" = {}
-        self._retries: "Dict[Vif, float]" = {}  # VIF: when to try to write it again
+        self._retries: "Dict[Vif, float]" = {}  # VIF: when to look at the VIF again
         self._reports: "Dict[Vif, Tuple[str, str]]" = {}  # VIF: the state and reason last reported
         self._held: "Dict[Vif, float]" = {}  # VIF: since when one of its ports is known to be held
         self.lost_races: "Dict[Vif, int]" = {}
 
     def forget(self, vif: "Vif") -> None:
-        """Drop all notes on a VIF: it has no port any more."""
-        notes: "Iterable[Dict[Vif, Any]]" = (
+        """Drop all notes on a VIF that has no port any more."""
+        all_notes: "Iterable[Dict[Vif, Any]]" = (
             self._orphans, self._retries, self._reports, self._held, self.lost_races)
-        for note in notes:
-            note.pop(vif, None)
+        for notes in all_notes:
+            notes.pop(vif, None)
 
     def due(self) -> "List[Vif]":
         """The VIFs that must be looked at now because time has passed; each is returned once."""
@@ -47,16 +47,16 @@ class Memory(object):
         return due
 
     def next_alarm(self) -> Optional[float]:
-        """When due() will return a VIF: seconds of the clock; None if it will not."""
+        """When due() will return a VIF next, in seconds of the clock; None for never."""
         return min(list(self._retries.values()) + [
             end for _, end in self._orphans.values() if end is not None], default=None)
 
     def retry_after(self, vif: "Vif", seconds: float) -> None:
-        """Let the VIF be due in so many seconds."""
+        """Let due() return the VIF after so many seconds."""
         self._retries[vif] = self._clock() + seconds
 
     def note_write(self, vif: "Vif") -> None:
-        """The database has taken the VIF's changes: neither retry nor count races any more."""
+        """Drop the retry and the lost races of a VIF whose changes the database has taken."""
         self._retries.pop(vif, None)
         self.lost_races.pop(vif, None)
 
@@ -66,7 +66,7 @@ class Memory(object):
         return self.lost_races[vif]
 
     def is_expired(self, vif: "Vif", port: Port) -> bool:
-        """Whether the VIF is an orphan, this port is its row, and its grace has ended."""
+        """Whether this port is the row of an orphaned VIF whose grace has ended."""
         return self._orphans.get(vif) == (port.uuid, None)
 
     def note_orphan(self, vif: "Vif", decision: Decision, grace: Optional[float]) -> None:
@@ -86,7 +86,7 @@ class Memory(object):
             self._orphans[vif] = uuid, self._clock() + grace
 
     def note_held(self, vif: "Vif", ports: Iterable[Port]) -> None:
-        """Note since when the VIF is held, if one of its ports is; else drop that note."""
+        """Note since when the VIF is held, if one of the ports is held; else drop that note."""
         if any(is_held(port) for port in ports):
             self._held.setdefault(vif, self._clock())
         else:
@@ -98,12 +98,12 @@ class Memory(object):
         return {vif: now - since for vif, since in self._held.items()}
 
     def note_report(self, vif: "Vif", state: str, reason: str) -> bool:
-        """Note what is to be reported of a VIF; returns False if that was reported last."""
+        """Note a VIF's state and reason; returns False if the last report had the same two."""
         if self._reports.get(vif) == (state, reason):
             return False
         self._reports[vif] = state, reason
         return True
 
     def note_nothing_to_report(self, vif: "Vif") -> None:
-        """Drop the last report, so that the same one is news when it comes again."""
+        """Drop the note on the VIF's last report, so that the same report can be made again."""
         self._reports.pop(vif, None)
