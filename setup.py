@@ -1,4 +1,4 @@
-"""Lets pip install xenvif-tagger. In dom0, which has no pip, dom0-install.sh installs it."""
+"""Lets pip install xenvif-tagger. In dom0, which has no pip, dom0-install.sh does so."""
 
 import os
 import re
@@ -26,8 +26,8 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.6",
     packages=find_packages(include=["xenvif_tagger", "xenvif_tagger.*"]),
-    # From 3.4 on ovs needs Python 3.7 for ssl: remotes (ssl.TLSVersion), though its own setup.py
-    # asks only for 3.6.
+    # From version 3.4 on the package ovs needs Python 3.7 for ssl: remotes (ssl.TLSVersion),
+    # though its own setup.py asks only for Python 3.6.
     install_requires=["ovs<3.4; python_version<'3.7'", "ovs; python_version>='3.7'", "click",
                       "XenAPI"],
     extras_require={"test": ["pytest", "pytest-xdist", "hypothesis", "pyte"]},
