@@ -1,4 +1,4 @@
-"""Lets pip install xenvif-tagger. In dom0, which has no pip, dom0-install.sh does so."""
+"""Lets pip install xenvif-tagger. dom0 has no pip: there dom0-install.sh installs xenvif-tagger."""
 
 import os
 import re

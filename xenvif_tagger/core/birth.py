@@ -53,7 +53,7 @@ def born(name: str, bridge: str, interface_ids: "Mapping[str, str]", siblings: "
         # after add-port, and decides about both rows then.
         decision = decide_vif([new], settings)
     elif (bridge in settings.hold_bridges and not fake and not toolstack_unit
-          and not _gives_open_unit(decision)):
+          and not _gives_live_unit(decision)):
         # Decide as if the new port had always been held: then the new port's mark and the changes
         # of the sibling are the same as for a held row that is read from the database.
         form = hold.form(cvlans)
@@ -65,7 +65,7 @@ def born(name: str, bridge: str, interface_ids: "Mapping[str, str]", siblings: "
     return {} if fake or toolstack_unit else unit, ids_to_add, decision
 
 
-def _gives_open_unit(decision: Decision) -> bool:
+def _gives_live_unit(decision: Decision) -> bool:
     """Whether the decision gives the new port a unit that is neither dead nor empty."""
     return decision.state != REFUSED and bool(decision.unit) and (
         is_real(decision.unit) or "tag" not in decision.unit)
@@ -75,8 +75,8 @@ def dying(name: str, ports: "List[Port]") -> "Optional[Decision]":
     """Decide about a port that is about to be deleted.
 
     If both siblings have one iface-id and one of the two rows is deleted, Neutron's agent takes the
-    guest's Neutron port for deleted. The agent does not if iface-id and attached-mac are taken off
-    the dying row in an earlier transaction (docs/design.md 2.4).
+    guest's Neutron port for deleted. The agent does not do so if iface-id and attached-mac are
+    taken off the dying row in an earlier transaction (docs/design.md 2.4).
 
     :param str name: the port's name
     :param ports: all ports with the VIF's number, the dying one included (list of port.Port)

@@ -1,4 +1,4 @@
-"""The classes about a decision: State, Settings, the Draft of a row, the Decision itself, and the
+"""The classes for a decision: State, Settings, the Draft of a row, the Decision itself, and the
 Outcome of writing the Decision's changes."""
 from .port import is_bookkeeping
 
@@ -116,7 +116,7 @@ class Draft(object):
     def note(self, repair: "Optional[str]") -> None:
         """Add a repair of this row to the notes.
 
-        :param repair: a sentence without its subject, the port's name (str); None for no repair
+        :param repair: the words that follow the port's name in a sentence (str); None for no repair
         """
         if repair:
             self.notes.append("%s %s" % (self.port.name, repair))

@@ -69,7 +69,7 @@ def tidy(draft: "Draft") -> "Optional[str]":
             return "has a real tag, so its hold ends"
         if draft.unit != form(draft.port.cvlans):
             hold(draft)
-            return "is held, and only a real tag ends a hold: its form is restored"
+            return "is held, and only a real tag ends a hold: its VLAN columns are restored"
     elif (draft.unit.get("tag") == DEAD and draft.unit.get("vlan_mode") == "trunk"
           and not draft.unit.get("trunks")):
         # Newer xapi's vif-real runs "clear Port DEV trunks" after the plug. That command makes

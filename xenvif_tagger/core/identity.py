@@ -43,7 +43,7 @@ def contradiction(one: "Mapping[str, str]", other: "Mapping[str, str]") -> "Opti
 
 
 def refusal(vif: "Port", tap: "Port") -> "Optional[str]":
-    """Why two ports must not be treated as siblings, in words; None for two ports that may.
+    """Why two ports must not be treated as siblings, in words; None if no rule forbids the pair.
 
     :param Port vif, tap: the two rows as they stand
     """

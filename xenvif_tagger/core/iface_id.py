@@ -53,6 +53,6 @@ def keep(drafts: "Dict[str, Draft]", lends: "Mapping[str, bool]", settings: "Set
 
 
 def _will_lend(draft: "Draft", settings: "Settings") -> bool:
-    """Whether a row may lend in the next decision, if this one gives identity keys to the row."""
+    """Whether a row may lend in the next decision, if this decision gives the row keys."""
     return (not draft.port.gone and draft.port.mark.get("boot") in (None, "", settings.boot)
             and bool(identity.keys_of(draft.ids["Interface"])))

@@ -57,8 +57,8 @@ def _source(values: "Mapping[str, Any]", base_value: "Any", lends: "Mapping[str,
         if not lends[taker]:
             # If only the taker has the key, somebody wrote the key there: the key stays, unless the
             # base shows that the key was removed from the lender.
-            removed = values[taker] == base_value
-            return lender if values[lender] is not None or removed else None
+            unchanged = values[taker] == base_value
+            return lender if values[lender] is not None or unchanged else None
     vif_value, tap_value = values["vif"], values["tap"]
     if tap_value == base_value:
         return "vif"

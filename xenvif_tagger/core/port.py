@@ -65,8 +65,7 @@ class Port(object):
         return self.network is not None and "iface-id" in self.ids["Interface"]
 
     def is_same(self, other: "Port", unit: "Unit", ids: "Ids") -> bool:
-        """Whether this port equals the other port, but for this unit and these ids in the place of
-        the other port's unit and ids."""
+        """Whether this port equals a copy of the other port that has this unit and these ids."""
         return (self.uuid == other.uuid and self.unit == unit and self.ids == ids
                 and self.bridge == other.bridge and self.network == other.network
                 and self.gone == other.gone and self.policing == other.policing)

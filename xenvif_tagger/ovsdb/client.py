@@ -25,7 +25,7 @@ DATABASE = "Open_vSwitch"
 DEFAULT_PORT = 6640  # RFC 7047, section 6
 MONITOR = "xenvif-tagger"  # the name of our monitor in the server's notifications (4.1.5, 4.1.6)
 RECEIVE_SIZE = 1 << 16
-LONGEST_WAIT = 3600  # seconds: poll(2) takes milliseconds in an int; a longer wait is several such
+LONGEST_WAIT = 3600  # seconds: poll(2) takes milliseconds in an int; a longer wait is split
 
 
 class OvsdbError(Exception):
@@ -289,7 +289,7 @@ class Client:
             self._socket.settimeout(seconds)
             self._socket.sendall(json.dumps(message).encode("ascii"))
         except ConnectionError:
-            pass  # the server may have sent a reason before closing: the next read gets it
+            pass  # the next read gets the reason that the server may have sent before closing
         except OSError as error:
             raise self._unreachable(
                 "the server takes no request (%s): is ovsdb-server hung?" % error)

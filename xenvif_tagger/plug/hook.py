@@ -32,7 +32,7 @@ if MYPY:
 
 def log(message: str) -> None:
     """Write one line to the syslog, with the ident that the stock script's own lines have."""
-    import syslog  # here, because xenopsd's common.py has imported syslog before we log a line
+    import syslog  # costs nothing: xenopsd's common.py has imported syslog before
 
     # syslog() raises for a NUL and for a lone surrogate, and a datagram holds only so much.
     message = "".join(c if c.isprintable() else " " for c in message[:4000])

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     Done = Callable[[Any], None]  # takes a jsonrpc.Message; None: connection lost
 
 NO_DATA = "00000000-0000-0000-0000-000000000000"
-CACHED = 256  # ports: few ports change again and again, and all would take too much memory
+CACHED = 256  # ports: few ports change often, and to keep all would take too much memory
 BACKOFF = 1000  # ms between two tries to connect; the least that the library takes
 vlog = ovs.vlog.Vlog("replica")
 
@@ -86,7 +86,7 @@ class Replica(ovs.db.idl.Idl):
         self._members: Dict[UUID, Set[str]] = {}  # UUID of a Bridge: the UUIDs of its Ports
         self._cache: "Dict[str, Tuple[Port, PortRows]]" = {}  # name: as _read() returns
         self._fakes: Dict[str, compact.Row] = {}  # UUID of a VLAN ("fake") bridge's Port: its row
-        self._on_vlan: "Optional[VlanBridges]" = None  # by _fakes; None: to be made
+        self._on_vlan: "Optional[VlanBridges]" = None  # of _fakes; None: not made yet
 
     # -- connection
 

@@ -248,9 +248,9 @@ class Watcher(object):
             self._halves += [vifs[:len(vifs) // 2], vifs[len(vifs) // 2:]]
 
     def _lose(self, outcome: Outcome) -> None:
-        """Count a race that a VIF has lost. Until the VIF is written its transactions are its own,
-        by turns with those of the other VIFs: a program that changes one VIF all the time must not
-        delay the others."""
+        """Count a race that a VIF has lost. Until the changes of that VIF are written, they get
+        transactions of their own, by turns with those of the other VIFs: a program that changes one
+        VIF all the time must not delay the other VIFs."""
         if self.memory.note_lost_race(outcome.vif) % TRIES == 0:
             self.journal.warn("%s: not written yet: somebody changes the rows all the time" % (
                 outcome.decision.who()))
