@@ -77,7 +77,7 @@ def test_endless_chatter_does_not_stretch_the_waiting(serve):
 
 
 def test_a_server_that_takes_nothing_is_a_time_out(serve):
-    def talk(connection):  # and reads nothing
+    def talk(connection):  # the server reads nothing
         pass
 
     comment = {"op": "comment", "comment": 5000000 * "x"}
@@ -169,7 +169,7 @@ def test_closed_without_a_reply(serve):
 
 
 def test_closed_with_the_request_unread(serve):
-    def talk(connection):  # for which the client gets ECONNRESET
+    def talk(connection):  # the client gets ECONNRESET for this
         connection.recv(1, socket.MSG_PEEK)
         connection.close()
 
