@@ -1,4 +1,5 @@
-"""Ctrl-C while our code runs in a plug: the traceback that stock prints has no frame of ours."""
+"""Ctrl-C while our code runs in a plug: the traceback of the stock script shows no frame of
+ours."""
 import re
 import signal
 import subprocess
@@ -19,7 +20,7 @@ HOW = {"at once": "raise KeyboardInterrupt",
 
 
 def interrupted(dom0, copy, module, line):
-    """Plug the tap while a module of ours ends with this line."""
+    """Plug the tap while one of our modules ends with this line."""
     path = copy / "xenvif_tagger" / (module + ".py")
     text = path.read_text(encoding="utf-8")
     path.write_text(text + line, encoding="utf-8")
@@ -30,7 +31,7 @@ def interrupted(dom0, copy, module, line):
 
 
 def test_nor_while_our_code_is_imported(dom0, copy):
-    """The stock script has not begun then."""
+    """The stock script has not begun at this time."""
     for module in "host/paths", "core/names", "ovsdb/client", "plug/hook":
         done = interrupted(dom0, copy, module, "\n\nraise KeyboardInterrupt\n")
         assert done.returncode in (-signal.SIGINT, 128 + signal.SIGINT), (module, done)
