@@ -44,7 +44,7 @@ def ports(dom0):
 
 
 def flows(dom0, bridge="xenbr0"):
-    """The flows that setup-vif-rules has made."""
+    """The flows that setup-vif-rules has added to the bridge."""
     shown = dom0.run("ovs-ofctl", "--no-stats", "dump-flows", bridge, check=True).stdout
     return [line.strip() for line in shown.splitlines() if "cookie=0x1," in line]
 
