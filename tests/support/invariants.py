@@ -1,7 +1,8 @@
-"""INVARIANTS: statements that must hold when all actors have come to rest, each a function.
+"""INVARIANTS: functions, each of which checks a statement that must hold when all actors are at
+rest.
 
-An invariant sees nothing but the journal, which says who committed which rows. A comment at each
-exception names the sentence of docs/design.md that makes it one.
+An invariant sees nothing but the journal, which says who committed which rows. Where an invariant
+has an exception, a comment names the sentence of docs/design.md that allows it.
 """
 from hypothesis import strategies as st
 
@@ -34,7 +35,7 @@ def opened(unit):
 
 
 class Act(object):
-    """A change that somebody made to a row's VLAN unit. beside: the sibling's unit then, or
+    """A change of a row's VLAN unit by an actor. beside: the sibling's unit at that time, or
     None."""
 
     def __init__(self, n, who, before, after, beside):
@@ -242,7 +243,8 @@ def refusal_is_one(story):
 
 
 def outcomes(story, act):
-    """The units that a decided unit may become by the rules that look at one row by itself."""
+    """The units that a row may have after a decision, by the rules that look at one row by
+    itself."""
     unit = act.unit
     noted = "held" in mark_of(act.before)
     if noted:
@@ -305,7 +307,7 @@ def is_undecidable(story, act):
     # 4.5, 1: "the managed row is the source, whatever the other holds".
     if any(story.had_only_owner(act.n, uuid) for uuid in story.born if uuid != act.uuid):
         return True
-    # 4.6: "A real tag on either releases both": one that is held already decides nothing.
+    # 4.6: "A real tag on either releases both": a row that is held already decides nothing.
     if "held" in mark_of(act.before) and not is_real(act.unit) and is_real(act.beside or {}):
         return True
     # 4.5, 8: an orphan is held after its grace.
@@ -323,12 +325,13 @@ def is_undecidable(story, act):
         return False
     agreed = story.last_agreed(act.n, act.uuid, others[0].uuid)
     if agreed is None:
-        # The same, with a sibling that came later.
+        # The pair was never known to be alike: the sibling came later.
         base = mark_of(act.before).get("base")
         # 4.9, a change and its reversal, beside a row that is new.
         return act.unit == {} if base is None else act.unit == base["unit"]
     # 4.9: "A change and its reversal between two looks: what is visible is followed."
-    # (4.5, 4 before 7: also what goes back to the base, if both changed since the conflict.)
+    # (4.5, 4 before 7: a unit that goes back to the base counts so too, if both changed since the
+    # conflict.)
     n, back = agreed[0], [agreed[1]]
     for at, both in story.reported:
         if n < at < act.n and both == {act.uuid, others[0].uuid}:
@@ -345,7 +348,9 @@ def last_decision_won(story):
     accepted = outcomes(story, act)
     cleared = any(clear.n > act.n for clear in story.clears)
     if cleared and not bare(act.unit):
-        return  # 4.9: "The stock script's clear before anyone saw the trunks: lost.", all of it
+        # 4.9: "The stock script's clear before anyone saw the trunks: lost.": the whole unit is
+        # lost.
+        return
     for row in story.rows:
         if row.uuid not in carried and story.state not in (IN_SYNC, "held"):
             continue
@@ -517,7 +522,8 @@ def agents_port_untouched(story):
             assert row.interface_ids == old.interface_ids
             assert row.other_config == old.other_config
             if len(managed) == 1 and row.unit != old.unit:
-                # docs/design.md 4.5, 4: "gets them back, the agent's own port included"
+                # docs/design.md 4.5, 4: a row that lost its trunks "gets them back, the agent's own
+                # port included"
                 mended = bare(row.unit) == bare(old.unit) and is_open_trunk(old.unit)
                 assert mended or "held" in mark_of(old), (old, row)
 
@@ -617,7 +623,9 @@ def late_clear_is_mended(story):
         before = next(rows for n, _, rows, _ in story.commits if n == clear.n)
         holders = [uuid for uuid, old in before.items() if base_trunks({uuid: old})]
         if not set(holders) & {present.uuid for present in story.rows}:
-            continue  # test_late_clear_after_the_base_has_gone_is_not_seen, or soon after
+            # See test_late_clear_after_the_base_has_gone_is_not_seen; the base can also go a little
+            # later than there.
+            continue
         if agreed[1] != clear.before.unit or any(
                 act.n > agreed[0] for act in story.decisions) or story.state == CONFLICT:
             continue

@@ -155,8 +155,8 @@ class Lab(object):
         after = self.everything()
         assert self.transactions() - count == bool(decision.changes)
         assert written(before, after) == sorted(map(tuple, decision.changes), key=str)
-        # The second run must write nothing. After a refused choice by hand it makes the same
-        # choice: without one, the rules might decide.
+        # The second run must write nothing. After a refused choice by hand the second run makes the
+        # same choice: without a choice, the rules might decide.
         self._mirror(prefer if decision.state == "refused" else None)
         assert self.everything() == after and self.transactions() - count <= 1
         return Decision(decision.vif, decision.tap, outcome.state, decision.reason, decision.source,

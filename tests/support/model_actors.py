@@ -344,7 +344,7 @@ def _plug(world, slot, side, hooked, bridge=None, code=None):
 
 
 def plug(world, slot, side, number):
-    """The stock script without our hook: it is not installed, or could not do its part."""
+    """The stock script without our hook: the hook is not installed, or could not do its part."""
     return _plug(world, slot, side, False)
 
 
