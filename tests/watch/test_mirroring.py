@@ -15,7 +15,7 @@ def test_what_it_finds_is_mirrored(lab):
     with Watching(lab.ovs) as watcher:
         watcher.settle()
         assert lab.units() == ({"tag": 5}, {"tag": 5})
-        assert watcher.stats()["mirrored"] == 3  # and two that were there
+        assert watcher.stats()["mirrored"] == 3  # two pairs were there already
 
 
 @pytest.mark.parametrize("side", ["vif", "tap"])
@@ -157,7 +157,7 @@ def test_a_sibling_that_comes_back_ends_the_grace(lab):
             watcher.settle()
             if lab.unit("tap") != {"tag": 5}:  # a busy machine took longer than the grace
                 break
-            time.sleep(0.4)  # both absences together are longer than the grace, each is shorter
+            time.sleep(0.4)  # the absences together last longer than the grace, each is shorter
             lab.plug("vif", {"tag": 5})
             watcher.settle()
         assert lab.unit("tap") == {"tag": 5}

@@ -67,7 +67,7 @@ def plain(ports):
 def copy(ovs, monkeypatch):
     for module, name in ((ovs_idl, "data"), (ovs_idl, "ColumnDefaultDict"), (ovs_idl, "Row"),
                          (ovs_jsonrpc, "Connection")):
-        # Monkeypatch puts the module's own back at the end.
+        # At the end monkeypatch puts the module's own back.
         monkeypatch.setattr(module, name, getattr(module, name))
     for bridge in "br0", "br1":
         ovs.add_bridge(bridge)

@@ -319,8 +319,8 @@ def test_trace_g_stock_sets_trunks_on_a_held_port(ovs, paced):
 @pytest.mark.parametrize("release", ["yoga", "queens"])
 def test_trace_h_other_config_first_and_vlan_mode_never_cleared(ovs, release, held):
     """The agent of queens leaves the vlan_mode and trunks of Neutron's dead form: its port keeps
-    them, and the sibling gets them. The columns that the hold set go with the agent of either
-    release."""
+    them, and the sibling gets them. Whichever release binds the port, the columns that the
+    hold set are gone."""
     nic = Nic(12)
     with Host(ovs, HOLD, hook=True, release=release) as host:
         if held:
@@ -374,8 +374,8 @@ def test_trace_i_dead_form_then_tag_then_the_clears(ovs, managed):
 @pytest.mark.parametrize("how, hook", [("stopped", True), ("killed", False), ("paused", True),
                                        ("paused", False)])
 def test_trace_j_watcher_started_between_plug_and_stock_clear(ovs, how, hook):
-    """The watcher starts between the two, or after both; then the hook's base tells what was
-    cleared."""
+    """The watcher starts between the plug and the clear, or after the clear: then the hook's base
+    tells which trunks were cleared."""
     closed = (TRUNK, unit(None, None, [5, 6]), unit(5, "native-untagged", [5, 6]))
     cases = nics_for(SIDES, closed, ("between", "after") if hook else ("between",))
     with Host(ovs, hook=hook) as host:
