@@ -136,14 +136,14 @@ def test_the_manual_is_made_with_the_bundles_own_code_and_click(tmp_path):
     The manual's date is that of the commit."""
     with open(os.path.join(ROOT, "xenvif_tagger/cli/doctor.py")) as stream:
         text = stream.read()
-    told = text.replace("Is this host set up right", "By click %(version)s, is it right")
+    told = text.replace("Check whether this host", "With click %(version)s, check this host")
     assert told != text
     told += "\n\ndoctor.help %= {'version': click.__version__}\n"
     root = commit_copy(str(tmp_path / "root"), **{"xenvif_tagger/cli/doctor.py": told})
     with tarfile.open(bundle(root, str(tmp_path / "out"))) as archive:
         name = archive.getnames()[0] + "/hotplug/xenvif-tagger.8"
         page = archive.extractfile(name).read().decode()
-    assert "By click 8.0.4, is it right" in page and '"2023-11-14"' in page
+    assert "With click 8.0.4, check this host" in page and '"2023-11-14"' in page
 
 
 def test_a_download_that_is_not_what_it_should_be_is_not_used(repository, made, tmp_path):
