@@ -1,5 +1,5 @@
 # Each target installs the commands and Python packages that it needs and that are missing
-# (.ci/setup); on a bare Debian 12 it must be run as root for that.
+# (.ci/setup). To install missing commands, make must run as root.
 #
 # PYTHON  a version, as in `make test PYTHON=3.11`; without it, the oldest and the newest found (demo
 #         and bench: the newest)
@@ -25,8 +25,9 @@ help:
 	@echo "make rpm    make an RPM of the bundle"
 	@echo "make clean  remove the files that these targets made in this directory"
 
-# The tests run on every version even if those on an earlier one failed. Many a test waits for time to
-# pass or for a daemon to answer, so three run at a time for each processor.
+# The tests run with every version, even if a test has failed with an earlier version. Most of a
+# test's time is spent waiting for a daemon's answer or for the end of a time limit, so three tests
+# run at a time for each processor.
 test:
 	@.ci/setup system $(COMMANDS) git rpmbuild cpio strace systemd openssl zsh man mandoc
 	@set -eu; failed=; versions=$$(.ci/setup versions $(PYTHON)); \

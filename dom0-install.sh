@@ -8,8 +8,8 @@
 # must undo is written into the state file before it is made. If this script is killed at any point,
 # the host works, and a second run completes or undoes the first.
 #
-# This file has the options and the usage text. All else is in dom0-install.d, which is searched
-# beside the file that a symbolic link to this script leads to.
+# This file has the options and the usage text. The rest is in the directory dom0-install.d beside
+# this file. (A symbolic link to this script is followed first.)
 
 set -u -o pipefail
 export LC_ALL=C # xenopsd sorts the names in its config directory by their bytes; so must we
@@ -38,12 +38,12 @@ XenServer 8 and 9 and XCP-ng 8.3 and 9, and hosts that have libxl (xl, libvirt) 
                   system, and don't change it
   -h, --help      print this text
 
-It puts these on the host:
+An installation puts these on the host:
   /opt/xenvif-tagger           the hook, the command, the package, and the notes for --uninstall
   /usr/bin/xenvif-tagger       a link to the command; and links to its man page, its completions,
                                and its plugins for xen-bugtool and XAPI, where the host has the
                                directories for them
-  /etc/xenvif-tagger.conf      if there is none yet
+  /etc/xenvif-tagger.conf      the config file, if the host has none yet
   /etc/systemd/system/xenvif-tagger.service    the watcher, enabled and started
   .../zz-xenvif-tagger.conf    setup-vif-rules=<our hook>, in the directory that xenopsd reads
   /xapi/*/private/vif/*/setup-vif-rules in xenstore: our hook, for VIFs that are plugged now
@@ -52,14 +52,14 @@ On a host with libxl, the last two are replaced by:
 
 xenopsd is restarted once, when it has no task in progress. Running VMs are not touched.
 
---uninstall removes all of that, and removes our marks (external_ids:xenvif-tagger of Ports) from
+--uninstall removes all of these, and removes our marks (external_ids:xenvif-tagger of Ports) from
 the database. A config file stays if it was there before the installation or was changed since.
 Ports that are held stay held: --uninstall prints their names, and the command that opens one.
 With libxl, a stub that runs the stock script stays as long as a guest's config names our hook;
 --uninstall prints which do, and --uninstall again removes the stub.
 
 If a run was interrupted, run the script again: an install completes the steps that were begun,
---uninstall undoes them. Only one run at a time is let through.
+--uninstall undoes them. While one run is under way, any other run is refused.
 
 Exit status:
   0  done, or nothing to do; with --check: all is there
@@ -69,9 +69,9 @@ Exit status:
      older than 3.6, a setup-vif-rules in Python 2 (XCP-ng 8.2 and older), the Linux bridge
      instead of Open vSwitch, an incomplete bundle or an incomplete installation, ...
   3  another run of this script is under way
-  4  all is done but the restart of xenopsd: xenopsd has tasks in progress, or --uninstall was
-     given with --no-restart. Run the script again later. (After --uninstall the hook's files
-     stay until then.)
+  4  all is done but the restart of xenopsd: xenopsd has tasks in progress or can't be asked for
+     them, or --uninstall was given with --no-restart. Run the script again later. (After
+     --uninstall the hook's files stay until then.)
   5  uninstalled, but our marks are still in the database, because it can't be reached
 TEXT
 }
@@ -115,8 +115,8 @@ main() {
         PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:/opt/xensource/bin
     fi
     HERE=$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")
-    # All files are read before any step is done, because --uninstall removes them. The last line
-    # of each shows that the file was not cut off in copying.
+    # All files of dom0-install.d are read before any step is done, because --uninstall removes
+    # these files. The last line of each file shows that the file was not cut off in copying.
     for file in steps files xenopsd config look libxl setting xenstore database watcher \
         release install uninstall check; do
         file=$HERE/dom0-install.d/$file.sh
@@ -135,6 +135,6 @@ main() {
     "${action:-install}"
 }
 
-# Both commands stand in one line, because bash reads a script line by line: after main it would
+# Both commands stand in one line, because bash reads a script line by line: after main bash would
 # read the next line from a file that an upgrade may have replaced.
 main "$@"; exit

@@ -1,4 +1,4 @@
-"""How xenvif-tagger is installed by pip. In dom0, where there is none, dom0-install.sh does it."""
+"""Lets pip install xenvif-tagger. dom0 has no pip: there dom0-install.sh installs xenvif-tagger."""
 
 import os
 import re
@@ -13,7 +13,8 @@ def read(*path):
         return stream.read()
 
 
-# Read, not imported: an import would need the dependencies, which may not be there yet.
+# The version is read from the text of the file, because the Python that runs setup.py need not find
+# the package.
 VERSION = re.search(r'^__version__ = "(.+)"$', read("xenvif_tagger", "__init__.py"), re.M).group(1)
 
 setup(
@@ -25,9 +26,10 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.6",
     packages=find_packages(include=["xenvif_tagger", "xenvif_tagger.*"]),
-    # From 3.4 on ovs needs Python 3.7 for ssl: remotes (ssl.TLSVersion), though it says 3.6.
+    # From version 3.4 on the package ovs needs Python 3.7 for ssl: remotes (ssl.TLSVersion),
+    # though its own setup.py asks only for Python 3.6.
     install_requires=["ovs<3.4; python_version<'3.7'", "ovs; python_version>='3.7'", "click",
                       "XenAPI"],
-    extras_require={"test": ["pytest", "pytest-mock", "pytest-xdist", "hypothesis", "pyte"]},
+    extras_require={"test": ["pytest", "pytest-xdist", "hypothesis", "pyte"]},
     entry_points={"console_scripts": ["xenvif-tagger = xenvif_tagger.cli.main:main"]},
 )

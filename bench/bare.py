@@ -1,4 +1,5 @@
-"""The least that mirrors tags: a socket, and no other column. bench/watch.py measures this.
+"""Mirrors tags, and no other column, by the least code: on a bare socket. bench/watch.py measures
+this script.
 
     bare.py DB-SOCKET
 
@@ -17,7 +18,7 @@ def messages(connection):
         if not part:
             return
         text += part.decode()
-        while text.endswith("}"):  # else the value is not complete
+        while text.endswith("}"):  # without this brace the value is not complete
             try:
                 message, end = decode(text)
             except ValueError:

@@ -1,7 +1,7 @@
 #!/usr/bin/python3 -I
-"""The least that a hook in Python can cost: this hook runs the stock script in its own process, and
-asks the database twice for one row. It does nothing of use; bench/plug.py measures it beside the
-real hook."""
+"""A hook that takes as little time as a hook in Python can. This hook runs the stock script in its
+own process, asks the database twice for one row, and makes no use of the answers. bench/plug.py
+measures this hook beside the real one."""
 import os
 import sys
 

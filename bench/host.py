@@ -24,8 +24,8 @@ def install(directory, packages=("click",), interpreter=sys.executable):
 
     Changes the environment that commands get. Returns the words of the command (list).
 
-    :param packages: names of the packages that we depend on; those that the interpreter lacks are
-        taken from the one that runs this
+    :param packages: names of the packages that we depend on; a package that `interpreter` lacks is
+        taken from the Python that runs this function
     """
     places = [os.path.join(ROOT, "xenvif_tagger")] + [
         _place(package, interpreter) for package in packages]
@@ -53,7 +53,7 @@ def _place(package, interpreter):
 
 
 def python(interpreter=sys.executable):
-    """The path of the interpreter that runs this, outside of its virtual environment."""
+    """The path of an interpreter, outside of its virtual environment."""
     return os.path.realpath(interpreter)
 
 
@@ -83,7 +83,7 @@ class Host:
                        stdout=subprocess.DEVNULL, check=True)
 
     def tag_vifs(self, domids):
-        """Make these pairs as they were, but with the vif retagged, as if by an agent."""
+        """Put these pairs back, and give each vif another tag, as an agent does."""
         operations = []
         for domid in domids:
             for name in ("vif%d.0" % domid, "tap%d.0" % domid):
@@ -96,7 +96,7 @@ class Host:
             self.ovs.transact(*operations[start:start + at_once])
 
     def check(self, domids):
-        """Make sure that the taps have the new tag: the measured command has done its work."""
+        """Make sure that the measured command has done its work: the taps have the new tag."""
         wanted = {"tap%d.0" % domid for domid in domids}
         rows = self.ovs.transact({"op": "select", "table": "Port", "where": [["tag", "==", NEW]],
                                    "columns": ["name"]})[0]["rows"]
@@ -105,7 +105,7 @@ class Host:
             sys.exit("bench: not mirrored: %s" % ", ".join(sorted(missing)[:5]))
 
     def forget_marks(self):
-        """Remove all marks, as if nothing of ours had run yet."""
+        """Remove all marks, as if no program of ours had run yet."""
         self.ovs.transact({"op": "update", "table": "Port", "where": [],
                            "row": {"external_ids": ["map", []]}})
 

@@ -48,8 +48,8 @@ class Named:
         self._tagger = tagger
 
     def plain(self):
-        # For no names: as on a host with libxl, where no option names XAPI's socket and none is
-        # in its usual place.
+        # This host is one with libxl: no option names XAPI's socket, and XAPI's usual socket is not
+        # there. So the command shows no names.
         return self._timed(*self._tagger + ["status"], names=0)
 
     def named(self):
@@ -65,7 +65,7 @@ class Named:
         self._xapi.calls.clear()
         taken = self._timed(*self._script + [str(self._sample)], names=self._sample)
         calls, scale = sum(self._xapi.calls.values()), len(self.host.domids) / self._sample
-        self.calls[SCRIPT] = round((calls - 2) * scale) + 2  # - 2: login and logout, once
+        self.calls[SCRIPT] = round((calls - 2) * scale) + 2  # 2: login and logout, not scaled up
         without = self._timed(*self._script + ["0"], names=0)
         return base + max(0, taken - without) * scale
 
@@ -83,14 +83,14 @@ class Named:
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true",
-                        help="small and few: to see that it works; the figures mean little")
+                        help="few ports and rounds: shows only that the benchmark works")
     quick = parser.parse_args().quick
     sizes, rounds, sample = ((QUICK_SIZES, QUICK_ROUNDS, QUICK_SAMPLE) if quick else
                              (SIZES, ROUNDS, SAMPLE))
     if not shutil.which("ovs-vsctl"):
         sys.exit("bench: no ovs-vsctl here: apt-get install openvswitch-switch")
     with contextlib.ExitStack() as stack:
-        # A name without underscores, see Named.
+        # The directory's name has no underscore: Named says why.
         directory = os.path.join("/tmp", "bench-%d" % os.getpid())
         os.mkdir(directory, 0o700)
         stack.callback(shutil.rmtree, directory)

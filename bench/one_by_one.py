@@ -1,4 +1,4 @@
-"""Prints VMs' names as an admin with few VMs would: asks XAPI for each VIF by itself.
+"""Prints VMs' names as the script of an admin with few VMs would: asks XAPI for each VIF by itself.
 bench/names.py measures this script.
 
     one_by_one.py XAPI-URL NUMBER     NUMBER: of VIFs; finds the database as ovs-vsctl does

@@ -84,8 +84,8 @@ class Host(object):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true",
-                        help="small and few: to see that it works; the figures mean little")
-    parser.add_argument("--rounds", type=int, help="how often each way is gone")
+                        help="few ports and rounds: shows only that the benchmark works")
+    parser.add_argument("--rounds", type=int, help="how often each way is measured")
     chosen = parser.parse_args()
     sizes, rounds = (QUICK_SIZES, QUICK_ROUNDS) if chosen.quick else (SIZES, ROUNDS)
     rounds = chosen.rounds or rounds

@@ -47,7 +47,7 @@ class Resident:
 
     def await_synced(self):
         """Wait until the process has read the database. Returns the seconds since its start; 0 for
-        a process that does not tell when it has."""
+        a process that does not say when it has read the database."""
         if self._says_ready:
             if not select.select([self._process.stdout], [], [], PATIENCE)[0] or (
                     self._process.stdout.readline() != b"ready\n"):

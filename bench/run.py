@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Measures how long xenvif-tagger takes, beside the ovs-vsctl script that an admin would write.
 
-The ways are measured by turns, on private Open vSwitches of several sizes at once, so that a
-machine that slows down does so for all alike. No time makes this script fail. README.md explains
+The ways are measured by turns, on private Open vSwitches of several sizes at once: if the machine
+slows down, all ways are slower alike. This script fails for no measured time. README.md explains
 the tables.
 """
 import argparse
@@ -25,7 +25,7 @@ from host import FIRST, Host, install, python, shot  # noqa: E402
 SIZES, ROUNDS, ALL_ROUNDS = (10, 1000, 10000), 15, 3
 QUICK_SIZES, QUICK_ROUNDS, QUICK_ALL_ROUNDS = (10, 200), 2, 1
 SCRIPT = os.path.join(HERE, "admin.sh")
-SAMPLE = 20  # pairs for which the script is run where xenvif-tagger does them all
+SAMPLE = 20  # pairs for which the script is run, beside a command that mirrors all pairs
 
 
 # Each way takes a host and returns seconds.
@@ -93,7 +93,7 @@ def script_for_all(host):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true",
-                        help="small and few: to see that it works; the figures mean little")
+                        help="few ports and rounds: shows only that the benchmark works")
     quick = parser.parse_args().quick
     sizes, rounds, all_rounds = ((QUICK_SIZES, QUICK_ROUNDS, QUICK_ALL_ROUNDS) if quick else
                                  (SIZES, ROUNDS, ALL_ROUNDS))

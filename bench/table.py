@@ -40,7 +40,8 @@ def measure(title, hosts, ways, rounds, figures=("",), plain=("processes",)):
 
 def cell(taken, others):
     """A cell of the table: median and minimum; in all lines but the first also the ratio to the
-    first line, which is the median of the ratios of all rounds, and a small difference too."""
+    first line, which is the median of the ratios of all rounds, and the difference from the first
+    line if that ratio is between 1/2 and 2."""
     text = "%s (%s)" % (digits(statistics.median(taken), 3), digits(min(taken), 3))
     if others:
         ratio = statistics.median(own / other for own, other in zip(taken, others))

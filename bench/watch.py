@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
 """Measures how fast `xenvif-tagger watch` reacts, and the CPU time and memory that it needs, beside
-the least that mirrors tags (a bare socket), a plain `ovs.db.idl` loop, and `ovsdb-client monitor`
-piped to ovs-vsctl.
+three other programs that mirror tags: the least one (on a bare socket), a plain `ovs.db.idl` loop,
+and `ovsdb-client monitor` piped to ovs-vsctl.
 
-Each is a process of its own. They run one at a time, by turns, on private Open vSwitches of several
-sizes. No time makes this script fail. README.md explains the tables.
+The programs run one at a time, by turns, on private Open vSwitches of several sizes. This script
+fails for no measured time. README.md explains the tables.
 """
 import argparse
 import contextlib
@@ -49,8 +49,8 @@ class Quick:
 
 
 class Bench:
-    """The ways to mirror, and the client that uses them: the functions that are measured take a
-    host and return figures."""
+    """The programs that mirror, and the measurements: functions that take a host and return
+    figures."""
 
     def __init__(self, stack, scale, interpreter):
         self.scale = scale
@@ -154,7 +154,7 @@ class Bench:
         """Wait until the process mirrors, and then until it has mirrored the first few tags."""
         process.await_synced()
         while not host.agent.set_tag([next(host.turns)], patience=2):
-            process.check_alive()  # (the shell's loop does not tell when it is ready)
+            process.check_alive()  # (the shell script does not say when it is ready)
         for _ in range(3):
             self._react(host)
 
@@ -162,7 +162,7 @@ class Bench:
         result = host.agent.set_tag([next(host.turns)])
         if not result:
             raise RuntimeError("a tag was not mirrored")
-        if rest:  # and until it has read the updates about its own writes
+        if rest:  # long enough for the process to read the updates about its own writes
             time.sleep(max(rest, 2 * result["all"]))
         return result
 
@@ -218,7 +218,7 @@ def print_start(bench):
     measure("from its start until it is synced", [bench.big], [
         (BARE, bench.start(bench.bare)),
         (IDL, bench.start(bench.idl)),
-        # In this order, because the first measurement leaves a mark on every pair.
+        # The start without marks comes first, because it leaves a mark on every pair.
         (WATCH + ", no marks yet: until all are marked", bench.first_start),
         (WATCH, bench.start(bench.watch))],
         bench.scale.start_rounds, ("wall", "cpu", "resident, MB", "peak, MB"),
@@ -241,9 +241,10 @@ def print_rest(bench):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true",
-                        help="small and few: to see that it works; the figures mean little")
+                        help="few ports and rounds: shows only that the benchmark works")
     parser.add_argument("--python", default=sys.executable, metavar="INTERPRETER",
-                        help="what runs the processes, with its own ovs; default: this one")
+                        help="the Python that runs the measured programs, with the ovs that this "
+                             "Python finds; default: the Python that runs this script")
     parser.add_argument("parts", nargs="*", metavar="PART",
                         help="what to measure, of %s; default: all" % ", ".join(PARTS))
     chosen = parser.parse_args()

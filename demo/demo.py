@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
 """Show what xenvif-tagger is for, on a private Open vSwitch: the bug, then the cure. `make demo`.
 
-Exit status 0: bug and cure were seen as announced; 1: they were not; 2: they could not be shown.
-However the demo ends (but by kill -9), it leaves no process, network device, namespace or file.
+Exit status 0: the bug and the cure were seen as announced; 1: one of the two was not; 2: the demo
+could not show them. The demo leaves no process, network device, namespace or file, however it ends
+(except by kill -9).
 """
 
 import ctypes
@@ -38,7 +39,7 @@ AGENT_IDS = [  # the ids that ovs-xapi-sync adds on the vif; an agent finds the 
     "vm-id=8a7f5c3e-0c51-4c1b-9d2e-6f1f4f0a9b12",
     "iface-status=active",
 ]
-AGENT_MARKS = [  # Neutron's agent notes these, for its own next start
+AGENT_MARKS = [  # Neutron's agent writes these, and reads them at its own next start
     "net_uuid=c4b1f6d0-2a3e-4f58-8e7d-90a1b2c3d405",
     "network_type=vlan",
     "physical_network=physnet1",
@@ -103,7 +104,7 @@ class Story:
         for text in self.wrong:
             say("FAILED: " + text, "31")
         if not self.wrong:
-            say("OK: the guest's two ports are one again.", "32")
+            say("OK: the guest's two ports are alike.", "32")
         return FAILED if self.wrong else 0
 
     def build(self):
@@ -171,8 +172,8 @@ class Story:
         return answered, passed, len(vlans)
 
     def check(self, when, text, as_told):
-        """Print an observation. (One that is as announced need not be good: before the cure the bug
-        is announced.)"""
+        """Print an observation: in green only after the cure, because before the cure the demo
+        announces the bug."""
         seen(text, as_told and when == "after")
         if not as_told:
             self.wrong.append("%s: %s" % (when, text))
@@ -187,7 +188,7 @@ class Story:
 
     def tagger(self, *command):
         typed("dom0", "xenvif-tagger", *command)
-        # The command must not see this machine's own settings. Of 80 columns the indent takes 3.
+        # The command must not see this machine's own settings. COLUMNS: 80 less the indent of 3.
         env = {k: v for k, v in self.ovs.env.items() if not k.startswith("XENVIF_TAGGER_")}
         env.update(XENVIF_TAGGER_CONFIG=os.devnull, COLUMNS="77", PYTHONIOENCODING="utf-8")
         result = subprocess.run(
@@ -266,7 +267,10 @@ def end_children():
 
 
 def run(work, stop, mask):
-    """Do `work` in a child. Returns (exit status, None) or (None, the signal that ended it)."""
+    """Do `work` in a child process.
+
+    Returns (the child's exit status, None), or (None, the signal at which the child was ended).
+    """
     parent = os.getpid()
     pid = os.fork()
     if pid == 0:
@@ -305,7 +309,7 @@ def main():
             status, stopped = run(on_dummy_devices, stop, mask)
     finally:
         shutil.rmtree(directory, ignore_errors=True)
-    if stopped:  # end by the same signal: the exit status then names it
+    if stopped:  # end by the same signal, so that the exit status names that signal
         sys.stderr.write("demo: stopped; nothing of it is left\n")
         sys.stderr.flush()
         signal.signal(stopped, signal.SIG_DFL)

@@ -7,7 +7,8 @@ needs one story only:
     ping(count)          how many of so many pings of the guest to its neighbour in VLAN 5 are
                          answered
     send(port, frames)   sends frames from the machine behind this port
-    receive(port)        [(vlan, frame)] that the machine behind it has received since the last call
+    receive(port)        [(vlan, frame)] that the machine behind this port has received since the
+                         last call
 """
 
 import contextlib
@@ -31,7 +32,7 @@ MAC = {  # of the machine behind each port; vif12.0 and tap12.0 are one NIC of o
 ADDRESS = {"tap12.0": "192.0.2.12", "peer5": "192.0.2.5"}
 ETHERTYPE = 0x88B5  # the IEEE's number for local experiments: no other frame here has it
 BROADCAST = "ff:ff:ff:ff:ff:ff"
-PATIENCE = 10  # seconds for a thing that takes milliseconds, on a busy machine
+PATIENCE = 10  # seconds to wait, on a busy machine, for frames that take milliseconds
 CLONE_NEWUSER, CLONE_NEWNET = 0x10000000, 0x40000000
 PATH = os.environ.get("PATH", os.defpath) + ":/usr/sbin:/sbin"  # a user's PATH lacks these two
 _LIBC = ctypes.CDLL(None, use_errno=True)
@@ -42,7 +43,7 @@ class NotPermitted(Exception):
 
 
 class LabError(Exception):
-    """The switch or its machines don't work, so neither bug nor cure could be shown."""
+    """The switch or its machines don't work, so neither the bug nor the cure can be shown."""
 
 
 # ---- frames -----------------------------------------------------------------------------------
@@ -83,10 +84,10 @@ def broadcasts(lab, count):
     """VLAN 6's peer6 sends `count` broadcasts. Returns (how many came to other6, also in VLAN 6,
     [the VLAN tag of each that came to the guest]).
 
-    No fixed time is waited. The switch handles the frames of one port in order: so once other6 has
-    the last broadcast, the switch has sent its copy to the guest as well, if there is one. peer5,
-    whose frames reach the guest in any case, sends a frame after that, and the guest receives that
-    frame last.
+    This function waits for frames, not for a fixed time. The switch handles the frames of one port
+    in order: so once other6 has the last broadcast, the switch has also sent the guest's copy of
+    that broadcast, if there is one. Then peer5, whose frames always reach the guest, sends a frame,
+    and the guest receives that frame last.
     """
     batch = os.urandom(4).hex()
     names = [("%s %d" % (batch, number)).encode() for number in range(count)]
@@ -118,7 +119,7 @@ def enter_namespace():
     try:
         if user == 0:
             _call(_LIBC.unshare, CLONE_NEWNET)
-        else:  # in a user namespace of its own this process is root, and may have the other
+        else:  # in a user namespace of its own this process is root, and may make the other one
             _call(_LIBC.unshare, CLONE_NEWUSER | CLONE_NEWNET)
             for name, text in (
                 ("setgroups", "deny"),
@@ -252,8 +253,9 @@ class DummyLab:
     """ovs-vswitchd's own test devices: frames go in by ovs-appctl and come out into a file."""
 
     what = "made-up frames, through OVS's dummy devices"
-    ping_note = "Played: the requests enter at tap12.0, and peer5 replies to what comes."
-    listen_note = "Counted is what ovs-vswitchd sends out of tap12.0."
+    ping_note = ("The demo plays both machines: it sends the requests in at tap12.0, and peer5's "
+                 "reply to each request that comes out there.")
+    listen_note = "The demo counts the frames that ovs-vswitchd sends out of tap12.0."
     vswitchd = "dummy"
 
     def __init__(self, ovs):
@@ -296,8 +298,8 @@ class DummyLab:
         data = frame(MAC[source], MAC[target], _echo(source, target, kind, number), 0x0800)
         self.receive(target)
         self.send(source, [data])
-        # Wait until two more frames, one after the other, have crossed the switch. (One is not
-        # enough: in a round over its ports the switch may handle that one before ours.)
+        # Wait until two more frames, one after the other, have crossed the switch. (One more frame
+        # is not enough: in a round over its ports the switch may handle that frame before ours.)
         for _turn in range(2):
             fence = os.urandom(8).hex().encode()
             self.send("peer6", [frame(MAC["peer6"], BROADCAST, fence)])

@@ -35,12 +35,13 @@ for where, _, names in os.walk(sys.argv[1]):
 CODE
 }
 
-# Whether xenopsd's config names our hook, and no later file overrides that.
+# Whether xenopsd's config names our hook, and no later file names another script.
 hook_counts() {
     [ -z "$OVERRIDES" ] && [ "$(values setup-vif-rules "$ROOT$SETTING")" = "$HOOK" ]
 }
 
-# no_key_with VALUE: false, too, if xenstore can't be read.
+# no_key_with VALUE: whether no plugged VIF's key in xenstore has this value. False, too, if
+# xenstore can't be read.
 no_key_with() { [ -z "$(keys_with "$1" || echo failed)" ]; }
 
 check() {

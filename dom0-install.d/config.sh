@@ -3,9 +3,9 @@
 
 CONFIG=/etc/xenvif-tagger.conf
 
-# config_value SECTION KEY: the text that the config file gives for a key, read by the reader that
-# the hook, the watcher and the commands have. Empty if the file is not there, or does not set the
-# key, or sets it to a value that they ignore. False if the file can't be read.
+# config_value SECTION KEY: prints the text that the config file gives for a key, read by the reader
+# that the hook, the watcher and the commands use. Prints nothing if the file is not there, does not
+# set the key, or sets the key to a value that this reader rejects. False if the file can't be read.
 config_value() {
     [ -f "$ROOT$CONFIG" ] || return 0
     "$PYTHON" -BIS - "$HERE" "$ROOT$CONFIG" "$@" 2>/dev/null <<'CODE'
@@ -18,8 +18,9 @@ CODE
 }
 
 # If the stock script that xenopsd uses is in none of the usual places, the config file must name
-# it for the hook. Sets NAME_STOCK to the path that the config file as we write it has to name, or
-# to "". Refuses a config file of the admin's that does not name it.
+# that script for the hook. Sets NAME_STOCK to the script's path if we write the config file and it
+# must name the script, or else to "". Refuses a config file of the admin's that must name the
+# script and names none.
 settle_stock() {
     local needed="" told
     NAME_STOCK=

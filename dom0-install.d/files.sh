@@ -1,6 +1,6 @@
 # shellcheck shell=bash
-# Files and links that are replaced by one rename; and the state file $STATE, which keeps for
-# --uninstall what it has to undo, as lines KEY=VALUE. A key may stand in several lines. Needs
+# Files and links that are replaced by one rename; and the state file $STATE, which has in lines
+# KEY=VALUE the changes that --uninstall must undo. A key may stand in several lines. Needs
 # steps.sh, ROOT.
 
 BASE=/opt/xenvif-tagger
@@ -57,8 +57,8 @@ state_only() {
     done < <(state_get "$1")
 }
 
-# make_directory PATH: makes a directory and its parents, and notes in the state file which of them
-# were not there.
+# make_directory PATH: makes a directory and its parents, and notes those that were missing in the
+# state file.
 make_directory() {
     local path=$1 missing=()
     while [ ! -d "$ROOT$path" ]; do

@@ -23,8 +23,8 @@ install() {
     fi
 
     # 2. Copy the new release beside the one in use. 3. Put the new release into use by one rename.
-    # A plug that is under way goes on with the release that it began with: so the release that was
-    # in use until now is kept, and only older ones are deleted, in step 10.
+    # A plug that is under way goes on with the release with which it began: so step 10 keeps the
+    # release that was in use until now, and deletes only older releases.
     # (A damaged release is not repaired, because a plug may be using it: a copy with another number
     # is put beside it.)
     name=$release
@@ -42,7 +42,7 @@ install() {
             point release
         fi
     elif [ "$DRY" = 0 ]; then
-        compile "$path" # dom0 may have got another Python since; compiles only what is missing
+        compile "$path" # because dom0 may have got another Python since the last install
     fi
     if [ "$old" != "releases/$release" ] && step "put $release into use"; then
         link "releases/$release" "$ROOT$BASE/current"
@@ -109,7 +109,7 @@ install() {
         fi
     fi
 
-    # 10. Remove older releases, and keep the release that was in use until now (see 2).
+    # 10. Remove older releases, and keep the release that was in use until now (see step 2).
     for path in "$ROOT$BASE/releases"/* "$ROOT$BASE/releases"/.new; do
         case $path in
             */"$release" | "$ROOT$BASE/${old:-releases/$release}" | *'/*') continue ;;

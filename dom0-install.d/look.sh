@@ -90,7 +90,7 @@ usual_stock() {
     done
 }
 
-# Refuses a host, or a bundle, with which an install can't succeed.
+# Refuses a host on which an install can't succeed, and a bundle that is incomplete.
 refuse_if_unfit() {
     local version first network="" loaded=no part file path
     if [ "$FLAVOUR" = none ]; then
@@ -118,7 +118,8 @@ refuse_if_unfit() {
         [ -z "$OVERRIDES" ] || refuse "$OVERRIDES sets setup-vif-rules, and xenopsd reads that" \
             "file after our $SETTING_NAME: give that file a name that sorts before $SETTING_NAME"
         [ -z "$BY_HAND" ] || refuse "$BY_HAND names our hook in setup-vif-rules: take that line out"
-        # xcp-networkd chooses the kind of network by the file, the stock scripts by the module.
+        # xcp-networkd learns from this file whether to use Open vSwitch, the stock scripts from the
+        # kernel's module.
         [ ! -r "$ROOT/etc/xensource/network.conf" ] ||
             network=$(tr -d '[:space:]' <"$ROOT/etc/xensource/network.conf")
         if ! live || [ -e /sys/module/openvswitch ]; then loaded=yes; fi
@@ -127,8 +128,8 @@ refuse_if_unfit() {
                 "/etc/xensource/network.conf and /sys/module/openvswitch): it has no ports to tag"
         fi
         [ $loaded = yes ] || warn "/etc/xensource/network.conf says $network, but the module" \
-            "openvswitch is not loaded: until then the stock scripts use the Linux bridge, and" \
-            "the hook does nothing"
+            "openvswitch is not loaded: until it is loaded, the stock scripts use the Linux" \
+            "bridge, and the hook does nothing"
     fi
 
     [ -x "$ROOT$PYTHON" ] || [ -L "$ROOT$PYTHON" ] || refuse "there is no $PYTHON"

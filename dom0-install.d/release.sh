@@ -2,12 +2,13 @@
 # A release, which is a copy of the bundle in $BASE/releases, and the links to its files. Needs
 # files.sh, HERE.
 
-PYTHON=/usr/bin/python3 # the hook's first line names the same one, as xapi's own scripts do
-PARTS="hotplug xenvif_tagger vendor dom0-install.sh" # of a release; $BASE has a link to each
+PYTHON=/usr/bin/python3 # the hook's first line names the same Python, as xapi's own scripts do
+PARTS="hotplug xenvif_tagger vendor dom0-install.sh" # of a release; $BASE has a link to each part
 COMMAND=/usr/bin/xenvif-tagger
 
-# A file of $BASE/hotplug, and the link to it that the shell, man, xen-bugtool or XAPI reads. A link
-# is made only if its directory is there: otherwise the host lacks the program that would read it.
+# Each line has a file of $BASE/hotplug, and the link to that file which the shell, man, xen-bugtool
+# or XAPI reads. A link is made only if its directory is there: otherwise the host lacks the program
+# that would read the link.
 # (For zsh: the directory of Fedora and XenServer 9, and that of Debian.)
 LINKS="
 xenvif-tagger    $COMMAND
@@ -39,8 +40,8 @@ present_parts() {
     done
 }
 
-# copy_release DIR: copies the bundle to a directory beside DIR, and renames that to DIR when it is
-# complete. So a release that has its name has all its files.
+# copy_release DIR: copies the bundle to a directory beside DIR, and renames the complete copy to
+# DIR. So a directory with the name of a release has all files of that release.
 copy_release() {
     local new=$ROOT$BASE/releases/.new part file
     must rm -rf "$new"
@@ -76,7 +77,8 @@ for part in ("xenvif_tagger", "vendor"):
             except (py_compile.PyCompileError, UnicodeDecodeError) as error:
                 if part == "xenvif_tagger":
                     sys.exit(error)
-                # A library may have modules for other Pythons only; those are never imported here.
+                # A library may have modules for other Pythons only; no plug and no command imports
+                # such a module.
 if "flush" in sys.argv:
     for where, folders, files in os.walk(sys.argv[1]):
         for path in [where] + [os.path.join(where, name) for name in files]:
@@ -86,8 +88,8 @@ if "flush" in sys.argv:
 CODE
 }
 
-# links: prints the lines of LINKS. links here: prints those of which this release has the file and
-# this host has the directory.
+# links: prints the lines of LINKS. links here: prints only the lines whose file this release has,
+# and whose directory this host has.
 links() {
     local file path
     while read -r file path; do

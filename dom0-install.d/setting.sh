@@ -32,7 +32,8 @@ install_setting() {
         if live; then note_unread; fi
         point setting
     fi
-    # If xenopsd has got another config directory since the last install, our old file is there.
+    # If xenopsd reads another config directory since the last install, our old file is still in the
+    # former directory.
     while IFS= read -r other; do
         if [ "$other" != "$SETTING" ] &&
             step "remove the setting $other, which xenopsd no longer reads"; then
@@ -59,7 +60,7 @@ remove_setting() {
 }
 
 take_setting_back() {
-    warn "$UNIT does not run with the new setting, so I take that back: I remove the setting"
+    warn "$UNIT does not run with the new setting, so I remove the setting again"
     remove_setting
     systemctl reset-failed "$UNIT" >/dev/null 2>&1
     systemctl restart "$UNIT"
@@ -90,8 +91,9 @@ running() {
 # Notes that the process of xenopsd that runs now has not read the setting as it is now.
 note_unread() { put "$(running)" "$UNREAD" "$UNREAD.new"; }
 
-# Whether xenopsd runs and has not read the setting. Without the file $UNREAD that is assumed: the
-# script may have been killed after it changed the setting and before it wrote the file.
+# Whether xenopsd runs and has not read the setting. Without the file $UNREAD the setting counts as
+# not read: this script may have been killed after it changed the setting and before it wrote that
+# file.
 is_unread() {
     local now
     now=$(running)
@@ -105,8 +107,8 @@ is_unread() {
 is_busy() {
     local tasks
     # xenops-cli prints a line for each task, "ID DATE WHO ["Pending",0.5]", and below it the lines
-    # of its subtasks. Those are left out, because a failed task may have pending subtasks. A task
-    # that is completed or failed stays in the list until xapi removes it.
+    # of its subtasks. Subtasks are left out, because a failed task may have pending subtasks. A
+    # task that is completed or failed stays in the list until xapi removes it.
     if have xenops-cli && tasks=$(timeout 10 xenops-cli tasks 2>/dev/null); then
         BUSY=$(grep -v '^  |_' <<<"$tasks" | grep -F '["Pending"' | sed 's/ *\["Pending".*//')
     elif have xe && tasks=$(timeout 20 xe task-list status=pending --minimal 2>/dev/null); then
@@ -122,7 +124,8 @@ is_busy() {
 restart() {
     local deadline busy told="" before now
     if [ -z "$UNIT" ] || ! live || ! is_unread; then return 0; fi
-    # The file is missing if the script was killed between the change and the note of it.
+    # The file is missing if this script was killed after it changed the setting and before it wrote
+    # the file.
     [ "$DRY" = 1 ] || [ -f "$UNREAD" ] || note_unread
     [ "$NO_RESTART" = 0 ] || return 4
     if [ "$DRY" = 1 ]; then step "restart $UNIT when it has no task in progress"; return 0; fi
@@ -146,8 +149,8 @@ restart() {
     before=$(running)
     step "restart $UNIT"
     systemctl restart "$UNIT" || return 1
-    # systemd takes a unit of Type=simple for running as soon as its process is started: so look for
-    # some seconds whether the same process stays.
+    # systemd takes a unit of Type=simple for running as soon as the unit's process is started: so
+    # this script looks for some seconds whether the same process goes on running.
     now=$(running)
     deadline=$((SECONDS + ${XENVIF_TAGGER_INSTALL_SETTLE:-3}))
     while :; do

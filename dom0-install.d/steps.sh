@@ -1,5 +1,6 @@
 # shellcheck shell=bash
-# How a step is announced, done, and given up. Needs ROOT, DRY.
+# The functions with which a step is announced and done, and with which a run is given up. Needs
+# ROOT, DRY.
 
 STEPS=0
 

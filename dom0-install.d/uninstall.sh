@@ -68,7 +68,7 @@ uninstall() {
     if [ "$STEPS" = 0 ]; then say "nothing to do: nothing of xenvif-tagger is installed here"; fi
     if [ "$marks" != 0 ]; then
         warn "the database can't be reached: our marks are still in it. They have no effect; to" \
-            "remove them later: for p in \$(ovs-vsctl --bare --columns=_uuid find Port" \
+            "remove the marks later: for p in \$(ovs-vsctl --bare --columns=_uuid find Port" \
             "'external_ids:xenvif-tagger!=\"\"'); do ovs-vsctl remove Port \$p external_ids" \
             "xenvif-tagger; done"
     fi

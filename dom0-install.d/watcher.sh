@@ -48,8 +48,8 @@ service_runs() {
     [ "$WATCHER" = "$(readlink "$BASE/current")" ] && [ "$RELOAD" != yes ]
 }
 
-# install_service RELEASE: false if the watcher can't be started. The install goes on even so, and
-# says so in the end: the hook works without the watcher.
+# install_service RELEASE: false if the watcher can't be started. The install then does its other
+# steps, because the hook works without the watcher, and reports the watcher in the end.
 install_service() {
     local release=$1
     if ! has_systemd; then

@@ -87,7 +87,8 @@ read_unit() {
     ARGV[0]=${ARGV[0]#[-@:+!]}
 }
 
-# option NAME: the value of --NAME on xenopsd's command line, the last one if there are several.
+# option NAME: prints the value of --NAME on xenopsd's command line, the last value if there are
+# several.
 option() {
     local i value=""
     for ((i = 1; i < ${#ARGV[@]}; i++)); do

@@ -5,7 +5,7 @@
 
 _xenvif_tagger() {
     local answer words line=${COMP_LINE:0:COMP_POINT}
-    # (COMP_WORDS would have unix:/a/socket as three words.)
+    # (bash's own COMP_WORDS would have unix:/a/socket as three words.)
     read -ra words <<<"$line"
     if [[ $line == *[[:blank:]] ]]; then words+=(""); fi
     COMPREPLY=()

@@ -13,8 +13,8 @@ from support.private_ovs import PrivateOvs
 from support.proxy import proxies
 from support.xapi_server import XapiServer
 
-# Who started the tests may have had these ignored (nohup, a shell's &), and what tests start would
-# inherit that.
+# A program that was started by nohup or by a shell's & may ignore these signals, and its children
+# inherit that: the programs that the tests start must not.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 signal.signal(signal.SIGTERM, signal.SIG_DFL)
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
@@ -23,6 +23,12 @@ signal.signal(signal.SIGHUP, signal.SIG_DFL)
 # much as Python's own start, and fails while the manager writes it anew.
 os.environ["PATH"] = os.path.dirname(sys.executable) + os.pathsep + os.environ.get(
     "PATH", os.defpath)
+
+
+def pytest_collection_modifyitems(items):
+    """Begin with the room of the longest tests: at the end each worker has only short tests left,
+    and no processor waits for the last worker."""
+    items.sort(key=lambda item: item.fspath.dirpath().basename != "install")
 
 
 @pytest.fixture
@@ -34,7 +40,7 @@ def ovs():
 
 @pytest.fixture
 def host(ovs):
-    """The same with a bridge."""
+    """The same Open vSwitch with a bridge, xenbr0."""
     ovs.add_bridge("xenbr0")
     return ovs
 
@@ -48,13 +54,13 @@ def ovs_dummy():
 
 @pytest.fixture
 def lab(ovs):
-    """A pair of ports in `ovs`, and the one-shot driver watched at its work."""
+    """A pair of ports in `ovs`, and the one-shot driver, each write of which is checked."""
     return Lab(ovs)
 
 
 @pytest.fixture
 def xapi():
-    """An XAPI with one host, on a unix socket; who has asked it has logged out in the end."""
+    """An XAPI with one host, on a unix socket; each client must have logged out in the end."""
     with XapiServer() as server:
         yield server
         assert server.sessions == set(), "not logged out"

@@ -1,4 +1,4 @@
-"""What the tests of the command are run on."""
+"""Databases on which the tests run the command."""
 
 import pytest
 
@@ -18,7 +18,8 @@ def zoo(host):
 
 @pytest.fixture
 def with_schema():
-    """with_schema(schema): a private Open vSwitch of that schema, with a bridge."""
+    """A function ``start(schema)`` that returns a private Open vSwitch of this schema, with one
+    bridge; the fixture stops it."""
     started = []
 
     def start(schema):

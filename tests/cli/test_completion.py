@@ -1,4 +1,4 @@
-"""Completion, by real shells: their own terminals, and somebody who types TAB."""
+"""Completion in real shells: each shell runs on a terminal, and the test types TAB."""
 import os
 import pty
 import re
@@ -14,8 +14,8 @@ from support.constants import LONG, ROOT
 
 HOTPLUG = os.path.join(ROOT, "hotplug")
 PROMPT = "ready> "
-# As bash-completion does at the first TAB: it sources the file of that name, unheard, and has the
-# completion done again.
+# At the first TAB, bash-completion sources the file that has the command's name, with its output
+# thrown away, and then has bash complete the line again. This script does the same.
 LOADER = '''PS1='%s'
 _load() { [ -f "$DIR/$1" ] && . "$DIR/$1" >/dev/null 2>&1 && return 124; }
 complete -D -F _load
@@ -33,7 +33,7 @@ setopt no_beep no_always_last_prompt
 
 
 class Shell(object):
-    """An interactive shell on a terminal; what it has not shown yet is waited for."""
+    """An interactive shell on a terminal; until() waits for the shell's output."""
 
     def __init__(self, argv, env, cwd):
         self.terminal, slave = pty.openpty()
@@ -46,7 +46,8 @@ class Shell(object):
         os.write(self.terminal, keys.encode())
 
     def until(self, pattern):
-        """The match of pattern in what has been shown since the last one."""
+        """Wait until the pattern is in the output that follows the last match; returns the
+        match."""
         end = time.monotonic() + LONG
         while True:
             found = re.search(pattern, self.shown, re.S)
@@ -59,7 +60,8 @@ class Shell(object):
                 self.terminal, 1 << 16).decode(errors="replace"))
 
     def line(self, typed, wanted):
-        """What is typed becomes what is wanted; then the line is cleared."""
+        """Check that the shell completes the typed text to the wanted text; then clear the
+        line."""
         self.type(typed)
         self.until(wanted)
         self.type("\x15\n")
@@ -73,7 +75,8 @@ class Shell(object):
 
 @pytest.fixture
 def home(tmp_path):
-    """A directory with the command, the completions under their names, and a file to be found."""
+    """A directory with the command, with the completions under the names that the shells look for,
+    and with one file whose name the shells can complete."""
     (tmp_path / "bin").mkdir()
     (tmp_path / "bin/xenvif-tagger").write_text(
         '#!/bin/sh\nexec "%s" -m xenvif_tagger "$@"\n' % sys.executable)
@@ -102,7 +105,7 @@ def shell(request, home):
 
 
 def test_commands_options_and_values(shell):
-    # (The first TAB is the one that loads the file.)
+    # At the first TAB, the shell also loads the file of the completion.
     shell.line("xenvif-tagger mirr\t", "mirror $")
     shell.line("xenvif-tagger mirror po\t", "mirror port $")
     shell.line("xenvif-tagger mirror all --dr\t", "--dry-run $")
@@ -144,13 +147,14 @@ def test_files(shell):
 def test_says_nothing_when_the_command_fails(shell, home):
     (home / "bin/xenvif-tagger").write_text("#!/bin/sh\necho oops >&2\nexit 1\n")
     shell.type("xenvif-tagger mirr\t")
-    shell.type("X\n")  # what comes after it has been completed
+    shell.type("X\n")  # the shell reads this key only after the completion
     shown = shell.until("xenvif-tagger mirrX(.*?)%s" % PROMPT).group(1)
-    assert shown.strip() == "oops"  # from the command itself, once, when it was run
+    assert shown.strip() == "oops"  # once: from the run of the command, not from the completion
 
 
 def test_bash_of_dom0(home):
-    """Nothing is said where it is sourced, and nothing of what 4.2 does not know is used."""
+    """The script prints nothing when bash sources it, and uses nothing that bash 4.2, dom0's, does
+    not know."""
     path = str(home / "dir/xenvif-tagger")
     done = subprocess.run(["bash", "--norc", "-uec", '. "$1"; complete -p xenvif-tagger', "bash",
                            path], stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
@@ -159,9 +163,10 @@ def test_bash_of_dom0(home):
 
 @pytest.mark.parametrize("instruction, words, answer", [
     ("bash_complete", "xenvif-tagger mirror p", "plain,port\n"),
-    ("zsh_complete", "xenvif-tagger mirror p", "plain\nport\nThe port NAME and its sibling.\n")])
+    ("zsh_complete", "xenvif-tagger mirror p",
+     "plain\nport\nMirror the port NAME and its sibling.\n")])
 def test_the_protocol(instruction, words, answer):
-    """What the two scripts take for granted, of whichever click there is."""
+    """The installed click, of whatever version, answers in the form that the two scripts read."""
     result = run(env={"_XENVIF_TAGGER_COMPLETE": instruction, "COMP_WORDS": words,
                       "COMP_CWORD": "2"})
     assert (result.code, result.out, result.err) == (0, answer, "")

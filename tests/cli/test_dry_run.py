@@ -1,4 +1,4 @@
-"""What the command prints is what a run does."""
+"""A dry run prints exactly the changes that a run then makes."""
 import json
 import re
 
@@ -18,7 +18,8 @@ from support.zoo import (
 
 
 def applied(before, changes):
-    """The database after changes (as in the JSON); fails if one does not start from what is."""
+    """The database after the changes, which have the form of the JSON. Fails if the old value of a
+    change is not the value in the database."""
     after = json.loads(json.dumps(before))
     for change in changes:
         (row,) = [row for row in after[change["table"]].values() if row["name"] == change["row"]]
@@ -45,7 +46,8 @@ def without_versions(rows):
 
 
 def written_rows(before, after):
-    """(table, name) of the rows that were written, be it with what they had."""
+    """(table, name) of each row that was written, also of a row that was written with the values
+    that it had before."""
     return {(table, row.get("name")) for table in after for uuid, row in after[table].items()
             if row["_version"] != before[table].get(uuid, {}).get("_version")}
 
@@ -104,13 +106,13 @@ def test_dry_run_says_exactly_what_a_run_does(host, case, kind):
     assert without_versions(after) == without_versions(applied(before, changes))
     assert written_rows(before, after) == {(change["table"], change["row"])
                                            for change in changes}
-    # For each pair the states differ by one word.
+    # A run gives each pair the state of the dry run, but turns "drift" into "mirrored".
     for dry, wet in zip(said_json.pairs, done.pairs):
         assert wet["state"] == ("mirrored" if dry["state"] == "drift" else dry["state"])
         assert (wet["reason"], wet["source"], wet["target"]) == (
             dry["reason"], dry["source"], dry["target"])
 
-    # And once more: nothing is left to do, and nothing is written.
+    # A second run finds nothing to do, and writes nothing.
     log = read_log(host)
     again = run(*args + ["--json"], db=host)
     assert all(pair["changes"] == [] for pair in again.pairs)
@@ -151,7 +153,7 @@ def test_quiet_says_nothing(host):
 
 
 def test_quiet_json_is_json(host):
-    """What was asked for by --json is not chatter."""
+    """-q drops the text, but not the JSON that the user asked for."""
     add_pair(host, 12)
     assert assert_done(run("-q", "status", "--json", db=host)).pair["state"] == "drift"
 

@@ -1,4 +1,4 @@
-"""Options by variables and by the config file, and which of them wins."""
+"""Options that come from variables and from the config file, and which source wins."""
 import os
 
 import pytest
@@ -83,7 +83,8 @@ def config(tmp_path):
 
 
 def test_precedence_of_the_database(config, tmp_path):
-    """Option, variable, config file, OVS_RUNDIR, default: who is asked says the error."""
+    """The order is: option, variable, config file, OVS_RUNDIR, default. No database is there, so
+    the error names the database that the command has asked."""
     env = {"OVS_RUNDIR": str(tmp_path / "rundir")}
     assert_error(run("status", env=env), 3, "unix:%s/rundir/db.sock: " % tmp_path)
     env["XENVIF_TAGGER_CONFIG"] = config("[ovsdb]\nremote = unix:/by/config\n")
@@ -185,7 +186,7 @@ def test_a_config_file_with_several_faults_is_one_line(host, config):
 
 
 def test_config_files_that_cannot_be_read(host, tmp_path):
-    """(Permissions don't stop root.)"""
+    """No case is a file without read permission, because root can read such a file."""
     loop = tmp_path / "loop"
     loop.symlink_to("loop")
     for path in (str(tmp_path), str(loop), str(tmp_path / "absent"), "/proc/self/mem"):
@@ -193,5 +194,6 @@ def test_config_files_that_cannot_be_read(host, tmp_path):
 
 
 def test_the_default_config_file_may_be_absent(host):
-    """(Where this host has one, it is read; its remote is not what counts here.)"""
+    """On a machine that has the default config file the command reads that file; its remote does
+    not matter, because the test gives --db."""
     assert_done(run("status", db=host, env={"XENVIF_TAGGER_CONFIG": None}))

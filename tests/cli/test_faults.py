@@ -1,4 +1,5 @@
-"""What goes wrong around the command: size, and a database that is away, hangs, or is none."""
+"""Faults around the command: a very large database, and a database that is not there, that hangs,
+or that is no OVSDB at all."""
 import json
 import os
 import socket
@@ -24,8 +25,8 @@ from support.zoo import (
     tag,
 )
 
-SHORT = "0.5"  # seconds: the limit given to the command where nobody answers
-START = LONG / 2  # seconds that the command may take besides, on a busy machine
+SHORT = "0.5"  # seconds: the command's --timeout in tests in which no server answers
+START = LONG / 2  # seconds that the command may take beyond its --timeout, on a busy machine
 COMMANDS = [["status"], ["check"], ["mirror", "all"], ["mirror", "dom", "12"],
             ["mirror", "port", "vif12.0"], ["mirror", "dom", "12", "--wait", "30"]]
 
@@ -34,7 +35,8 @@ COMMANDS = [["status"], ["check"], ["mirror", "all"], ["mirror", "dom", "12"],
 
 
 def test_ten_thousand_ports(host):
-    """5,000 pairs in drift, within the default deadline, in few transactions."""
+    """The command mirrors 5,000 pairs that drift, within the default deadline and in few
+    transactions."""
     many_pairs(host, range(1, 5001))
     assert "vif5000.0" in assert_done(run("status", db=host)).out
     at = commits(host)
@@ -58,7 +60,7 @@ def test_ten_thousand_ports(host):
 
 @pytest.mark.parametrize("args", COMMANDS, ids=" ".join)
 def test_no_database(tmp_path, args):
-    """At once: with all the time that there is, it takes no more than to start."""
+    """The command fails at once, although its timeout would let it wait for an hour."""
     remote = "unix:%s/db.sock" % tmp_path
     started = time.monotonic()
     assert_error(run("--timeout", 3600, *args, db=remote), 3, remote, "ovsdb-server")
@@ -134,7 +136,8 @@ def test_a_hung_server_with_a_full_queue(host):
 @pytest.mark.parametrize("args", [["mirror", "dom", "12"], ["mirror", "all"],
                                   ["mirror", "dom", "12", "--wait", "30"]], ids=" ".join)
 def test_a_server_that_hangs_later(host, proxied, args, answered):
-    """The first replies come, and then none: whatever was asked, it ends in time."""
+    """The server answers the first requests and no later one: the command ends in time, whichever
+    request is the first without an answer."""
     add_pair(host, 12)
     before = without_versions(dump(host))
     replies = []
@@ -148,11 +151,11 @@ def test_a_server_that_hangs_later(host, proxied, args, answered):
     proxy = proxied(host, after=after)
     with Run("--timeout", SHORT, *args, db=proxy) as started:
         result = started.end()
-    if len(replies) <= answered:  # there are no more questions than that
+    if len(replies) <= answered:  # the command had no more requests than the server answered
         assert_done(result)
         return
     assert_error(result, 3, proxy.remote, SHORT + " s")
-    # A transaction without an answer: nothing half.
+    # A transaction whose answer is lost has changed the pair completely, or not at all.
     tags = [port["tag"] for port in (host.port("vif12.0"), host.port("tap12.0"))]
     assert tags == [[5], [5]] if proxy.writes() else without_versions(dump(host)) == before
 
@@ -164,7 +167,8 @@ def without_versions(rows):
 
 @pytest.mark.parametrize("when", ["before", "after"])
 def test_the_connection_is_lost_at_the_write(host, proxied, when):
-    """Before the server has it, or when it has: exit 3, one line, and all or nothing."""
+    """The connection breaks before the transaction reaches the server, or after: the command ends
+    with 3 and one line, and the database has all of the transaction or nothing of it."""
     add_pair(host, 12)
 
     def cut(message):
@@ -176,13 +180,14 @@ def test_the_connection_is_lost_at_the_write(host, proxied, when):
     assert_error(run("mirror", "dom", 12, db=proxy), 3, proxy.remote)
     assert tag(host, "tap12.0") == (5 if when == "after" else None)
     assert len(our_commits(host)) == (1 if when == "after" else 0)
-    # And nothing is lost by running it again.
+    # Another run of the command completes the work.
     assert_done(run("mirror", "dom", 12, db=host))
     assert tag(host, "tap12.0") == 5
 
 
 def ask(ovs, message):
-    """Send the server a request of the command's, wait until it is answered."""
+    """Send a request of the command to the server, on a connection of the test's own; returns the
+    answer."""
     with socket.socket(socket.AF_UNIX) as other:
         other.settimeout(LONG)
         other.connect(ovs.socket_path)
@@ -190,11 +195,11 @@ def ask(ovs, message):
         return next(messages(other))
 
 
-# ---- a server that is none ---------------------------------------------------------------------
+# ---- a server that is no ovsdb-server ----------------------------------------------------------
 
 
 class Fake:
-    """Listens on a unix socket; talk(connection) is what it does with each that comes."""
+    """A server on a unix socket that calls talk(connection) for each connection."""
 
     def __init__(self, path, talk):
         self.remote = "unix:" + path
@@ -240,7 +245,8 @@ def say(data, end=True):
 
 
 def answer(*replies):
-    """The n-th request gets the n-th of these (dict: result, error), the last one all others."""
+    """A talk that answers the n-th request with the n-th reply (dict: result, error), and all later
+    requests with the last reply."""
     def talk(connection):
         for number, message in enumerate(messages(connection)):
             reply = dict({"result": None, "error": None},
@@ -252,12 +258,12 @@ def answer(*replies):
 
 
 def for_each(result):
-    """A result for a transact that has this for each operation."""
+    """The result of a transact, with the same result for each of its operations."""
     return lambda message: [result for _ in message["params"][1:]]
 
 
 def real_but(transact):
-    """Replies like those of a real server, but for each transact this."""
+    """A talk that answers as a real server does, but answers each transact by transact(message)."""
     def right(message):
         return {"get_schema": lambda: load_schema(), "monitor": lambda: {},
                 "transact": lambda: transact(message)}[message["method"]]()
@@ -317,7 +323,7 @@ FAKES = {
 }
 
 
-# Both ways of reading: all of it, and some of it.
+# status reads all pairs, mirror dom reads one domain's, and --wait also monitors the database.
 @pytest.mark.parametrize("args", [["status"], ["mirror", "dom", "12"],
                                   ["mirror", "dom", "12", "--wait", "30"]], ids=" ".join)
 @pytest.mark.parametrize("name", sorted(FAKES))
@@ -330,7 +336,8 @@ def test_a_server_that_misbehaves(tmp_path_factory, name, args):
 
 
 def test_a_server_that_never_ends_its_reply(tmp_path_factory):
-    """Byte after byte, for ever: the deadline is of all of it, not of each byte."""
+    """The server sends one byte after the other, for ever: the deadline counts for the whole reply,
+    not for each byte."""
     ended = threading.Event()
 
     def drip(connection):
@@ -347,7 +354,7 @@ def test_a_server_that_never_ends_its_reply(tmp_path_factory):
 
 
 class OtherServer:
-    """An ovsdb-server with a schema of ours."""
+    """An ovsdb-server whose database has a schema of the test's own."""
 
     def __init__(self, directory, schema):
         schema_file, database = (os.path.join(directory, name) for name in ("schema", "db"))
@@ -356,7 +363,7 @@ class OtherServer:
             json.dump(schema, stream)
         env = dict(os.environ, PATH=os.environ["PATH"] + ":/usr/sbin:/sbin")
         subprocess.check_call(["ovsdb-tool", "create", database, schema_file], env=env)
-        # It says that it is ready by going to the background; its pid is then in the file.
+        # ovsdb-server goes to the background when it is ready; then the file has its pid.
         self._pid_file = os.path.join(directory, "pid")
         subprocess.check_call([
             "ovsdb-server", "--remote=p" + self.remote, "--detach", "--pidfile=" + self._pid_file,

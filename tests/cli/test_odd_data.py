@@ -1,4 +1,4 @@
-"""Pairs that the database refuses, and data of all kinds."""
+"""Pairs that the database refuses to change, and values of all kinds in external_ids."""
 import random
 
 import pytest
@@ -17,9 +17,9 @@ from support.zoo import (
 
 
 def schema_with_index(table, *columns):
-    """The installed schema, where no two rows may have the same in all of these columns.
+    """The installed schema, with an index: no two rows may have the same values in these columns.
 
-    The server finds that at the commit, and so tells of no operation.
+    The server finds a violation only at the commit, so that its error names no operation.
     """
     schema = schema_without()
     schema["tables"][table]["indexes"] = schema["tables"][table].get("indexes", []) + [columns]
@@ -27,14 +27,15 @@ def schema_with_index(table, *columns):
 
 
 def schema_with_limit(table, column, limit):
-    """The installed schema, where a map has room for fewer: found at the operation."""
+    """The installed schema, with a limit on the keys of a map: the server finds a violation at the
+    operation, and its error names the operation."""
     schema = schema_without()
     schema["tables"][table]["columns"][column]["type"]["max"] = limit
     return schema
 
 
 def add_refused_one(ovs, how):
-    """Twenty pairs in drift; the server will not take what pair 12 is to become."""
+    """Add twenty pairs that drift; the server will refuse the change that pair 12 needs."""
     for domid in range(1, 21):
         odd = domid == 12
         own = {"k%d" % number: "v" for number in range(3)} if odd else {}
@@ -58,7 +59,7 @@ def test_one_pair_that_the_database_refuses(with_schema, how, args):
     ovs = with_schema(SCHEMAS_THAT_REFUSE[how]())
     add_refused_one(ovs, how)
     result = run("mirror", *args, db=ovs)
-    # It is said, in one line, of which pair and why.
+    # One line on stderr names the pair and the server's reason.
     assert result.code not in (0, 2) and result.err.count("\n") == 1, result
     assert "12.0" in result.err, result
     assert {"operation": "0 to 3 members", "commit": "constraint violation"}[how] in result.err
@@ -96,7 +97,7 @@ NASTY = {
 
 
 def raw_ids(ovs, table, name):
-    """external_ids as the server sends them."""
+    """The row's external_ids, as the server sends them."""
     row = ovs.transact({"op": "select", "table": table, "where": [["name", "==", name]],
                         "columns": ["external_ids"]})[0]["rows"][0]
     kind, items = row["external_ids"]
@@ -135,7 +136,8 @@ def test_ids_are_copied_to_the_letter(host, source, target, what):
             found = raw_ids(host, table, name)
             found.pop("xenvif-tagger", None)
             assert found == expected
-    # Nothing is left to do, as text and as JSON; and then a change and a removal are followed.
+    # A second run finds nothing to do. After a change and a removal on one side, the next run
+    # carries both to the other side.
     log = read_log(host)
     assert_done(run("mirror", "dom", 12, db=host))
     assert_done(run("status", db=host))
@@ -162,7 +164,7 @@ NEVER = {
 
 @pytest.mark.parametrize("side", ["vif", "tap"])
 def test_excluded_keys_are_never_copied(host, tmp_path, side):
-    """And never taken away, where the sibling has them not or others."""
+    """Nor does the command remove an excluded key that only one side has."""
     config = tmp_path / "conf"
     config.write_text("[mirror]\nexclude = mine, my-*\n")
     keys = dict(NEVER)
@@ -188,7 +190,8 @@ def test_excluded_keys_are_never_copied(host, tmp_path, side):
 
 
 def test_identity_and_our_own_key_are_never_copied(host):
-    """A key that looks like ours on an Interface is nobody's mark, and stays where it is."""
+    """A key with the name of our mark is no mark on an Interface row: the command neither copies
+    nor removes that key."""
     add_pair(host, 12, vif={"tag": 5, "ids": {"xs-network-uuid": "n", "xen-vm-uuid": "u",
                                              "xenvif-tagger": "{}"}})
     assert_done(run("mirror", "dom", 12, db=host))

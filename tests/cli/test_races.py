@@ -1,4 +1,4 @@
-"""Somebody else writes between the command's read and its write."""
+"""Races: another client changes the database between the command's read and its write."""
 import threading
 
 import pytest
@@ -18,7 +18,8 @@ from support.zoo import (
 
 
 class Race:
-    """A Proxy's `before` that does something just before the n-th writing transaction goes on."""
+    """A Proxy's `before` that calls the n-th change just before the proxy passes the command's n-th
+    writing transaction on."""
 
     def __init__(self, *changes):
         self._changes = list(changes)
@@ -46,7 +47,8 @@ def test_the_agent_retags_just_before_the_write(host, proxied, args):
 
 
 def test_the_agent_tags_the_other_one_just_before_the_write(host, proxied):
-    """Two VLANs and no history: a conflict, and neither is overwritten."""
+    """The ports then have two VLANs and no history: the pair is a conflict, and the command
+    overwrites neither tag."""
     add_pair(host, 12)
     proxy = proxied(host, Race(set_tag(host, "tap12.0", 6)))
     result = assert_done(run("mirror", "dom", 12, "--json", db=proxy), 1)
@@ -78,7 +80,8 @@ def test_a_port_goes_just_before_the_write(host, proxied, gone):
 @pytest.mark.parametrize("args, code", [(["all"], 0), (["dom", "12"], 2), (["port", "vif12.0"], 2)],
                          ids=lambda value: " ".join(value) if isinstance(value, list) else "")
 def test_the_domain_ends_just_before_the_write(host, proxied, args, code):
-    """Both ports go: there is nothing left to do for it, and it is no fault of the database."""
+    """Both ports of the domain go: the command has nothing left to do for the domain, and does not
+    call that a fault of the database."""
     add_pair(host, 12)
     add_pair(host, 13)
     if args != ["all"]:
@@ -98,7 +101,7 @@ def test_the_domain_ends_just_before_the_write(host, proxied, args, code):
 
 
 def test_a_port_moves_to_another_bridge_just_before_the_write(host, proxied):
-    """Its row stays what it was: only the Bridge rows say it."""
+    """The port's own row does not change: only the Bridge rows show the move."""
     host.add_bridge("xenbr1")
     add_pair(host, 12)
     proxy = proxied(host, Race(lambda: move_port(host, "tap12.0", "xenbr0", "xenbr1")))
@@ -151,7 +154,7 @@ def test_what_does_not_matter_is_no_lost_race(host, proxied):
 
 @pytest.mark.parametrize("args", [["dom", "12"], ["all"]], ids=" ".join)
 def test_another_tagger_was_faster(host, proxied, args):
-    """It has written the same: nothing is written twice."""
+    """The other tagger has written the same values, so the command writes nothing again."""
     add_pair(host, 12)
     proxy = proxied(host, Race(lambda: assert_done(run("mirror", "all", db=host))))
     result = assert_done(run("mirror", *args + ["--json"], db=proxy))
@@ -161,7 +164,7 @@ def test_another_tagger_was_faster(host, proxied, args):
 
 
 def never_the_same(ovs, name):
-    """A change of this port before each writing transaction, without end."""
+    """A Proxy's `before` that changes the port's tag before every writing transaction."""
     tags = iter(range(10, 4000))
 
     def before(message):
@@ -172,7 +175,8 @@ def never_the_same(ovs, name):
 
 @pytest.mark.parametrize("args", [["dom", "12"], ["all"], ["dom", "12", "--json"]], ids=" ".join)
 def test_a_pair_that_never_stands_still(host, proxied, args):
-    """A bounded number of tries; what came of it is said, and is not called a time-out."""
+    """The command tries a bounded number of times, and then says that the pair is not mirrored; it
+    does not call that a time-out."""
     add_pair(host, 12)
     proxy = proxied(host, never_the_same(host, "vif12.0"))
     result = run("mirror", *args, db=proxy)
@@ -194,7 +198,8 @@ def test_a_pair_that_never_stands_still_does_not_hold_up_others(host, proxied):
 
 
 def test_two_runs_at_once(host, proxied):
-    """Each has read all before either writes: the barrier is in the way of the first write."""
+    """Both runs have read the database before either writes: a barrier holds up the first write of
+    each."""
     many_pairs(host, range(200))
     barrier = threading.Barrier(2)
 
@@ -222,12 +227,13 @@ def test_two_runs_at_once(host, proxied):
     assert sum(mirrored) == 200
     assert {pair["state"] for result in results for pair in result.pairs} <= {
         "mirrored", "in-sync"}
-    # Nor does the one that comes second try one pair after the other.
+    # Nor does the run that comes second write its pairs one by one.
     assert sum(len(proxy.writes()) for proxy in proxies) < 50
 
 
 def test_another_tagger_was_faster_with_many(host, proxied):
-    """The server looks through the whole table for each name: not for thousands, one by one."""
+    """For a select by name, the server looks through the whole table. So the command does not read
+    thousands of rows again by one select each."""
     many_pairs(host, range(1, 2001))
     proxy = proxied(host, Race(lambda: assert_done(run("-q", "mirror", "all", db=host))))
     at = commits(host)
@@ -241,16 +247,16 @@ def test_another_tagger_was_faster_with_many(host, proxied):
 
 
 def test_an_agent_at_work_does_not_keep_others_from_being_written(host, proxied):
-    """It retags one pair after the other, each once, as Neutron's does when it starts.
+    """The agent retags one pair after the other, each once, as Neutron's agent does when it starts.
 
-    None of them changes all the time, so none is given up.
+    No pair keeps changing, so the command gives up none of them.
     """
     domids = range(1, 41)
     many_pairs(host, domids)
     retagged = iter(range(1, 31))
 
     def before(message):
-        # (What is written alone is written in peace.)
+        # The agent leaves a transaction that writes a single pair alone.
         if is_write(message) and str(message).count("'comment': '") > 1:
             domid = next(retagged, None)
             if domid:

@@ -82,7 +82,8 @@ def test_schemas(with_schema, tmp_path, name):
 
 
 def test_a_held_port_on_2_5(with_schema, tmp_path):
-    """The hold's form without cvlans: told apart by the database, whichever port is looked at."""
+    """A schema without cvlans has another form of the hold. The command knows by the database's
+    schema which form to expect, whichever port it looks at."""
     ovs = with_schema(schema_like_2_5())
     held = {"tag": 4095, "port_external_ids": {"xenvif-tagger": json.dumps(
         {"held": {"tag": 4095}})}}
@@ -96,7 +97,8 @@ def test_a_held_port_on_2_5(with_schema, tmp_path):
 
 
 def test_the_database_is_upgraded_while_it_waits(with_schema):
-    """A conversion under way cuts the connection off, or not: never a traceback."""
+    """The conversion of the database ends the command's connection: the command says so in one
+    line, without a traceback."""
     ovs = with_schema(schema_like_2_5())
     add(ovs, "vif12.0", tag=5)
     with Proxy(os.path.join(ovs.dir, "p"), ovs.remote) as proxy:

@@ -1,4 +1,4 @@
-"""States, exit codes and JSON: a contract (docs/design.md 6)."""
+"""The states, the exit codes and the JSON, which are a contract (docs/design.md 6)."""
 import pytest
 
 from support.command import assert_done, assert_error, run
@@ -75,7 +75,8 @@ def test_json_where_there_is_one_port(host, bare):
 @pytest.mark.parametrize("args", [["status"], ["check"], ["mirror", "all"],
                                   ["mirror", "all", "--dry-run"]], ids=" ".join)
 def test_nothing_there(host, args):
-    """Names that look alike are none, and no VIF at all is no error."""
+    """Names that only look like a VIF's are no ports of VIFs; and a database without any VIF is no
+    error."""
     for name in ("vif12.0x", "vif012.0", "tap12.0-emu", "vif12", "vif-1.0", "eth0"):
         host.add_port("xenbr0", name, identity(12), tag=5)
     before = read_log(host)
@@ -95,7 +96,7 @@ def test_json_is_in_the_order_of_domains_and_devices(host):
 @pytest.mark.parametrize("domid, code", [
     (12, 0), (13, 1), (14, 0), (15, 0), (16, 1), (17, 0), (18, 0)])
 def test_exit_code_of_mirror(host, domid, code):
-    """1 where the named target is refused or in conflict; what is so is said."""
+    """The exit code is 1 if the named pair is refused or in conflict; the output names the port."""
     add_zoo(host, domid)
     port = "tap18.0" if domid == 18 else "vif%d.0" % domid
     for args in (["dom", domid], ["port", port]):
@@ -106,7 +107,8 @@ def test_exit_code_of_mirror(host, domid, code):
 
 
 def test_quiet_still_says_why_it_failed(host):
-    """-q: nothing but errors; exit 1 without a word would leave an operator with nothing."""
+    """-q prints errors and nothing else. Exit code 1 without a word would not tell the operator
+    which pair is in conflict."""
     add_zoo(host, 13)
     assert_error(run("-q", "mirror", "dom", 13, db=host), 1, "vif13.0")
 
@@ -162,7 +164,8 @@ def test_mirror_port_leaves_other_vifs_of_the_domain_alone(host):
 
 
 def test_differing_ids_are_shown(host):
-    """docs/design.md 4.5, 6: where values differ each keeps its own, and it is shown."""
+    """docs/design.md 4.5, 6: where the values of a key differ, each port keeps its own value, and
+    the command shows the key."""
     add_pair(host, 12, vif={"tag": 5, "ids": {"owner": "a"}}, tap={"ids": {"owner": "b"}})
     result = assert_done(run("mirror", "dom", 12, db=host))
     assert "owner" in result.out

@@ -1,4 +1,4 @@
-"""Locales, streams that are closed or full, and directories that are gone."""
+"""Odd surroundings of the command: locales, closed or full streams, a directory that is gone."""
 import os
 import re
 import signal
@@ -16,7 +16,8 @@ from support.zoo import (
 LOCALES = {
     "C": {"LC_ALL": "C"},
     "POSIX": {"LC_ALL": "POSIX"},
-    # As udev and cron leave it, and no help from newer Pythons either.
+    # udev and cron set no locale. The two PYTHON variables turn off what newer Pythons do about
+    # the C locale.
     "none": {"LC_ALL": None, "LANG": None, "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"},
     "C, ASCII": {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"},
     "absent": {"LC_ALL": "xx_YY.UTF-8"},
@@ -25,7 +26,7 @@ LOCALES = {
 
 @pytest.mark.parametrize("name", sorted(LOCALES))
 def test_any_locale(host, name):
-    """Python 3.6 has ASCII in the C locale, in which a service may well run."""
+    """In the C locale, in which a service may well run, Python 3.6 may encode output as ASCII."""
     value = "naïve – ü 虚 🐧"
     add_pair(host, 12, vif={"tag": 5, "ids": {"xen-vm-name": value, "note": value}})
     add_pair(host, 13, tap={"ids": {"xen-vm-uuid": value}}, vif={"ids": {"xen-vm-uuid": "x"}})
@@ -33,7 +34,7 @@ def test_any_locale(host, name):
     pairs = assert_done(run("status", "--json", db=host, env=env)).pairs
     assert pairs[0]["vif"]["external_ids"]["note"] == value
     assert_done(run("status", db=host, env=env))
-    assert_done(run("mirror", "dom", 13, db=host, env=env), 1)  # its reason has such letters
+    assert_done(run("mirror", "dom", 13, db=host, env=env), 1)  # the reason has the value's letters
     assert_done(run("mirror", "all", "--dry-run", db=host, env=env))
     assert_done(run("-v", "mirror", "all", db=host, env=env))
     assert host.interface("tap12.0")["external_ids"]["note"] == value
@@ -47,7 +48,7 @@ def by_shell(script, **variables):
 
 
 def test_a_reader_that_goes_away(host):
-    """More than a pipe holds: the command is still writing when head has gone."""
+    """The output is more than a pipe holds, so the command is still writing when head has ended."""
     host.add_many_ports("xenbr0", [
         {"name": "%s%d.0" % (side, domid), "external_ids": identity(domid),
          "tag": 5 if side == "vif" else None} for domid in range(1, 301) for side in ("vif", "tap")
@@ -56,7 +57,7 @@ def test_a_reader_that_goes_away(host):
                  ["-v", "mirror", "all"]):
         result = by_shell('"$@" | head -n 1', args=command(*args, db=host))
         assert (result.code, result.err, result.out.count("\n")) == (0, "", 1), result
-    # It was written all the same.
+    # The command wrote the tags to the database all the same.
     assert tag(host, "tap1.0") == tag(host, "tap300.0") == 5
 
 
@@ -64,7 +65,8 @@ def test_a_reader_that_goes_away(host):
     ["status"], ["status", "--json"], ["check"], ["mirror", "dom", "14"], ["--help"],
     ["mirror", "--help"], ["--version"]], ids=" ".join)
 def test_a_reader_that_never_was(host, args):
-    """The end is as of any filter, by SIGPIPE: not 1, which is what check finds."""
+    """The command ends as any filter does, by SIGPIPE, and not with 1, which for check would mean
+    that a pair is not as it should be."""
     add_zoo(host, 14)
     script = 'exec 3> >(true); wait $!; "$@" >&3'
     result = by_shell(script, args=command(*args, db=host))
@@ -77,7 +79,8 @@ def test_a_reader_that_never_was(host, args):
     (["mirror", "all", "--json"], 0), (["--help"], 0), (["--version"], 0),
 ], ids=lambda value: " ".join(value) if isinstance(value, list) else "")
 def test_closed_stdout(host, args, code):
-    """As some service managers start things: nobody hears it, and the code is what counts."""
+    """Some service managers start a command with stdout closed: the command then prints nothing,
+    and its exit code is the same."""
     add_zoo(host, 12)
     result = by_shell('"$@" >&-', args=command(*args, db=host))
     assert (result.err, result.code) == ("", code)
@@ -95,13 +98,14 @@ def test_closed_stderr(host, args, code):
 @pytest.mark.parametrize("args", [
     ["status", "99"], ["bogus"], ["--db", "unix:/nonexistent", "status"]], ids=" ".join)
 def test_nobody_reads_stderr(host, args):
-    """The code is then not one of those that say how the pairs are."""
+    """The exit code is then neither 0 nor 1, the codes that tell the state of the pairs."""
     result = by_shell('exec 3> >(true); wait $!; "$@" 2>&3', args=command(*args, db=host))
     assert result.code not in (0, 1)
 
 
 def test_a_working_directory_that_is_gone(host, tmp_path):
-    """What can't be found is not the output; and nobody needs it for an absolute path."""
+    """With an absolute path to the database, the command does not need the working directory. With
+    a relative path, the error is about the path of the database, and not about the output."""
     add_zoo(host, 14)
     script = 'cd "$0" && rmdir "$0" && "$@"'
     for remote, code in ((host.remote, 0), ("unix:relative", 3)):
@@ -126,7 +130,7 @@ def test_a_full_disk(host, args):
 
 @pytest.mark.parametrize("how", ["2>/dev/full", ">/dev/full 2>&1", "2> >(exec true)", "2>&-"])
 def test_the_exit_status_where_nobody_hears_the_error(host, how):
-    """It is all that is left to say what was wrong."""
+    """Only the exit code can then tell the kind of error."""
     def ended(*args):
         return by_shell('"$@" %s; exit $?' % how, args=list(args)).code
 

@@ -1,4 +1,4 @@
-"""The table of `status`, on a terminal and off."""
+"""The table of `status`, on a terminal and elsewhere."""
 import contextlib
 import fcntl
 import json
@@ -31,7 +31,7 @@ def test_the_table(zoo):
     assert rows[0] == [identity(12)["xs-vm-uuid"][:8], "xenbr0", "vif12.0", "5", "tap12.0", "trunk",
                        "drift"]
     assert rows[3][2:6] == ["vif15.0", "5", "-", "-"]
-    # The reason of what is not as it should be is below it.
+    # Below the row of a pair that is not as it should be stands the reason.
     lines = result.out.splitlines()
     at = [number for number, line in enumerate(lines) if line.endswith("conflict")][0]
     assert lines[at + 1].startswith("    vif13.0 has tag 5, tap13.0 has tag 6")
@@ -44,7 +44,7 @@ def test_status_of_one_domain(zoo):
 
 
 def long_names(host, name):
-    host.add_bridge("a-long-bridge-n")  # 15 characters: all that a device's name can have
+    host.add_bridge("a-long-bridge-n")  # 15 characters, the longest name that a device can have
     ids = {"xen-vm-name": name, "xen-vm-uuid": str(uuid.uuid4())}
     trunks = {"vlan_mode": "native-untagged", "tag": 4000, "trunks": list(range(1000, 1200))}
     add_pair(host, 32767, 15, emu=True, vif=dict(trunks, ids=ids, bridge="a-long-bridge-n"),
@@ -75,7 +75,8 @@ def test_reasons_are_as_wide_as_the_terminal(host, columns):
 
 @pytest.mark.parametrize("value", ["\x1b[31mred", "\x9b31m", "a\rb", "a\x07", "a\x08b"])
 def test_what_stands_in_the_database_does_not_steer_the_terminal(host, value):
-    """Names and values may be anybody's: no control character of theirs is printed."""
+    """Anybody may have written the names and values in the database: the command prints none of
+    their control characters."""
     add_pair(host, 12, vif={"tag": 5, "ids": {"xen-vm-name": value, "attached-mac": value,
                                              "note": value, value: "1"}})
     for args in (["status"], ["check"], ["mirror", "all", "--dry-run"], ["mirror", "dom", "12"]):
@@ -84,7 +85,7 @@ def test_what_stands_in_the_database_does_not_steer_the_terminal(host, value):
 
 
 def on_a_terminal(*args, **how):
-    """(what the command writes to a terminal, its exit code)."""
+    """Run the command on a terminal; returns (the text that the command writes, its exit code)."""
     master, slave = pty.openpty()
     try:
         fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 100, 0, 0))
@@ -115,7 +116,7 @@ def test_colours_on_a_terminal_only(zoo):
     piped = run("status", db=zoo, env={"COLUMNS": "100"}).out
     assert "\x1b" not in piped
     assert re.sub(escape, "", shown) == piped
-    # Red is for what is bad, and not for what is well.
+    # "conflict" and "refused" have one colour; "drift" and "in-sync" have one each.
     colours = {state: colour for colour, state in re.findall(
         r"((?:\x1b\[[0-9;]*m)+)([a-z-]+)\x1b", shown)}
     assert colours["conflict"] == colours["refused"]

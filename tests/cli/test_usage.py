@@ -1,4 +1,4 @@
-"""How the command is called, by its help, and wrongly."""
+"""The command line: the help, the version, and wrong usage."""
 import os
 import re
 import sys
@@ -44,7 +44,8 @@ def test_version():
     assert __version__ in assert_done(run("--version")).out
 
 
-# Without a database: what is wrong is found before one is asked for.
+# (arguments, a word of the error). There is no database here, because the command finds wrong usage
+# before it asks the database.
 BAD_USAGE = [
     ([], "--help"),
     (["mirror"], "--help"),
@@ -127,7 +128,8 @@ def test_a_port_of_which_there_is_only_the_sibling(host):
 
 
 def test_both_names_of_the_emulated_nic_can_be_asked_for(host):
-    """Three ports bear one VIF's number: each of them is there, and refused."""
+    """Three ports have the number of one VIF: the command knows each of the names, and refuses the
+    VIF."""
     add_pair(host, 12)
     add(host, "vif12.0-emu")
     for name in ("vif12.0", "tap12.0", "vif12.0-emu"):
@@ -139,7 +141,7 @@ def test_bad_remotes_are_usage_and_dead_ones_are_not(tmp_path):
     assert_error(run("--db", "unix:relative-and-not-there", "status", cwd=str(tmp_path)), 3,
                  "unix:%s/relative-and-not-there" % tmp_path)
     assert_error(run("--db", "unix:/" + 120 * "x", "status"), 3, "107")
-    # An argument that is not text in any encoding.
+    # The bytes of these arguments are no UTF-8.
     assert_error(run(argv=[os.fsencode(arg) for arg in command("--db")] + [
         b"unix:/\xff\xfe", b"status"]), 3)
     assert_error(run(argv=[os.fsencode(arg) for arg in command("mirror", "port")] + [b"\xff"]), 2)

@@ -23,13 +23,14 @@ def waiting(*args, db):
 
 
 def check_woken(proxy, since):
-    """After `since` messages, what came first was an update from the server."""
+    """The first message after the first `since` ones is an update from the server: the server woke
+    the command."""
     whose, message = proxy.log[since]
     assert (whose, message.get("method")) == ("server", "update"), proxy.log[since:]
 
 
 LATER = {
-    # what is there, what comes
+    # (the change before the command starts, the change while the command waits)
     "tap": (lambda ovs: add(ovs, "vif12.0", tag=5), lambda ovs: add(ovs, "tap12.0")),
     "vif": (lambda ovs: add(ovs, "tap12.0"), lambda ovs: add(ovs, "vif12.0", tag=5)),
     "emulated": (lambda ovs: add(ovs, "vif12.0", tag=5), lambda ovs: add(ovs, "vif12.0-emu")),
@@ -79,7 +80,8 @@ def test_wait_for_a_port_by_name(host, proxied):
 
 
 def test_wait_for_a_port_that_has_another_name(host):
-    """The VIF's tap side is there, and is not called as was asked: nothing was done to that."""
+    """The VIF's tap side is there under the name vif12.0-emu: the command fails, because tap12.0,
+    the port that the user named, is not there."""
     add_pair(host, 12, emu=True)
     result = run("mirror", "port", "tap12.0", "--wait", "0.1", db=host)
     assert result.code in (1, 2) and "tap12.0" in result.err, result
@@ -93,7 +95,8 @@ def test_wait_where_there_is_nothing_to_wait_for(host):
 
 
 def test_what_was_mirrored_while_waiting_is_said(host, proxied):
-    """State "mirrored (just done)", with its changes, also where another pair came later."""
+    """A pair that was mirrored early in the wait still has the state "mirrored", with its changes,
+    when the command ends after mirroring a later pair."""
     add_pair(host, 12, 0)
     add_pair(host, 12, 1, vif={})
     proxy = proxied(host)
@@ -117,19 +120,19 @@ WAITED_FOR = {
 
 @pytest.mark.parametrize("what", sorted(WAITED_FOR))
 def test_it_does_not_poll(host, proxied, what):
-    """However long it waits, it asks the server for nothing more, nor where others change."""
+    """A waiting command sends the server no request, not even when other rows change."""
     WAITED_FOR[what](host)
     host.add_port("xenbr0", "eth0")
-    # What is written at the first look (stamps) is written before the counting.
+    # A first run writes our marks, so that the waiting run has nothing to write at its first look.
     run("mirror", "dom", 12, db=host)
     proxy = proxied(host)
     with waiting("dom", "12", db=proxy):
         proxy.wait_until_waiting()
         asked = proxy.requests()
         assert [message.get("method") for message in asked].count("monitor") == 1
-        # A column that no decision depends on, as ovs-vswitchd writes it all the time.
+        # No decision depends on this column, which ovs-vswitchd writes all the time.
         host.vsctl("set", "interface", "eth0", "statistics:rx_packets=1")
-        time.sleep(1)  # the time itself, in which a poll would come
+        time.sleep(1)  # a command that polls would send a request in this time
         proxy.wait_until_waiting()
         assert proxy.requests() == asked
 
@@ -164,7 +167,7 @@ def test_no_dry_run_that_waits(host):
 
 @pytest.mark.parametrize("kill", [False, True], ids=["stopped", "killed"])
 def test_the_database_ends_while_waiting(host, kill):
-    # (Not by a proxy: what the command sees when the server itself goes.)
+    # There is no proxy here, so that the command's own connection is to the server that ends.
     add(host, "vif12.0", tag=5)
     with waiting("dom", "12", db=host) as waiter:
         wait_for_connections(host, 1)
@@ -173,7 +176,7 @@ def test_the_database_ends_while_waiting(host, kill):
 
 
 def wait_for_connections(ovs, count):
-    """Until the server has this many monitors."""
+    """Wait until the server has this many monitors."""
     def monitors():
         return sum(int(line.partition("monitors:")[2].split()[0]) for line in
                    ovs.appctl("ovsdb-server", "memory/show").splitlines() if "monitors:" in line)
@@ -183,11 +186,12 @@ def wait_for_connections(ovs, count):
         if monitors() >= count:
             return
         poll.wait(0.01)
-    raise AssertionError("nobody monitors")
+    raise AssertionError("the server has fewer than %d monitors" % count)
 
 
 def test_echo_is_answered_while_waiting(host, proxied):
-    """A server that probes each second; it cuts off who has not answered one a second later."""
+    """The server sends an echo request after each second of silence, and cuts off a client that has
+    not answered a second later."""
     add(host, "vif12.0", tag=5)
     host.appctl("ovsdb-server", "ovsdb-server/add-remote",
                "db:Open_vSwitch,Open_vSwitch,manager_options")

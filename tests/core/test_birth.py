@@ -59,7 +59,7 @@ def test_on_a_hold_bridge_it_is_held(sibling):
     given_unit, ids, decision = born(sibling, HOLD)
     assert given_unit == HELD and noted(ids)["held"] == HELD
     assert decision.reason
-    # On any other bridge only a held sibling makes it so.
+    # On any other bridge only a held sibling makes the new port held.
     assert (born(sibling)[0] == HELD) == bool(sibling and sibling["port_ids"])
 
 
@@ -74,9 +74,9 @@ def test_a_schema_without_cvlans_has_another_form():
 
 
 def test_a_fake_bridge_gives_the_tag_itself_and_holds_nothing():
-    given_unit, ids, _ = born(vif(unit(5)), HOLD, own=unit(7))
+    given_unit, ids, _ = born(vif(unit(5)), HOLD, toolstack_unit=unit(7))
     assert given_unit == {} and "held" not in noted(ids)
-    assert born(None, HOLD, own=unit(7))[0] == {}
+    assert born(None, HOLD, toolstack_unit=unit(7))[0] == {}
 
 
 @pytest.mark.parametrize("how", [SETTINGS, HOLD])
@@ -171,9 +171,9 @@ def test_another_vifs_port_of_the_same_name_leaves_nothing():
 @settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(raw_rows("vif"), st.sampled_from([SETTINGS, HOLD]))
 def test_born_it_needs_nothing_more(sibling, how):
-    """After the add-port no look changes the new row's unit or ids: it was born as it is to be."""
+    """The row has its final unit and ids at birth: no look after the add-port changes them."""
     given_unit, ids, _ = born(sibling, how)
-    # A new row's UUID is one that no mark can name.
+    # No mark can name the UUID of a new row.
     made = row("tap", given_unit, ids["Interface"], port_ids=ids["Port"], uuid="port-new")
     world = World(sibling, made)
     world.settings = how

@@ -1,5 +1,5 @@
-"""What holds of the decision for any two rows whatsoever: hypothesis searches for a pair of rows
-for which it does not."""
+"""Properties that the decision has for any two rows: hypothesis searches for two rows without
+them."""
 import copy
 import json
 import os
@@ -18,7 +18,7 @@ from xenvif_tagger.core.unit import UNIT, is_closed, is_open_trunk, is_real, vla
 
 @st.composite
 def worlds(draw):
-    """Two rows, settings; the tap has what was seen in a conflict now and then."""
+    """Two rows and settings; now and then the tap's mark has the units seen in a conflict."""
     vif, tap = draw(raw_rows("vif")), draw(raw_rows("tap"))
     if draw(st.booleans()):
         noted = mark.parse(tap["port_ids"].get(mark.KEY))
@@ -48,7 +48,8 @@ def after(world, decision):
 def test_it_converges_and_deciding_again_gives_nothing(world, prefer):
     first = world.decide(prefer=prefer)
     world.rows = after(world, first)
-    # A choice by hand that was refused is no decision about the pair.
+    # A refused choice by hand decides nothing about the pair: the second look makes the same
+    # choice.
     second = world.decide(prefer=prefer if first.state == "refused" else None)
     assert second.changes == []
     if first.is_substantial() and first.state == "drift":
@@ -92,7 +93,7 @@ def test_what_is_not_ours_to_mirror_is_never_written(world, prefer):
             assert not change.key.startswith(EXCLUDED)
             assert change.key != "iface-status" and not change.key.startswith("ovn-installed")
             if change.key in identity.KEYS:
-                # Only to a row that had none at all.
+                # A key of identity goes only to a row that had no such key.
                 assert change.old is None
                 assert not identity.keys_of(world[change.row]["interface_ids"])
         if change.column.startswith("ingress_policing"):
@@ -110,7 +111,7 @@ def test_the_agents_own_port_keeps_its_tag_and_its_interface_row(world, prefer):
         if side in managed:
             assert change.table != "Interface"
             if len(managed) == 1 and change.column == "tag":
-                # A held port that nobody has given a real tag is not bound yet.
+                # A held port without a real tag is not bound yet: the hold may write its tag.
                 assert hold.is_held(ports[side])
 
 
@@ -127,7 +128,7 @@ def test_a_contradicting_identity_is_refused_and_nothing_crosses(world, prefer):
         assert decision.state == "refused" or told
     if decision.state == "refused":
         assert decision.source is None
-        # Each row alone comes to the same.
+        # Each row gets the unit and ids that it would get if it were alone.
         for side in SIDES:
             alone = World(world[side])
             alone.settings, alone.rivals = world.settings, world.rivals
@@ -138,8 +139,8 @@ def test_a_contradicting_identity_is_refused_and_nothing_crosses(world, prefer):
 @many
 @any_world
 def test_a_row_that_may_not_lend_gives_nothing(world, prefer):
-    """Left-overs and rows without identity: change what they hold, and the other row gets the
-    same."""
+    """Left-overs and rows without identity: when their values change, the other row's result stays
+    the same."""
     vif, tap = (Port(**world[side]) for side in SIDES)
     ports = {"vif": vif, "tap": tap}
     for side in SIDES:
@@ -189,7 +190,7 @@ def test_a_dead_port_is_never_left_an_open_trunk(world, prefer):
 
 
 def exchanged(world):
-    """The same world with the two sides' names exchanged."""
+    """The same world, with the names of the two sides exchanged."""
     vif, tap = copy.deepcopy(world["tap"]), copy.deepcopy(world["vif"])
     seen = mark.parse(world["tap"]["port_ids"].get(mark.KEY)).get("seen")
     for side, found in (("vif", vif), ("tap", tap)):
@@ -251,7 +252,7 @@ def test_the_order_of_keys_does_not_matter(world, prefer):
     here, there = world.decide(prefer=prefer), turned.decide(prefer=prefer)
     assert (here.state, here.reason, here.source, here.target) == (
         there.state, there.reason, there.source, there.target)
-    # All but the old text of a mark, which has its keys in the order in which it was written.
+    # The old text of a mark is left out: its keys stand in the order in which they were written.
     assert [change._replace(old=None) for change in here.changes] == [
         change._replace(old=None) for change in there.changes]
 

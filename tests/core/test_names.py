@@ -1,4 +1,4 @@
-"""What names a VIF's ports have (docs/design.md 4.1)."""
+"""The names of a VIF's ports (docs/design.md 4.1)."""
 import pytest
 
 from xenvif_tagger.core import names

@@ -1,4 +1,4 @@
-"""Hosts that are set up right, but for what a test changes."""
+"""A host that is set up right until a test changes it, its watcher and its Open vSwitch."""
 import pytest
 
 from support.doctor_host import (
@@ -12,7 +12,7 @@ from support.watching import Watching
 
 @pytest.fixture(scope="module")
 def watched():
-    """The run directory of a watcher that has nothing to complain of."""
+    """The run directory of a watcher that reports no problem."""
     with PrivateOvs() as ovs:
         with Watching(ovs) as watcher:
             reach(watcher, ovs.dir)

@@ -1,8 +1,9 @@
-"""`doctor` on a right host, and on hosts with one thing wrong each.
+"""`doctor` on a host that is set up right, and on hosts with one fault each.
 
-The host's files, /proc included, are a stand-in's, below a directory; xenstore-ls is one, too. The
-stock script is the project's own stand-in, or one that is broken on purpose. Database and watcher
-are real: one watcher, on a database of its own, is there for all hosts that are about other things.
+The host's files, /proc included, are stand-ins below a directory, and xenstore-ls is a stand-in
+too. The stock script is the project's own stand-in, or a copy that a test breaks on purpose. The
+database and the watcher are real. The tests that are not about the watcher share one watcher, which
+has a database of its own.
 """
 import importlib
 import json
@@ -55,7 +56,7 @@ def test_the_table(host, switch, columns):
     assert lines[0].split() == ["CHECK", "STATE", "FOUND"]
     assert any(re.match(r"hook-file +FAIL +%s can't be run$" % HOOK, line) for line in lines)
     assert "-> chmod 755 %s" % HOOK in out
-    # Longer is only what can't be broken: commands, and single words.
+    # Only a command or a single word may be longer than the terminal is wide, as neither is broken.
     for line in lines:
         said = line.split("  ")[-1].strip()
         assert len(line) <= int(columns) or said.startswith("-> ") or " " not in said, line
@@ -86,17 +87,17 @@ def test_nothing_is_written(host, switch):
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="takes root to become somebody else")
 def test_neither_root_nor_a_dom0(host, switch):
-    """What can't be known is left out, and is no failure."""
+    """doctor skips the checks that it can't make, and does not fail for them."""
     os.chmod(switch.dir, 0o755)
     os.chmod(switch.socket_path, 0o750)
     os.chmod(host.run_dir, 0o755)
     shutil.rmtree(host.root)
-    # First the imports: this Python may be one that only root can read.
+    # Import the modules while still root: it may be that only root can read this Python's files.
     host.patch = ("import os, XenAPI, ovs.json, ovs.version\n"
                   "import xenvif_tagger.cli.main, xenvif_tagger.doctor.examine\n"
                   "os.setgroups([]); os.setgid(65534); os.setuid(65534)")
     command = host.command(switch, "doctor", "--json")
-    at = command.index("--config")  # pytest's directory is closed to others: the default one
+    at = command.index("--config")  # left out, as only root can read pytest's directory
     done = subprocess.run(command[:at] + command[at + 2:], env=host.env(), cwd="/", timeout=LONG,
                           stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     assert done.stderr == b"" and done.returncode == 0, done
@@ -162,7 +163,8 @@ def test_xenopsd_does_not_run(host, switch):
 
 
 def test_processes_are_hidden(host, switch):
-    """By the mount option hidepid: that something does not run can't be told."""
+    """/proc is mounted with the option hidepid, so doctor can't know that a process is not
+    running."""
     for pid in 1, PID:
         shutil.rmtree(host.at("/proc/%d" % pid))
     host.process(3000, "bash")
@@ -189,7 +191,7 @@ def test_setting_overridden(host, switch):
 
 
 def test_setting_of_a_third_party(host, switch):
-    """It stays: the installer has our hook run it."""
+    """The cure keeps the third party's script: the installer has our hook run that script."""
     os.unlink(host.at(SETTING))
     host.write("/etc/xenopsd.conf", "setup-vif-rules=/third/party\n")
     found = host.is_ill(switch, "hook-setting", "FAIL", "/third/party, by /etc/xenopsd.conf",
@@ -198,7 +200,8 @@ def test_setting_of_a_third_party(host, switch):
 
 
 def test_setting_in_a_directory_that_is_not_read(host, switch):
-    """The config file says where the directory is; the unit, else."""
+    """xenopsd reads the config directory that its config file names; if the file names none, the
+    directory that the unit names."""
     host.write("/etc/xenopsd.conf", "config-dir=/etc/elsewhere/\n")
     host.is_ill(switch, "hook-setting", "FAIL", **{"hook-read": "SKIP"})
     os.rename(host.at("/etc/xenopsd.conf.d"), host.at("/etc/elsewhere"))
@@ -224,7 +227,7 @@ def test_hook_not_executable(host, switch):
 
 
 def test_xenopsd_not_restarted_by_the_note(host, switch):
-    """What dom0-install.sh has noted down holds, whatever the clocks say."""
+    """doctor believes the note of dom0-install.sh, whatever the clocks say."""
     host.write("/opt/xenvif-tagger/unread", "%s %d 5000\n" % (BOOT, PID))
     host.is_ill(switch, "hook-read", "FAIL", "started before the setting")
     for other in ("%s %d 5000\n" % (BOOT, PID + 1), "an-earlier-boot %d 5000\n" % PID):
@@ -285,8 +288,9 @@ def test_stock_script_that_does_not_compile(host, switch):
     host.is_ill(switch, "stock-add-port", "FAIL", "SyntaxError")
 
 
-def test_dry_run_that_does_not_get_there(host, switch):
-    """Metadata that a later xenopsd may have, and we don't know: not proved, but no failure."""
+def test_dry_run_that_does_not_reach_add_port(host, switch):
+    """The stock script asks for metadata that only a later xenopsd may give. The check can't prove
+    that the script adds ports, and does not fail for that."""
     edit(host, COMMON, 'self.json["backend"]', 'self.json["backend-of-later"]')
     host.is_ill(switch, "stock-add-port", "WARN", "not proved", "backend-of-later")
 
@@ -308,7 +312,8 @@ ESCAPES = [
 @pytest.mark.parametrize("escape", ESCAPES)
 @pytest.mark.parametrize("name", [COMMON, STOCK])
 def test_the_dry_run_does_nothing(host, switch, name, escape):
-    """Not even where the stock script has other ways than common.doexec."""
+    """The dry run changes nothing, not even if the stock script runs commands or writes files
+    without common.doexec."""
     with open(host.at(name)) as stream:
         text = stream.read()
     marker = host.at("/marker")
@@ -354,13 +359,15 @@ def test_python_is_too_old(host, switch):
     host.patch = ("import types\nfrom xenvif_tagger.doctor import libraries\n"
                   "libraries.sys = types.SimpleNamespace(version_info=(3, 5, 10), "
                   "executable=sys.executable, modules=sys.modules)")
-    # With that it does not even know how a version is found out.
+    # With this version_info doctor may fail to find the libraries' versions, so only this check
+    # counts.
     checks = host.doctor(switch)
     assert checks["python"]["state"] == "FAIL" and "3.5.10" in checks["python"]["found"]
 
 
 def test_versions_of_the_libraries(host, switch):
-    """And from where, also where a dom0's own is before another one."""
+    """The check names the version of each library, and the directory from which Python has loaded
+    the library."""
     checks = host.doctor(switch)
     for name in "ovs", "click", "XenAPI":
         module = importlib.import_module(name)
@@ -371,8 +378,8 @@ def test_versions_of_the_libraries(host, switch):
 @pytest.mark.parametrize("rpm, version", [
     ("echo 24.19.2", "24.19.2, "), ("echo not owned; exit 1", "of unknown version, ")])
 def test_xenapi_of_dom0(host, switch, rpm, version):
-    """One file, which names no version: its package does. Nor is it that of another library of the
-    name, which this Python has."""
+    """dom0's XenAPI is a single file without a version: the version is that of the file's package,
+    and not that of the other XenAPI that this Python has."""
     host.write("/site/XenAPI.py", "")
     host.patch = "sys.path.insert(0, %r)" % host.at("/site")
     host.program("rpm", '[ "$*" = "-qf --qf %%{VERSION} %s" ] || exit 9\n%s\n' % (
@@ -381,7 +388,7 @@ def test_xenapi_of_dom0(host, switch, rpm, version):
 
 
 def test_a_check_that_fails_itself(host, switch):
-    """A defect of ours costs that check only."""
+    """A defect in the code of one check fails no other check."""
     host.patch = ("from xenvif_tagger.doctor.host import Host\n"
                   "def stock(self): raise RuntimeError('a defect')\nHost.stock = stock")
     checks = host.doctor(switch)

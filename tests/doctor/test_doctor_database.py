@@ -1,4 +1,4 @@
-"""`doctor` on what is in the database, and on who writes iface-id."""
+"""`doctor` on the rows of the database, and on the programs that write iface-id."""
 import subprocess
 
 from support.constants import LONG
@@ -78,7 +78,7 @@ def test_held(host, switch):
     switch.vsctl("clear", "Port", "vif1.0", "tag")
     host.run(switch, "-q", "mirror", "all")
     host.run_dir = switch.dir
-    host.is_ill(switch, "held", "WARN", "vif1.0", "tap1.0", "only a watcher would know",
+    host.is_ill(switch, "held", "WARN", "vif1.0", "tap1.0", "watcher would know since when",
                 watcher="FAIL", **NO_WATCHER)
     with Watching(switch) as watcher:
         reach(watcher, switch.dir)
@@ -147,7 +147,8 @@ def test_dead_vlan(host, switch):
 
 
 def test_siblings_on_different_bridges(host, ovs_dummy):
-    """And the command that is given mends it, without an open port in between."""
+    """The command that doctor prints mends the fault, and leaves no port without a tag meanwhile.
+    """
     prepared(ovs_dummy).add_bridge("br1")
     plug(host, ovs_dummy, {"bridge": "br1", "tag": 5}, {"tag": 7})
     found = host.is_ill(ovs_dummy, "bridges", "WARN", "br0", "br1")
@@ -176,7 +177,7 @@ def test_plugged_without_us(host, switch):
 
 def test_plugged_without_anything(host, switch):
     switch.add_port("br0", "vif1.0")
-    host.is_ill(switch, "unmarked", "WARN", "names their VIF")
+    host.is_ill(switch, "unmarked", "WARN", "names the VIF")
 
 
 def test_many_are_counted(host, switch):
@@ -204,7 +205,8 @@ def test_iface_id_on_both_as_the_config_wants(host, switch):
 
 
 def test_iface_id_on_both_under_neutron(host, switch):
-    """Off the tap, though it is the agent's own: it is the one that goes."""
+    """The cure removes iface-id from the tap, even if the agent has bound the tap: of the two ports
+    the tap is the one that goes away."""
     vif, tap = both(1, tag=5, other_config={"net_uuid": "n"})
     plug(host, switch, vif, tap)
     found = host.is_ill(switch, "iface-id", "FAIL", "DOWN")

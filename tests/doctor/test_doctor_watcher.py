@@ -1,4 +1,4 @@
-"""`doctor` on a watcher that is not as it should be."""
+"""`doctor` on a watcher that does not run, hangs, stands by, or has another fault."""
 import os
 import re
 import signal
@@ -42,7 +42,7 @@ def test_the_server_is_a_backup(host, tmp_path):
 
 
 def test_watcher_was_killed(host, switch):
-    """It leaves its pidfile, which nobody has locked."""
+    """A killed watcher leaves its pidfile, which no process has locked any more."""
     host.run_dir = switch.dir
     with Watching(switch) as watcher:
         reach(watcher, switch.dir)
@@ -120,5 +120,5 @@ def test_when_something_was_last_mirrored(host, switch):
         assert first["mirrored"] and 0 <= first["last_mirrored_seconds"] < LONG
         watcher.until(lambda: watcher.stats()["last_mirrored_seconds"]
                       > first["last_mirrored_seconds"])
-        assert re.match(r"\d+ s ago, of %d VIFs" % first["mirrored"],
+        assert re.match(r"\d+ s ago, the last of %d VIFs" % first["mirrored"],
                         host.doctor(switch)["last-mirrored"]["found"])

@@ -1,5 +1,7 @@
-"""`doctor`, asking XAPI which VIFs are attached: on the hosts of doctor_host.py, with an XAPI of
-the tests' own and a real database."""
+"""`doctor` when it asks XAPI which VIFs are attached.
+
+The host is that of doctor_host.py, XAPI is the stand-in of xapi_server.py; the database is real.
+"""
 import collections
 import os
 import subprocess
@@ -22,7 +24,7 @@ WHERE = "%s.get_all_records_where"
 def xapi():
     with Xapi() as server:
         yield server
-        assert server.sessions == set(), "not logged out"
+        assert server.sessions == set(), "doctor has not logged out"
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +56,7 @@ def vif(domid, devid=0):
 
 
 def plug(host, ovs, *names, **columns):
-    """Ports of VIFs, seen by us."""
+    """Add ports of VIFs, and run `mirror all`, so that the rows have our marks."""
     for name in names:
         domid, devid = name.lstrip("viftap").split(".")
         ovs.add_port("br0", name, identity(int(domid), int(devid)), **columns)
@@ -72,7 +74,8 @@ def is_well(host, ovs, *words):
 
 
 def test_a_right_host(host, switch, xapi):
-    """Among others that are no business of this host's, and guests without a tap."""
+    """XAPI also knows VMs that are not on this host, and VIFs that are not attached; guests without
+    a tap are well too."""
     plug(host, switch, "vif1.0", "tap1.0", "vif1.1", "vif2.0")
     xapi.add_vm("web", [vif(1), vif(1, 1)])
     xapi.add_vm("paused", [vif(2)], power_state="Paused")
@@ -101,7 +104,7 @@ BUSY = {"current_operations": {"OpaqueRef:task": "an operation"}}
     {"is_control_domain": True}], ids=str)
 @pytest.mark.parametrize("plugged", [True, False])
 def test_a_vm_that_is_under_way(host, switch, xapi, vm, plugged):
-    """Its VIFs may be plugged already, or not yet: a start, a migration, either way."""
+    """While a VM starts or migrates, its VIFs may be plugged or not: doctor reports neither."""
     if plugged:
         plug(host, switch, "vif1.0")
     xapi.add_vm("web", [vif(1)], **vm)
@@ -118,7 +121,8 @@ def test_a_vif_that_is_under_way(host, switch, xapi, plugged):
 
 
 def test_a_vm_in_two_domains(host, switch, xapi):
-    """While it migrates to its own host, and after: known by its VIF, not by a domain."""
+    """A VM that migrates to its own host has two domains for a while: doctor finds the VM's ports
+    by the VIF, not by the domain."""
     plug(host, switch, "vif1.0")
     switch.add_port("br0", "vif2.0", identity(1))
     host.run(switch, "-q", "mirror", "all")
@@ -127,7 +131,8 @@ def test_a_vm_in_two_domains(host, switch, xapi):
 
 
 def test_vifs_that_have_no_port(host, switch, xapi):
-    """The guest has a function of the network card's, or the port is another domain's."""
+    """A VIF has no port here if the guest has a function of the network card itself (SR-IOV), or if
+    another domain is the network's backend."""
     vlan = new_ref()
     networks = [xapi.add_network("sriov0", sriov_logical_PIF_of=[new_ref()], VLAN_slave_of=[vlan]),
                 xapi.add_network("sriov0v5", VLAN_master_of=vlan), xapi.add_network("xenbr7")]
@@ -136,7 +141,7 @@ def test_vifs_that_have_no_port(host, switch, xapi):
     for devid, network in enumerate(networks):
         xapi.change("VIF", vif(1, devid), network=network)
     is_well(host, switch)
-    # The other host's card can do that, ours can't.
+    # Now only another host's card has SR-IOV, so that this host must have ports for these VIFs.
     for pif in xapi.tables["PIF"].values():
         pif["host"] = "OpaqueRef:another"
     xapi._answers.clear()
@@ -144,13 +149,13 @@ def test_vifs_that_have_no_port(host, switch, xapi):
     assert "xenbr7" not in found["found"]
 
 
-# ---- what is wrong -------------------------------------------------------------------------------
+# ---- hosts with a fault --------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("ports, columns", [
     ([], {}), (["tap1.0"], {}), (["vif1.0"], {"ofport": -1})], ids=str)
 def test_attached_and_not_plugged(host, switch, xapi, ports, columns):
-    """A tap alone is no VIF's port, and neither is a row whose device has gone."""
+    """The VIF counts as not plugged if only its tap is there, or if the vif's device has gone."""
     plug(host, switch, *ports, **columns)
     xapi.add_vm("web", [vif(1)])
     found = host.is_ill(switch, "xapi-vifs", "FAIL",
@@ -172,7 +177,7 @@ REMOVAL = "xl list 1 || ovs-vsctl --if-exists del-port vif1.0 -- --if-exists del
 
 
 def test_plugged_and_unknown(host, ovs_dummy, xapi):
-    """Removed by the command that is given, unless there is such a domain."""
+    """The command that doctor prints removes the ports, unless their domain is running."""
     prepared(ovs_dummy)
     plug(host, ovs_dummy, "vif1.0", "tap1.0")
     cure = cure_of(host, ovs_dummy, "vif1.0 and tap1.0: of a VIF that XAPI does not know")
@@ -186,7 +191,7 @@ def test_plugged_and_unknown(host, ovs_dummy, xapi):
 
 
 def test_plugged_and_no_uuid(host, switch, xapi):
-    """Anybody may have written it: it goes into no query."""
+    """Anybody may have written xs-vif-uuid: doctor puts a value that is no uuid into no query."""
     switch.add_port("br0", "tap1.0", {"xs-vif-uuid": '" or field "uuid" = "x'})
     host.run(switch, "-q", "mirror", "all")
     assert cure_of(host, switch, "tap1.0: of a VIF that") == (
@@ -196,7 +201,8 @@ def test_plugged_and_no_uuid(host, switch, xapi):
 @pytest.mark.parametrize("domid, cure", [
     ("1", "xe vif-plug uuid=" + vif(1)), ("9", REMOVAL)])
 def test_plugged_and_not_attached(host, switch, xapi, domid, cure):
-    """Where the guest lives, nothing is to cut it off; a left-over of an earlier domain may go."""
+    """If the ports are the running guest's, the cure plugs the VIF and cuts off nothing; ports that
+    an earlier domain has left may go."""
     plug(host, switch, "vif1.0", "tap1.0")
     xapi.add_vm("web", [vif(1)], domid=domid)
     xapi.change("VIF", vif(1), currently_attached=False)
@@ -214,8 +220,8 @@ def test_plugged_and_not_here(host, switch, xapi, vm):
     assert cure_of(host, switch, "VIF 0 of web, which is not running on this host") == REMOVAL
 
 
-def test_both_ways(host, switch, xapi):
-    """What cuts a guest off comes first; many are counted."""
+def test_faults_of_both_kinds_in_their_order(host, switch, xapi):
+    """The faults that cut a guest off come first; after a few VIFs doctor only counts the rest."""
     plug(host, switch, "vif7.0", *["vif10.%d" % devid for devid in range(9)])
     for domid in 2, 1:
         xapi.add_vm("vm-%d" % domid, [vif(domid)])
@@ -252,8 +258,8 @@ def test_unplugged_between_the_readings(host, switch, xapi):
     assert xapi.calls[WHERE % "VIF"] == 2
 
 
-def test_attached_while_it_is_looked_at_again(host, switch, xapi):
-    """The first look finds it unattached, the second does not."""
+def test_a_vif_that_is_attached_before_the_second_look(host, switch, xapi):
+    """doctor's first look finds the VIF not attached, the second look finds it attached."""
     plug(host, switch, "vif1.0")
     xapi.add_vm("web", [vif(1)])
     xapi.change("VIF", vif(1), currently_attached=False)
@@ -262,8 +268,8 @@ def test_attached_while_it_is_looked_at_again(host, switch, xapi):
     assert host.doctor(switch)["xapi-vifs"]["state"] == "OK"
 
 
-def test_what_comes_while_it_is_looked_again_is_not_told(host, switch, xapi):
-    """It would have been looked at but once."""
+def test_a_port_that_comes_between_the_two_looks_is_not_reported(host, switch, xapi):
+    """doctor would have looked only once at a VIF that comes between its two looks."""
     xapi.add_vm("web", [vif(1)])
     xapi.before[WHERE % "VM"] = lambda: switch.add_port("br0", "vif2.0", identity(2))
     assert "vif2.0" not in host.is_ill(switch, "xapi-vifs", "FAIL", "web")["found"]
@@ -276,7 +282,8 @@ def test_the_database_goes_between_the_readings(host, switch, xapi):
 
 
 def test_the_connection_goes_between_the_readings(host, switch, xapi):
-    """A slow XAPI, and ovsdb-server ends connections that nobody listens to."""
+    """XAPI may be so slow that ovsdb-server ends doctor's idle connection meanwhile: doctor then
+    connects again."""
     def restart():
         switch.stop_server()
         switch.start_server()
@@ -288,7 +295,8 @@ def test_the_connection_goes_between_the_readings(host, switch, xapi):
 
 @pytest.mark.parametrize("number", [1, MANY, 1000])
 def test_calls_are_bounded(host, switch, xapi, number):
-    """However many VIFs there are, here and elsewhere, plugged and not."""
+    """The number of calls does not grow with the number of VIFs, on this host or elsewhere, plugged
+    or not."""
     other = xapi.add_host("host-2")
     for domid in range(number):
         xapi.add_vm("lacking", [vif(domid)])
@@ -359,7 +367,7 @@ vms.ask_xapi = ask_as_nobody
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="takes root to become somebody else")
 def test_not_root(host, switch, xapi):
-    """XAPI's socket is root's."""
+    """Only root may use XAPI's socket."""
     host.patch = AS_NOBODY
     host.is_ill(switch, "xapi-vifs", "SKIP", "run as root", xapi.remote)
 

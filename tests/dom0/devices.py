@@ -9,7 +9,8 @@ TUNSETIFF, IFF_TAP, IFF_NO_PI = 0x400454CA, 0x0002, 0x1000  # linux/if_tun.h
 
 
 class Device(object):
-    """A tap device of any name, which exists until close(). Make one inside the namespace."""
+    """A tap device of any name, which exists until close(). Make the device inside the
+    namespace."""
 
     def __init__(self, name):
         self.name = name

@@ -35,7 +35,7 @@ CLIENTS = ("read", "write", "rm", "list", "exists")
 
 
 class Dom0(xapi.Toolstack, libxl.Toolstack):
-    """See the module.
+    """A stand-in dom0; the module's docstring says of what it is made.
 
     python    the interpreter that becomes /usr/bin/python3 inside
     scripts   a directory with real stock scripts; the default is XEN_SCRIPTS, else our stand-ins

@@ -43,7 +43,7 @@ class Namespaces(object):
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            start_new_session=True,  # Ctrl-C must reach the tests only: they stop this process
+            start_new_session=True,  # Ctrl-C must reach the tests only: the tests end this process
         )
 
     def ready(self):
@@ -87,7 +87,8 @@ class Namespaces(object):
         """Start a command inside, with exactly this environment and / as working directory."""
         env = {"PATH": PATH, "HOME": "/root"} if env is None else env
         command = self.enter("mount", "net", "pid")
-        if any(name.startswith("LD_") for name in env):  # not for nsenter itself
+        # These variables must not reach nsenter itself.
+        if any(name.startswith("LD_") for name in env):
             command += ["/usr/bin/env", "-i"] + ["%s=%s" % pair for pair in sorted(env.items())]
             env = {}
         popen.setdefault("stdin", subprocess.DEVNULL)

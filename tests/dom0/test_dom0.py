@@ -15,7 +15,7 @@ import pytest
 
 from dom0 import Dom0, Dom0Error
 from dom0.stock import LIBEXEC
-from support.constants import ROOT
+from support.constants import LONG, ROOT
 
 VM = "1b9df1f3-8a5a-4f5c-b096-6d5721201398"
 IDS = {"xs-vm-uuid": VM, "xs-vif-uuid": "vif-a", "xs-network-uuid": "net-a",
@@ -44,7 +44,7 @@ def ports(dom0):
 
 
 def flows(dom0, bridge="xenbr0"):
-    """The flows that setup-vif-rules has made."""
+    """The flows that setup-vif-rules has added to the bridge."""
     shown = dom0.run("ovs-ofctl", "--no-stats", "dump-flows", bridge, check=True).stdout
     return [line.strip() for line in shown.splitlines() if "cookie=0x1," in line]
 
@@ -325,10 +325,10 @@ def test_frames_cross_real_devices():
         succeeded(dom0.plug_tap(2, 0))
         dom0.devices["vif1.0"].send(FRAME)
         tagged = FRAME[:12] + b"\x81\x00\x00\x05" + FRAME[12:]
-        assert tagged in dom0.devices["tap2.0"].receive(timeout=10)
+        assert tagged in dom0.devices["tap2.0"].receive(timeout=LONG)
         dom0.ovs.vsctl("set", "Port", "tap2.0", "tag=5")
         dom0.devices["tap2.0"].send(FRAME)
-        assert dom0.devices["vif1.0"].receive(timeout=10) == [FRAME]
+        assert dom0.devices["vif1.0"].receive(timeout=LONG) == [FRAME]
 
 
 def test_two_at_once_know_nothing_of_each_other():

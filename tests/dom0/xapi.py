@@ -114,7 +114,7 @@ class Toolstack(object):
         return self.filter(vif.vif), self.filter(vif.tap)
 
     def set_trunks(self, domid, devid, trunks):
-        """VIF.set_trunks of a running guest, as newer versions of xapi do it."""
+        """VIF.set_trunks of a running guest, with the calls of newer versions of xapi."""
         vif = self.vifs[domid, devid]
         vif.trunks = list(trunks)
         text = ",".join(str(vlan) for vlan in trunks)

@@ -1,4 +1,4 @@
-"""``status --follow``: in a terminal of its own, on a real database, as a person sees it."""
+"""``status --follow`` in a terminal, on a real database: the screen as a person sees it."""
 import os
 import re
 import signal
@@ -48,12 +48,13 @@ def test_it_shows_what_status_shows_and_what_changes(host):
 
 
 def test_signals_while_the_terminal_takes_nothing(host):
-    """Ctrl-S, and a window that is being resized: all of it is in vain, and none of it an error."""
+    """Signals of a window's resizing come while the output is stopped by Ctrl-S: the command waits,
+    and goes on afterwards without an error."""
     add_zoo(host, 14)
     with following(host) as terminal:
         terminal.shows("vif14.0")
         terminal.hold()
-        for _ in range(20000):  # it comes to a write, and stays there
+        for _ in range(20000):  # one of them makes the command write, and the write blocks
             terminal.process.send_signal(signal.SIGWINCH)
             terminal.wait_until_delivered()
         terminal.go_on()
@@ -95,7 +96,7 @@ def test_the_terminal_is_as_it_was_at_the_end(host, how):
         end(terminal)
         assert terminal.end() == code
         terminal.assert_restored()
-        assert terminal.raw.endswith(BACK)  # nothing is said
+        assert terminal.raw.endswith(BACK)  # the command prints nothing after that
 
 
 def test_the_terminal_is_as_it_was_after_an_error(host):
@@ -110,7 +111,7 @@ def test_keys_are_not_shown_and_draw_all_anew(host):
     add_zoo(host, 14)
     with following(host) as terminal:
         terminal.shows("in-sync")
-        terminal._stream.feed(b"\x1b[2;1Ha message to all")  # somebody else's
+        terminal._stream.feed(b"\x1b[2;1Ha message to all")  # another program's output
         terminal.press(b"x")
         assert "message" not in terminal.until(lambda text: "message" not in text)
         assert "x" not in terminal.text().replace("xenbr0", "")
@@ -125,7 +126,7 @@ def test_a_terminal_that_is_hung_up(host):
 
 
 def test_a_terminal_that_is_hung_up_under_nohup(host):
-    """No signal tells it then: the terminal's end does."""
+    """The command ignores SIGHUP then, and notices that the terminal's other end is closed."""
     add_zoo(host, 14)
     argv = ["sh", "-c", 'trap "" HUP; exec "$@"', "sh"] + command("status", "--follow", db=host)
     with Terminal(argv=argv) as terminal:
@@ -167,8 +168,9 @@ def test_resized(host):
             "status", db=host, env={"COLUMNS": "160", "OVS_RUNDIR": host.dir}).out)
 
 
-def test_lower_than_the_table(host):
-    """What is not as it should be comes first, and how many there are besides is said."""
+def test_a_terminal_lower_than_the_table(host):
+    """The VIFs that are not as they should be come first, and one line counts those for which there
+    is no room."""
     for domid in range(1, 60):
         add_pair(host, domid, tap={"tag": 5})
     add_pair(host, 60, tap={"tag": 6})
@@ -179,7 +181,7 @@ def test_lower_than_the_table(host):
         hidden = 61 - len(vifs(text))
         assert "no room for %d VIFs: %d in-sync\n" % (hidden, hidden) in text
         assert len(text.split("\n")) <= 20
-        # What does not fit comes up when it is not as it should be.
+        # A VIF for which there was no room comes up when it is in conflict.
         set_tag(host, "vif59.0", 8)
         text = terminal.shows("vif59.0 state in-sync -> conflict")
         assert vifs(text)[:3] == ["vif59.0", "vif60.0", "vif61.0"]
@@ -220,10 +222,10 @@ def test_the_database_is_restarted(host):
         host.start_server()
         terminal.shows("database: connected again")
         text = terminal.until(lambda text: "no database since" not in text)
-        assert "vif14.0" not in "".join(told(text))  # it is as it was
+        assert "vif14.0" not in "".join(told(text))  # the port has not changed
         host.stop_server(kill=True)
         terminal.shows("no database since")
-        # What has come and gone meanwhile is seen.
+        # The command shows the changes that were made while it was not connected.
         host.start_server()
         set_tag(host, "vif14.0", 9)
         host.delete_port("vif15.0")
@@ -233,14 +235,15 @@ def test_the_database_is_restarted(host):
 
 
 def test_what_goes_while_the_database_is_away(host):
-    """A port that went while we were not connected: nobody tells of it, and it is gone."""
+    """A port goes while the command is not connected: no update reports that, but the command finds
+    that the port is gone."""
     add_zoo(host, 14, 15)
     with following(host, size=(120, 24)) as terminal:
         terminal.shows("in-sync", "none")
         host.stop_server()
         terminal.shows("no database since")
         path = host.socket_path
-        # Under another name first, so that we are not there when it changes.
+        # Put another database in the place of this one while no server runs.
         os.rename(host.dir + "/conf.db", host.dir + "/other.db")
         with PrivateOvs() as other:
             other.add_bridge("xenbr0")
@@ -261,7 +264,7 @@ def test_no_database_at_the_start(tmp_path):
 
 
 def test_a_database_that_hangs_at_the_start(host, proxied):
-    """It answers the first questions, and not the one for all rows."""
+    """The server answers the first requests, but not the monitor request, which is for all rows."""
     proxy = proxied(host, before=lambda message: "monitor" not in message.get("method", ""))
     assert_error(run("--timeout", 0.3, "status", "--follow", db=proxy), 3, proxy.remote,
                  "within 0.3 s")
@@ -344,7 +347,7 @@ def test_names_and_those_of_later_vifs(host, xapi):
         assert xapi.logins == 1
         set_tag(host, "vif14.0", 9)
         terminal.shows("tag 5 -> 9")
-        assert xapi.logins == 1  # they are known
+        assert xapi.logins == 1  # the command knows the names already
         add(host, "vif20.0", tag=5)
         add(host, "vif21.0", tag=5)  # XAPI has not got this one
         terminal.until(lambda text: text.replace(" ", "").count("虚拟机") == 3)
@@ -359,7 +362,7 @@ def test_names_and_those_of_later_vifs(host, xapi):
 
 
 def test_xapi_hangs(host, xapi):
-    """The table is there at once and goes on; why there are no names is said in one line."""
+    """The table is there at once, and changes go on; one line says why there are no names."""
     xapi.fault("session.login_with_password", "hang")
     add_zoo(host, 14)
     with named(host, xapi, env={"XENVIF_TAGGER_TIMEOUT": "%d" % LONG}) as terminal:
@@ -375,7 +378,7 @@ def test_xapi_hangs(host, xapi):
 
 
 def test_xapi_is_down_and_comes_back(host, xapi):
-    """With the next VIF that comes all are asked for that have no name yet."""
+    """When a VIF comes, the command asks XAPI for all VIFs that have no name yet."""
     for domid in 14, 15:
         xapi.add_vm("vm-%d" % domid, [identity(domid)["xs-vif-uuid"]])
     xapi.fault("session.login_with_password", "drop", 1)
@@ -394,7 +397,7 @@ def test_what_xapi_has_not_got_is_asked_for_once(xapi):
     names.want([stranger])
     assert not names.run() and names.is_asking
     assert woken.wait(LONG)
-    assert names.run()  # nobody's name, and no longer waited for
+    assert names.run()  # the answer has no name, and there is nothing more to wait for
     assert not names.run()
     names.want([stranger])
     assert not names.is_asking and names.next_alarm() is None

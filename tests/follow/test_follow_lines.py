@@ -1,4 +1,4 @@
-"""``status --follow`` where there is no terminal: lines."""
+"""``status --follow`` without a terminal: the command prints each change as a line."""
 import os
 import re
 import select
@@ -17,14 +17,15 @@ from xenvif_tagger.follow import view as follow
 
 
 class Piped(Run):
-    """The command, its lines read one by one."""
+    """A running command whose output the test reads as it comes."""
 
     def __init__(self, *args, **how):
         Run.__init__(self, *args, **how)
         self.seen = ""
 
     def until(self, wanted):
-        """Until a line is there in which the regular expression is found; all lines so far."""
+        """Wait until the output matches the regular expression; returns all of the output so
+        far."""
         while not re.search(wanted, self.seen, re.M):
             assert select.select([self.process.stdout], [], [], LONG)[0], self.seen
             data = os.read(self.process.stdout.fileno(), 1 << 16)
@@ -59,7 +60,8 @@ def test_lines(host, dumb):
 
 
 def test_a_storm_is_told_of_now_and_then(host):
-    """However long it takes here: no more often than the interval allows in that time."""
+    """The command prints changes of a tag no more often than its interval allows in the time that
+    the test has taken."""
     add_zoo(host, 14)
     with Piped("status", "--follow", db=host) as piped:
         piped.until("^watcher: ")
@@ -73,7 +75,8 @@ def test_a_storm_is_told_of_now_and_then(host):
 
 
 def test_lines_with_names(host, xapi):
-    """They are waited for, as with status; and when XAPI does not answer, a line says so."""
+    """The command waits for the names before it prints the table, as `status` does; if XAPI does
+    not answer, a line on stderr says so."""
     xapi.add_vm("web", [identity(14)["xs-vif-uuid"]])
     add_zoo(host, 14)
     with Piped("--xapi", xapi.remote, "status", "--follow", db=host) as piped:
@@ -89,7 +92,8 @@ def test_lines_with_names(host, xapi):
 
 @pytest.mark.parametrize("known", [{}, {"another": "VM"}], ids=["nothing", "nobody's"])
 def test_lines_where_xapi_knows_none_of_the_vms(host, xapi, known):
-    """As after VM.forget: its answer has no name, and is one."""
+    """XAPI's answer has no name for the VIF, and is an answer nevertheless: the command does not
+    wait for a name."""
     for name in known:
         xapi.add_vm(name, [identity(99)["xs-vif-uuid"]])
     add_zoo(host, 14)
@@ -98,7 +102,7 @@ def test_lines_where_xapi_knows_none_of_the_vms(host, xapi, known):
 
 
 def test_the_reader_goes(host):
-    """At once, though nothing changes."""
+    """The command ends as soon as its reader has gone, although nothing changes."""
     add_zoo(host, 14)
     script = '"$@" | head -n 1; echo ${PIPESTATUS[0]}'
     result = run(argv=["bash", "-c", script, "sh"] + command("status", "--follow", db=host))

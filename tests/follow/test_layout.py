@@ -1,4 +1,4 @@
-"""Changes in words, and a table that fits the terminal: the pure parts of ``status --follow``."""
+"""The pure parts of ``status --follow``: the words for changes, and the table's layout."""
 import re
 
 import pytest
@@ -44,7 +44,7 @@ def test_changes_in_words(before, after, lines):
 
 
 def many(wrong, right):
-    """Outcomes, the wrong ones the last."""
+    """Outcomes of VIFs: first those in sync (`right`), then those in conflict (`wrong`)."""
     found = []
     for number in range(right + wrong):
         ids = {"xen-vm-name": "虚x" * (number % 9)}
@@ -67,7 +67,8 @@ def test_any_size(wrong, right, width, height, changed, notes):
     assert len(lines) <= height
     assert max(map(columns_of, plain)) <= width
     assert plain.count("a note"[:width]) >= min(notes, height)
-    # Every VIF is either there or counted, and none that is wrong waits for one that is right.
+    # Every VIF is either shown or counted; and no VIF in conflict is hidden while a VIF in sync is
+    # shown.
     if width >= 100 and height >= 8:
         shown = [int(found.group(1)) for found in (
             re.search(r" vif(\d+)\.0 .*(in-sync|conflict)$", line) for line in plain) if found]
@@ -85,7 +86,8 @@ def test_any_size(wrong, right, width, height, changed, notes):
 
 
 def test_rows_go_before_reasons():
-    """Where all rows fit, but not all reasons: in their order, with those reasons that fit."""
+    """If all rows fit, but not all reasons, the rows keep their order, and as many reasons as fit
+    are shown."""
     outcomes = many(6, 2)
     lines = follow_layout.lay_out(outcomes, (120, 14), False, {}, ["a note"], "12:00:00", [])
     assert "no room" not in "".join(lines)

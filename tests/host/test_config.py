@@ -1,4 +1,4 @@
-"""The config file's text in, values and problems out."""
+"""The parser of the config file: a text gives values and problems."""
 import pytest
 
 from xenvif_tagger.host import config
@@ -62,7 +62,7 @@ def test_what_is_wrong_is_said_with_its_line_and_has_its_default(text, number, s
     values, problems = config.parse(text)
     assert len(problems) == 1
     assert problems[0].startswith("line %d: " % number) and said in problems[0]
-    if "set above" in said:  # the first one counts
+    if "set above" in said:  # of two values for one key, the first counts
         assert values.pop(("mirror", "policing")) is True
         values["mirror", "policing"] = False
     assert values == DEFAULTS

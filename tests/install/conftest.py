@@ -1,4 +1,4 @@
-"""The made-up dom0 on which dom0-install.sh is run."""
+"""The bundle, and made-up dom0s on which the tests run dom0-install.sh."""
 
 import pytest
 
@@ -13,7 +13,8 @@ from support.install_host import (
 
 @pytest.fixture(scope="module")
 def bundle(tmp_path_factory):
-    """Made once: so that all tests install the same, whatever somebody edits meanwhile."""
+    """The path of the bundle. It is made once, so that all tests of a file install the same
+    release, even if somebody edits the checkout meanwhile."""
     path = str(tmp_path_factory.mktemp("bundle") / "bundle")
     make_bundle(path)
     return path

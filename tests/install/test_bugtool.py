@@ -1,6 +1,7 @@
-"""The plugin for xen-bugtool, installed on the made-up dom0 (support/install_host.py), and run
-as that does: a shell for each command, of which it keeps stdout alone; and it takes a plugin's
-files as they are.
+"""The plugin for xen-bugtool, installed on the made-up dom0 (support/install_host.py).
+
+The tests run the plugin as xen-bugtool does. xen-bugtool runs a shell for each command and keeps
+the command's stdout alone; and xen-bugtool copies the files that a plugin names as they are.
 """
 import glob
 import os
@@ -33,7 +34,8 @@ def up(tmp_path, bundle):
 
 
 def plugin(host):
-    """(the capability, [(kind, label, text)] of what is collected)."""
+    """The plugin as the host has it: (the capability's element, a list of (kind, label, text) of
+    the commands and files that the plugin collects)."""
     text = host.text(BUGTOOL + ".xml")
     capability = minidom.parseString(text).documentElement
     assert capability.tagName == "capability"
@@ -48,15 +50,15 @@ def plugin(host):
 
 
 def report(host):
-    """{label: what the report has of it} of the commands."""
+    """Run each command of the plugin: {label: its Result}."""
     return {label: host.run("sh", "-c", "exec 2>/dev/null; " + command)
             for kind, label, command in plugin(host)[1] if kind == "command"}
 
 
-def test_what_it_names_is_there(up):
+def test_the_plugins_commands_and_files_are_there(up):
     capability, found = plugin(up)
     assert {kind for kind, _, _ in found} == {"command", "files"}
-    assert capability.getAttribute("pii") == "yes"  # names of VMs, MAC addresses
+    assert capability.getAttribute("pii") == "yes"  # a report has VMs' names and MAC addresses
     assert capability.getAttribute("checked") == "true"
     labels = [label for kind, label, _ in found if kind == "command"]
     assert len(set(labels)) == len(labels)
@@ -68,7 +70,7 @@ def test_what_it_names_is_there(up):
         runner, seconds, command = text.split()[:3]
         assert runner == "/opt/xenvif-tagger/hotplug/bugtool/run"
         assert up.run("sh", "-c", 'test -x "$(command -v %s)"' % command).code == 0, command
-        # With the five until it is killed, before bugtool itself gives up.
+        # bugtool/run kills a command 5 s after its time limit; that is before bugtool gives up.
         assert int(seconds) + 5 < int(capability.getAttribute("max_time"))
 
 
@@ -99,14 +101,14 @@ def test_a_report(up):
 
 
 def test_nothing_works(up):
-    """No watcher, no database, and then nothing of ours at all: there is a report."""
+    """There is a report without watcher and database, and even if all our files are gone."""
     up.ovs.stop()
     found = report(up)
     assert {result.code for result in found.values()} == {0}
     for name, said in (("status", "is ovsdb-server running?\n(exit status 3)\n"),
                        ("stats", "(exit status 1)\n"), ("doctor", "(exit status 1)\n")):
         assert found["xenvif-tagger-" + name].out.endswith(said), found
-    assert len(found["xenvif-tagger-stats"].out.splitlines()) > 1  # it says why
+    assert len(found["xenvif-tagger-stats"].out.splitlines()) > 1  # ovs-appctl says why
     commands = [text for kind, _, text in plugin(up)[1] if kind == "command"]
     up.run("rm", "-r", "/opt/xenvif-tagger")
     for command in commands:
@@ -135,7 +137,8 @@ def test_the_log_is_bounded(up):
 
 
 def test_no_other_xml(up):
-    """bugtool gives up all plugins that it has not read yet at the first file that is no plugin."""
+    """collect.xml is the only XML file there: at an XML file that is no plugin, bugtool gives up
+    all plugins that it has not read yet."""
     hotplug = os.path.join(ROOT, "hotplug", "bugtool")
     assert glob.glob(hotplug + "/*.xml") == [hotplug + "/collect.xml"]
     assert plugin(up)[1]

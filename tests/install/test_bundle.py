@@ -1,6 +1,7 @@
-"""The bundle and the RPM: the same bytes each time, and all that a bare dom0 needs.
+"""The bundle and the RPM: each build gives the same bytes, with all that a bare dom0 needs.
 
-What pip fetches for it stays in build/vendor of the checkout, so it is fetched once.
+The packages that pip fetches for the bundle stay in build/vendor of the checkout, so that pip
+fetches them once.
 """
 import hashlib
 import os
@@ -27,7 +28,7 @@ from support.private_ovs import find_schema
 
 NETLESS = [shutil.which("unshare"), "--net"] + (["--map-root-user"] if os.geteuid() else [])
 IDS = {"xs-vif-uuid": "vif-a", "attached-mac": "00:16:3e:00:00:0a"}
-# What builds, or fetches, Python code.
+# The names of commands that build or fetch Python code.
 BUILDERS = re.compile(r"(pip|python|pyenv|conda|easy_install|curl|wget|make$)"
                       r"|(.*-)?(cc|c\+\+|gcc|g\+\+|clang|cpp|tcc|ld|as)(-[\d.]+)?$")
 
@@ -57,7 +58,7 @@ def unpacked(made, tmp_path):
 
 @pytest.fixture
 def bare(tmp_path):
-    """A Python of the version under test with nothing but its standard library."""
+    """The path of a Python of the version under test, with nothing but its standard library."""
     base = os.path.join(sys.base_prefix, "bin", "python%d.%d" % sys.version_info[:2])
     must(base, "-m", "venv", "--without-pip", str(tmp_path / "bare"))
     python = str(tmp_path / "bare" / "bin" / "python3")
@@ -68,7 +69,8 @@ def bare(tmp_path):
 
 @pytest.fixture
 def tools(tmp_path, bare):
-    """The environment of a dom0: the system's commands, none of which builds or fetches."""
+    """The environment of a dom0: PATH has the system's commands without those that build or fetch
+    code."""
     directory = tmp_path / "tools"
     directory.mkdir()
     for place in ("/bin", "/usr/bin"):
@@ -116,7 +118,7 @@ def test_what_is_in_it(repository, made):
     tracked = must("git", "-C", repository, "ls-files", "-s").splitlines()
     modes = {line.split("\t")[1]: int(line[3:6], 8) for line in tracked}
     ours = {name: mode for name, mode in files.items() if not name.startswith("vendor/")}
-    assert ours.pop("hotplug/xenvif-tagger.8") == 0o644  # the one that is generated
+    assert ours.pop("hotplug/xenvif-tagger.8") == 0o644  # the only generated file
     assert ours == {name: modes[name] for name in ours}
     for part in ("hotplug/", "xenvif_tagger/", "docs/", "dom0-install.sh", "dom0-install.d/",
                  "README.md", "LICENSE"):
@@ -129,18 +131,19 @@ def test_what_is_in_it(repository, made):
     assert all(name == "vendor.txt" or name.startswith("licences/") for name in others), others
 
 
-def test_its_manual_is_of_what_is_in_it(tmp_path):
-    """By the click in there, not by that of whoever makes it; of the date of the commit."""
+def test_the_manual_is_made_with_the_bundles_own_code_and_click(tmp_path):
+    """The click in the bundle makes the manual, not the click of the Python that runs the build.
+    The manual's date is that of the commit."""
     with open(os.path.join(ROOT, "xenvif_tagger/cli/doctor.py")) as stream:
         text = stream.read()
-    told = text.replace("Is this host set up right", "By click %(version)s, is it right")
+    told = text.replace("Check whether this host", "With click %(version)s, check this host")
     assert told != text
     told += "\n\ndoctor.help %= {'version': click.__version__}\n"
     root = commit_copy(str(tmp_path / "root"), **{"xenvif_tagger/cli/doctor.py": told})
     with tarfile.open(bundle(root, str(tmp_path / "out"))) as archive:
         name = archive.getnames()[0] + "/hotplug/xenvif-tagger.8"
         page = archive.extractfile(name).read().decode()
-    assert "By click 8.0.4, is it right" in page and '"2023-11-14"' in page
+    assert "With click 8.0.4, check this host" in page and '"2023-11-14"' in page
 
 
 def test_a_download_that_is_not_what_it_should_be_is_not_used(repository, made, tmp_path):
@@ -161,7 +164,7 @@ def test_a_download_that_is_not_what_it_should_be_is_not_used(repository, made, 
     assert not os.path.exists(str(tmp_path / "out"))
 
 
-# ---- it runs where there is nothing
+# ---- the bundle runs on a host without network, pip and compiler
 
 
 def test_runs_without_network_pip_and_compiler(unpacked, bare, tools, ovs):
@@ -217,19 +220,19 @@ print(sorted((row.name, row.tag) for row in idl.tables["Port"].rows.values()))
 """
 
 
-def test_the_libraries_for_what_is_resident_run_too(unpacked, bare, tools, ovs, tmp_path):
+def test_the_libraries_of_the_watcher_and_of_xapi_run_too(unpacked, bare, tools, ovs, tmp_path):
     ovs.add_bridge("br0")
     ovs.add_port("br0", "vif1.0", IDS, tag=5)
     vendor = os.path.join(unpacked, "vendor")
     output = must(*(NETLESS + [bare, "-Ic", IDL, vendor, ovs.remote,
                                find_schema()]), env=tools)
     assert output == "[('br0', []), ('vif1.0', [5])]\n"
-    # Whatever the resident part will take from there: no file needs a newer Python to be read.
+    # This Python can compile every file of the libraries.
     assert must(bare, "-Im", "compileall", "-q", vendor) == ""
 
 
 @pytest.mark.parametrize("name, wins", [("click", True), ("xenvif_tagger", False)])
-def test_what_the_host_has_is_preferred_but_to_our_own(unpacked, bare, tools, name, wins):
+def test_the_hosts_library_wins_but_not_over_our_package(unpacked, bare, tools, name, wins):
     with open(os.path.join(site_packages(bare), name + ".py"), "w") as stream:
         stream.write("raise SystemExit('the host has its own')\n")
     status, _, errors = run(bare, "-I", os.path.join(unpacked, "hotplug", "xenvif-tagger"),
@@ -247,8 +250,8 @@ exit "$(cat "$INSTALLER_LOG.exit")"
 
 @pytest.fixture
 def make_rpm(tmp_path):
-    """A function that builds an RPM with a stand-in for dom0-install.sh, and one file new-VERSION
-    in docs."""
+    """A function ``make(version)`` that builds an RPM with a stand-in for dom0-install.sh and with
+    a file new-VERSION in docs; returns the RPM's path."""
 
     def make(version):
         root = commit_copy(str(tmp_path / version), **{
@@ -261,7 +264,7 @@ def make_rpm(tmp_path):
 
 
 class Host(object):
-    """What rpm does, in a mount namespace where /usr/share is a directory of the test's own."""
+    """Runs rpm in a mount namespace in which /usr/share is a directory of the test's own."""
 
     def __init__(self, directory):
         self.directory = directory
@@ -275,7 +278,7 @@ class Host(object):
             stream.write("%d\n" % code)
 
     def rpm(self, *arguments):
-        """(exit status, stderr)"""
+        """Run rpm; returns (exit status, stderr)."""
         status, _, errors = run(
             NETLESS[0], "--mount", *(NETLESS[2:] + [
                 "sh", "-c", 'mount --bind "$1" /usr/share && shift && exec "$@"', "sh",
@@ -284,7 +287,8 @@ class Host(object):
         return status, errors
 
     def calls(self):
-        """The lines that the stand-in has written since the last look."""
+        """The lines that the stand-in of dom0-install.sh has written since the last call of this
+        method."""
         with open(self.log) as stream:
             lines = stream.read().splitlines()
         os.remove(self.log)
@@ -315,20 +319,20 @@ def test_rpm_is_the_tree_of_the_bundle(repository, unpacked, tmp_path):
 
 
 def test_rpm_installs_upgrades_and_removes_by_the_installer(make_rpm, host):
-    # A refusal is told, and leaves a whole package.
+    # If the installer refuses, rpm prints that, and the package is whole.
     host.installer_exits(2)
     status, errors = host.rpm("-i", "--nodeps", make_rpm("0.1.0"))
     assert (status, host.calls()) == (0, ["new-0.1.0 "])
     assert "the host does not use this version of it:\n  dom0-install.sh ended with 2" in errors
     assert host.rpm("-V", "--nodeps", "xenvif-tagger")[0] == 0
 
-    # At an upgrade nothing is uninstalled, and nothing of the old version is there any more.
+    # An upgrade runs no --uninstall, and leaves no file of the old version.
     host.installer_exits(0)
     status, errors = host.rpm("-U", "--nodeps", make_rpm("0.2.0"))
     assert (status, host.calls()) == (0, ["new-0.2.0 "])
     assert "dom0-install.sh ended" not in errors
 
-    # The package stays while the installer can't take its part out.
+    # If the installer can't uninstall, the package stays.
     host.installer_exits(4)
     status, errors = host.rpm("-e", "xenvif-tagger")
     assert (status, host.calls()) == (1, ["new-0.2.0 --uninstall"])

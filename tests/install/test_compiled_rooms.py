@@ -1,4 +1,4 @@
-"""``--check`` looks at each room of the package: one that is not compiled costs each plug."""
+"""``--check`` finds each room of the package that is not compiled, and so would slow each plug."""
 import os
 import re
 

@@ -1,7 +1,7 @@
-"""All who read the config file take the same stock script from it, however odd the file is.
+"""All readers of the config file find the same stock script, however odd the file is.
 
-The package, the watcher and the commands read it with host/config.py, and so does the installer.
-The hook with its package gone, and the bash hook of libxl, have lines of their own.
+The watcher, the commands and the installer read the file with host/config.py. The hook when its
+package is gone, and libxl's hook in bash, have parsers of their own.
 """
 import os
 import re
@@ -17,7 +17,7 @@ ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)
 HOTPLUG = os.path.join(ROOT, "hotplug")
 BOM = b"\xef\xbb\xbf"
 
-# What stands in the file, and the stock script that it names, of the two that there are: A or B.
+# (the file's text, the stock script that the file names: one of the two scripts A and B, or None)
 FILES = [
     (b"", None), (b"\n\r\n \t\n", None), (b"nonsense\n[plug\nstock_script\n= A\n", None),
     (b"[plug]\nstock_script = A\n", b"A"), (b"[plug]\nstock_script=A", b"A"),
@@ -25,7 +25,7 @@ FILES = [
     (b"\t[ plug\t] \n \tstock_script\t = \t A \t\n", b"A"),
     (b" [plug] \r\n stock_script = A \r\n", b"A"),
     (BOM + b"[plug]\nstock_script = A\n", b"A"), (BOM + b"\r\n[plug]\r\nstock_script = A", b"A"),
-    # comments, and what is none
+    # comments, and texts that only look like comments
     (b"[plug]\n# stock_script = A\n;stock_script = A\n  #stock_script = A\n", None),
     (b"[plug]\n#stock_script = B\nstock_script = A\n", b"A"),
     (b"#[plug]\nstock_script = A\n", None),
@@ -43,7 +43,7 @@ FILES = [
     (b"[plug]\nstock_scripts = A\nstock_scrip = A\nmy stock_script = A\n", None),
     (b"[plug]\nStock_script = A\n", None), (b"[plug]\nstock_script A\n", None),
     (b"[plug]\nstock_script: A\n", None), (b"[plug]\nx = stock_script = A\n", None),
-    # twice: the first one that is not empty counts
+    # a key that is set twice: the first value that is not empty counts
     (b"[plug]\nstock_script = A\nstock_script = B\n", b"A"),
     (b"[plug]\nstock_script =\nstock_script = \t\r\nstock_script = A\n", b"A"),
     (b"[plug]\nstock_script = A\nstock_script =\n", b"A"),
@@ -96,7 +96,8 @@ def by_the_installer(path):
 
 
 def by_a_hook(*words):
-    """The stock script that a hook becomes; None if it looks in the usual places only."""
+    """A reader: runs a hook, and returns the stock script that the hook runs; None if the hook
+    finds none in the config file."""
     def read(path):
         code, out, err = run(list(words), XENVIF_TAGGER_CONFIG=path)
         assert code == 0 or "no stock script" in err, err
@@ -119,7 +120,7 @@ def test_all_read_the_same(place):
     for text, wanted in FILES:
         path.write_bytes(re.sub(b"[AB]", lambda match: scripts[match.group()].encode(), text))
         for name, read in sorted(readers(place).items()):
-            # (A path of no script is as good as none.)
+            # A reader may return a path of neither script; that counts as none.
             found = [letter for letter, script in scripts.items() if script == read(str(path))]
             if found != ([wanted] if wanted else []):
                 wrong.append((name, text, found))

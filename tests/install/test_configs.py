@@ -1,4 +1,4 @@
-"""xenopsd's config, and our own, as dom0-install.sh finds, writes and keeps them."""
+"""dom0-install.sh finds, writes and keeps xenopsd's config files and our own."""
 import ctypes
 import os
 import re
@@ -42,7 +42,7 @@ def by_variable(host):
 
 
 def by_config_file(host):
-    """A config file can name the directory, too."""
+    """xenopsd's config file names the config directory."""
     with open(host.at("/etc/xenopsd.conf"), "a") as stream:
         stream.write("config-dir = '/etc/third.d'\n")
     return "/etc/third.d"
@@ -69,7 +69,8 @@ def test_writes_the_setting_where_the_unit_reads_it(host, variant):
 
 
 def test_asks_an_old_systemctl(host):
-    """systemd 219, in XCP-ng 8.3, prints another name than it was asked for."""
+    """systemctl of systemd 219, in XCP-ng 8.3, prints the property EnvironmentFiles under the name
+    EnvironmentFile."""
     host.unit(FILES="EnvironmentFile")
     by_variable(host)
     host.start()
@@ -96,7 +97,8 @@ def test_follows_a_unit_that_names_another_directory_now(up):
     (".hidden~", "some words setup-vif-rules=%s", "/third/party"),
 ])
 def test_the_stock_script_is_what_xenopsd_uses_now(host, name, setting, stock):
-    """Somebody's own script, set before us, stays the one that plugs."""
+    """If xenopsd runs a script of a third party when we install, our hook runs that script as the
+    stock script."""
     write(host.at(stock), "#!/bin/sh\n", 0o755)
     write(host.at("/etc/xenopsd.conf.d/.0"), "setup-vif-rules=/overridden\n")
     write(host.at("/etc/xenopsd.conf.d/" + name), setting % stock + "\nsetup-vif-rulez=/x\n")
@@ -122,7 +124,8 @@ def test_the_stock_script_by_the_search_path_and_in_the_other_usual_place(host):
 
 
 def test_a_third_partys_script_that_goes_again(up):
-    """After the next install the stock script is the usual one, and our config as shipped."""
+    """The third party's setting goes: after the next install the stock script is the usual one, and
+    our config is as shipped."""
     up.write("/third", "#!/bin/sh\n")
     up.run("chmod", "+x", "/third")
     up.write("/etc/xenopsd.conf.d/a", "setup-vif-rules=/third\n")
@@ -134,7 +137,7 @@ def test_a_third_partys_script_that_goes_again(up):
 
 
 class Watched(object):
-    """What happens to the files of a directory meanwhile, by inotify: a list of (name, event)."""
+    """Watches the files of a directory by inotify; events() returns a list of (name, event)."""
 
     EVENTS = {0x2: "written", 0x100: "created", 0x40: "moved away", 0x80: "moved here",
               0x200: "deleted"}
@@ -158,7 +161,8 @@ class Watched(object):
 
 
 def test_no_half_or_temporary_file_in_the_directory_that_xenopsd_reads(up):
-    """It reads all of them, and one that goes away meanwhile stops it from starting."""
+    """xenopsd reads all files of the directory. If one of them goes away while xenopsd reads the
+    directory, xenopsd does not start."""
     watched = Watched(up.path(os.path.dirname(SETTING)))
     name = os.path.basename(SETTING)
     up.install()

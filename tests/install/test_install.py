@@ -1,5 +1,5 @@
-"""dom0-install.sh, run for real: as root, on "the running system", which is a made-up dom0 (see
-support/install_host.py)."""
+"""dom0-install.sh installs, checks and uninstalls on a made-up dom0 (see support/install_host.py),
+run as root, without --root."""
 import os
 import re
 import sys
@@ -50,7 +50,7 @@ def test_what_it_puts_on_the_host(up):
         "/opt/xenvif-tagger/" + name for name in (
             "current", "dom0-install.sh", "hotplug", "releases", "state", "unread", "vendor",
             "xenvif_tagger")}
-    # Nobody but root may write there, all may read, and what root runs is root's.
+    # Root owns all of the files; only root may write them, and everybody may read them.
     for path, (mode, user, group, _) in up.changes().items():
         assert (user, group) == (0, 0) and (mode[0] == "l" or mode[5] == mode[8] == "-"), path
         assert mode[7] == "r"
@@ -133,7 +133,7 @@ def test_a_service_that_does_not_run_stays_so(host, where):
     host.unit(ActiveState="inactive", MainPID=0)
     host.start()
     assert host.install().code == DONE
-    if where == "after":  # and then reads the setting
+    if where == "after":  # xenopsd is started after the install, and reads the setting then
         host.run("systemctl", "restart", "xenopsd-xc")
         assert host.install().out == "nothing to do\n"
     assert host.install("--check").code == DONE

@@ -1,4 +1,4 @@
-"""The watcher's unit: dom0-install.sh puts it there, mends it, and stops it."""
+"""The watcher's unit: dom0-install.sh installs, mends, starts and stops the unit."""
 import os
 import re
 import signal
@@ -18,7 +18,7 @@ from xenvif_tagger.core import mark
 
 
 def test_the_watcher_is_stopped_before_our_marks_go(host):
-    """It would write them again."""
+    """A running watcher would write the marks again."""
     write(host.at("/usr/local/sbin/ovs-vsctl"), '''#!/bin/sh
 [ ! -e /lab/watcher ] || echo "ovs-vsctl beside the watcher" >>/lab/calls
 exec /usr/bin/ovs-vsctl "$@"

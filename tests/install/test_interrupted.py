@@ -1,4 +1,4 @@
-"""dom0-install.sh killed at any point, and run again."""
+"""dom0-install.sh is killed at any point, and run again."""
 import os
 import re
 
@@ -99,7 +99,8 @@ def test_killed_twice_at_different_points(host):
 
 
 def test_killed_after_an_uninstall_that_was_left_waiting(up):
-    """The note of which xenopsd has not read the setting is about the last change, no older one."""
+    """dom0-install.sh notes which xenopsd process has not read the setting yet. The note must be
+    about the last change of the setting, and not about an older one."""
     up.install()
     assert up.install("--uninstall", "--no-restart").code == RESTART_LATER
     up.run("systemctl", "restart", "xenopsd-xc")
@@ -109,7 +110,7 @@ def test_killed_after_an_uninstall_that_was_left_waiting(up):
 
 
 def install_that_waits(up):
-    """The process of an install that waits for a task, until end_task."""
+    """Start an install that waits for a task of xenopsd until end_task(); returns the process."""
     up.tasks("xenops-cli", TASK_PENDING)
     process = up.popen("/bundle/dom0-install.sh")
     said = b""
@@ -132,13 +133,14 @@ def test_only_one_at_a_time(up):
         assert result.code == LOCKED and "another run" in result.err, result
     up.assert_works()
     end_task(up)
-    assert first.communicate(timeout=60)[1] == b"" and first.returncode == DONE
+    assert first.communicate(timeout=180)[1] == b"" and first.returncode == DONE
     up.assert_installed()
 
 
 @pytest.mark.parametrize("end", ["in another text", "nothing left"])
 def test_the_script_is_overwritten_while_it_runs(up, end):
-    """As scp does: in place. bash reads a script by lines, each when the one before it is done."""
+    """scp overwrites a file in place, and bash reads each line of a script only when the line
+    before is done: the running script must not run the new text."""
     first = install_that_waits(up)
     scripts = [up.bundle("dom0-install.sh")] + [
         up.bundle("dom0-install.d/" + name) for name in os.listdir(SCRIPTS)]
@@ -150,7 +152,7 @@ def test_the_script_is_overwritten_while_it_runs(up, end):
             if end == "in another text":
                 stream.write("touch /lab/astray\n" * len(text))
     end_task(up)
-    assert first.communicate(timeout=60)[1] == b"" and first.returncode == DONE
+    assert first.communicate(timeout=180)[1] == b"" and first.returncode == DONE
     assert not os.path.exists(up.lab("astray"))
 
 

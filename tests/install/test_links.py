@@ -1,4 +1,4 @@
-"""The links by which others find our files."""
+"""The links by which other programs, such as man and xen-bugtool, find our files."""
 import os
 import re
 
@@ -86,10 +86,10 @@ def test_check_finds_and_install_mends_a_link(up, path):
     assert up.install("--check").code == FAILED
     assert up.install().code == REFUSED
     assert up.install("--uninstall").code == DONE
-    assert set(up.changes()) == {path}  # not ours: it stays
+    assert set(up.changes()) == {path}  # the link is not ours, so it stays
 
 
-def test_an_upgrade_replaces_what_they_lead_to(up):
+def test_an_upgrade_replaces_the_files_that_the_links_lead_to(up):
     up.install()
     write(up.bundle("hotplug/completion.bash"), "# new\n")
     os.unlink(up.bundle("hotplug/completion.zsh"))
@@ -102,7 +102,7 @@ def test_an_upgrade_replaces_what_they_lead_to(up):
     up.assert_as_before()
 
 
-def test_what_was_cut_off_beside_a_link_goes(up):
+def test_a_new_link_that_a_killed_run_has_left_goes(up):
     up.install()
     for path in LINKS:
         up.run("ln", "-s", "/opt/xenvif-tagger/hotplug/x", path + ".new")

@@ -1,4 +1,4 @@
-"""dom0-install.sh refuses in one line, and changes nothing."""
+"""Where dom0-install.sh can't install, it refuses in one line, and changes nothing."""
 import os
 import re
 import shutil
@@ -185,7 +185,8 @@ def test_uninstall_works_where_install_would_be_refused(up):
 
 
 def test_uninstall_without_a_stock_script(up):
-    """xenopsd would not start, and a VIF whose key names nothing can't be unplugged."""
+    """--uninstall is refused if the stock script is gone: xenopsd would not start without a script,
+    and a VIF whose xenstore key names no script can't be unplugged."""
     up.install()
     up.run("mv", STOCK, "/run/away")
     before, keys = up.changes(), up.store()

@@ -1,4 +1,5 @@
-"""dom0-install.sh and the restart of xenopsd."""
+"""dom0-install.sh restarts xenopsd, waits for xenopsd's tasks before, or leaves the restart to the
+operator."""
 import os
 
 import pytest
@@ -25,7 +26,7 @@ def test_waits_for_tasks_in_progress(host):
 
 
 def test_a_number_of_seconds_is_decimal(up):
-    """To bash 08 is no number, and 010 is eight."""
+    """In bash's arithmetic, 08 is no number and 010 is eight: --wait must take both as decimal."""
     up.tasks("xenops-cli", TASK_PENDING, TASK_DONE)
     result = up.install("--wait", "08")
     assert result.code == DONE and result.err == "", result
@@ -41,12 +42,14 @@ def test_leaves_a_busy_xenopsd_alone(host, which):
     assert result.code == RESTART_LATER and "xe-toolstack-restart" in result.out, result
     assert host.restarts() == 0
     host.assert_works()
-    # VIFs that are plugged are covered nevertheless; --check says what is missing.
+    # The xenstore keys of the plugged VIFs name our hook nevertheless; --check says that xenopsd
+    # has not read the setting.
     assert host.store()[PLUGGED % ("a", 0)] == HOOK
     check = host.install("--check")
     assert check.code == FAILED and check.out.count("MISSING") == 1, check
 
-    # A VIF that is plugged meanwhile still has the stock script; the next run gets it.
+    # The key of a VIF that is plugged meanwhile still names the stock script; the next run of the
+    # installer changes that key.
     host.plug("c", STOCK)
     host.keys[PLUGGED % ("c", 0)] = STOCK
     host.tasks("xe", "\n")
@@ -55,13 +58,13 @@ def test_leaves_a_busy_xenopsd_alone(host, which):
     host.assert_installed()
     assert host.restarts() == 1
 
-    # Uninstall: the hook stays as long as xenopsd would have new VIFs plugged by it.
+    # --uninstall leaves the hook as long as the running xenopsd would plug new VIFs by the hook.
     host.tasks("xenops-cli", TASK_PENDING)
     result = host.install("--uninstall", "--wait", "0")
     assert result.code == RESTART_LATER, result
     host.assert_works()
     assert host.exists(HOOK) and host.xenopsd_would_run() == STOCK
-    host.run("systemctl", "restart", "xenopsd-xc")  # somebody does
+    host.run("systemctl", "restart", "xenopsd-xc")  # the operator does the restart
     assert host.install("--uninstall").code == DONE
     host.assert_as_before()
     assert host.restarts() == 2
@@ -85,7 +88,7 @@ def test_a_setting_that_xenopsd_does_not_like_is_taken_back(host):
     write(host.lab("broken"), "")
     host.start()
     result = host.install()
-    assert result.code == FAILED and "take that back" in result.err, result
+    assert result.code == FAILED and "so I remove the setting again" in result.err, result
     assert host.runs() == STOCK and not host.exists(SETTING)
     host.assert_works()
     assert host.install("--uninstall").code == DONE

@@ -1,8 +1,8 @@
 """The RPM's scriptlets with the real installer, on the made-up dom0 of support/install_host.py.
 
-rpm runs in there without a network. Its database and the packages lie in /lab, outside of the layer
-that shows what was changed on the host. What the package brings plugs ports in the other stand-in,
-dom0: with libxl, for there is no systemd.
+rpm runs in the made-up dom0, without a network. rpm's database and the packages lie in /lab,
+outside of the layer that shows the changes of the host. The last test plugs ports with the
+package's hooks in the other stand-in, tests/dom0, in which no systemd runs.
 """
 import os
 import re
@@ -32,7 +32,7 @@ from xenvif_tagger.core import mark
 
 SHARE = "/usr/share/xenvif-tagger"
 OLD, NEW = "0.0.1", "99.1"
-# What Debian's rpm alone says whenever something is installed.
+# Only Debian's rpm prints these lines, whenever it installs something.
 DEBIANS = "rpm: RPM should not be used directly.*\nrpm: However assuming you know.*\n"
 HINT = "xenvif-tagger: the package is there, but the host does not use this version of it:\n"
 
@@ -71,7 +71,8 @@ class Host(install_host.Host):
         return result
 
     def add(self, version, *options, **environment):
-        """As yum does, for a first install too. (There are no other packages to depend on.)"""
+        """Install or upgrade with rpm -U, as yum does. --nodeps, because rpm's database has no
+        other packages."""
         return self.rpm("-U", "--nodeps", "/lab/%s.rpm" % version, *options, **environment)
 
     def erase(self, **environment):
@@ -81,7 +82,8 @@ class Host(install_host.Host):
         return self.run(SHARE + "/dom0-install.sh", *options, **environment)
 
     def assert_package(self, version):
-        """It is what rpm has, and whole; and of another version there is nothing."""
+        """rpm has this version of the package, all its files are whole, and no file of another
+        version is there."""
         assert self.rpm("-q", "--qf", "%{version}\n", "xenvif-tagger").out == version + "\n"
         result = self.rpm("-V", "--nodeps", "xenvif-tagger")
         assert (result.code, result.out) == (0, ""), result
@@ -165,7 +167,7 @@ def test_erased_after_uninstall_by_hand(up):
 
 
 def test_over_an_installation_by_hand(up):
-    """What was installed from a bundle is upgraded, and goes with the package."""
+    """The package upgrades an installation from a bundle; erasing the package removes it all."""
     up.add(OLD)
     up.rpm("-e", "--justdb", "--noscripts", "xenvif-tagger")
     up.run("rm", "-r", SHARE)
@@ -206,7 +208,7 @@ def test_an_upgrade_that_is_refused_leaves_the_old_one_in_use(up):
     up.assert_package(NEW)
     assert modules(up) == ["only_in_0_0_1.py"]
     up.assert_works()
-    # As the message says.
+    # The cure that the message names works.
     up.run("rm", "/etc/xenopsd.conf.d/zzz.conf")
     assert "\n  %s/dom0-install.sh\n" % SHARE in result.err
     assert up.install().code == DONE
@@ -216,7 +218,7 @@ def test_an_upgrade_that_is_refused_leaves_the_old_one_in_use(up):
 
 
 def test_xenopsd_is_busy(host):
-    host.tasks("xenops-cli")  # nothing says whether it is
+    host.tasks("xenops-cli")  # xenops-cli fails, so xenopsd may be busy
     host.start()
     result = host.add(OLD)
     assert result.code == 0 and "in use only once xenopsd is restarted" in result.err, result
@@ -227,7 +229,7 @@ def test_xenopsd_is_busy(host):
     host.run("systemctl", "restart", "xenopsd-xc")
     assert host.install().code == DONE
     host.assert_uses(OLD)
-    # That xenopsd has VIFs plugged by the hook: so it stays, and the package with it.
+    # The running xenopsd plugs VIFs by the hook: so the hook stays, and the package with it.
     result = host.erase()
     assert result.code == 1, result
     assert "not removed: dom0-install.sh --uninstall ended with %d" % RESTART_LATER in result.err
@@ -272,9 +274,9 @@ def test_killed_at_erase(up, point):
     up.assert_gone()
 
 
-# ---- it plugs
+# ---- the installed hooks plug ports
 
-# On the tree of dom0/bin/xenstore.
+# A stand-in for xenstore-ls, which reads the files of the stand-in tests/dom0/bin/xenstore.
 XENSTORE_LS = r"""#!/bin/sh
 if ! [ "$1" = -f ] || ! cd "/run/xenstore$2"; then
     echo "xenstore-ls: xs_directory ($2): No such file or directory" >&2
@@ -295,7 +297,7 @@ def dom0():
 
 
 def changes(dom0):
-    """{path: what it is} of all that is not as on this machine."""
+    """The files of the dom0 that differ from this machine's: {path: look(path)}."""
     found = {}
     for tree in ("/usr", "/etc", "/opt", "/var"):
         top = dom0.path("/run/.dom0" + tree)
@@ -320,7 +322,8 @@ def test_what_it_installs_plugs(dom0, packages, tmp_path):
     def tags(*ports):
         return [dom0.ovs.port(port)["tag"] for port in ports]
 
-    # (What stock scripts leave behind: a log, and Python's compiled common.py.)
+    # First plug by the stock scripts alone, so that `before` has the files that these leave behind:
+    # a log, and Python's compiled common.py.
     dom0.add_vif(9, 0)
     plug(dom0.plug_vif, 9)
     plug(dom0.plug_libxl_vif, 8, script="vif-openvswitch")

@@ -1,6 +1,8 @@
-"""The unit under a real systemd, as dom0-install.sh puts it there: the one of this machine is
-booted as pid 1 of namespaces of its own, on an overlay over this machine's root, with nothing of
-what else is installed here. The database is outside, its directory is /run/openvswitch there.
+"""The watcher's unit under a real systemd, as dom0-install.sh installs the unit.
+
+This machine's systemd is booted as pid 1 of namespaces of its own, on an overlay over this
+machine's root, without the other services of this machine. The database runs outside of the
+namespaces; its directory is /run/openvswitch inside.
 """
 import glob
 import json
@@ -20,12 +22,13 @@ from support.install_host import CONFIG, LIBXL, SERVICE, SERVICE_LINK, make_bund
 from support.private_ovs import PrivateOvs, find_schema
 from xenvif_tagger.core import mark
 
-PATIENCE = 60  # seconds, on a busy machine
+PATIENCE = 180  # seconds, on a busy machine
 UNIT = "xenvif-tagger.service"
 DROP_IN = "/run/systemd/system/%s.d/test.conf" % UNIT
 
-# In a mount namespace. systemd needs a cgroup of its own: that is made here, and removed when
-# standard input ends: also if the tests are killed.
+# This script runs in a mount namespace. It makes the cgroup of its own that systemd needs, boots
+# systemd, and removes the cgroup when standard input ends, which happens also if the tests are
+# killed.
 OUTSIDE = r"""
 base=$1 inside=$2
 mount -t cgroup2 none "$base/cgroup" 2>"$base/log" || exit 77
@@ -89,7 +92,8 @@ exec env -i container=test PATH=/usr/sbin:/usr/bin:/sbin:/bin "$(readlink -f /li
 
 
 class Machine(object):
-    """A booted systemd, with what dom0-install.sh needs to take the place for a host with libxl."""
+    """A booted systemd, with those files for which dom0-install.sh takes the place to be a host
+    with libxl."""
 
     def __init__(self, base):
         self.base = str(base)
@@ -106,7 +110,8 @@ class Machine(object):
         os.symlink("/python/" + python, top + "/usr/bin/python3")
         for name in ("/bundle", "/python", "/usr/share/openvswitch"):
             os.makedirs(top + name)
-        # It may be a home's, which a service does not see; and look for its own library there.
+        # This Python may lie in a home directory, which a service does not see, and may look for
+        # its libpython there: so link that library into /usr/lib.
         os.makedirs(top + "/usr/lib")
         for path in glob.glob(os.path.join(sys.base_prefix, "lib", "libpython*.so.*")):
             name = os.path.basename(path)
@@ -151,7 +156,7 @@ class Machine(object):
             return stream.read()
 
     def until(self, condition):
-        """Wait until condition() is true; returns what it gave."""
+        """Wait until condition() is true; returns the condition's value."""
         until = time.monotonic() + PATIENCE
         while True:
             found = condition()
@@ -159,7 +164,7 @@ class Machine(object):
                 return found
             assert self._holder.poll() is None, self.log()
             if time.monotonic() > until:
-                raise AssertionError("never came true: %s\n%s" % (
+                raise AssertionError("the condition did not become true: %s\n%s" % (
                     self.log(), self.journal()[-3000:]))
             time.sleep(0.02)
 
@@ -194,7 +199,8 @@ class Machine(object):
         self.must("systemctl", "restart", UNIT)
 
     def new_pair(self, domid, tag):
-        """Two ports, one of them tagged: work for the watcher."""
+        """Add two ports, one of them with a tag, and wait until the watcher has mirrored the tag.
+        """
         ids = {"attached-mac": "00:16:3e:00:00:%02x" % domid}
         self.ovs.add_port("br0", "vif%d.0" % domid, ids, tag=tag)
         self.ovs.add_port("br0", "tap%d.0" % domid, ids)
@@ -212,7 +218,7 @@ def booted(tmp_path_factory):
 
 @pytest.fixture
 def machine(booted):
-    """The watcher installed, and running as it was installed."""
+    """A machine on which the watcher is installed, and runs by the unit without a drop-in."""
     booted.run("rm", "-rf", os.path.dirname(DROP_IN))
     booted.must("systemctl", "daemon-reload")
     booted.install()
@@ -225,14 +231,16 @@ def test_runs_and_mirrors(machine):
     assert machine.install().startswith("nothing to do\n")
     assert machine.must("systemctl", "is-enabled", UNIT).strip() == "enabled"
     assert (machine.show("ActiveState"), machine.show("SubState")) == ("active", "running")
-    assert machine.show("StatusText") != ""  # it said so, not only that it is ready
+    assert machine.show("StatusText") != ""  # the watcher has told systemd its state
     machine.new_pair(1, 5)
-    # By its pidfile and its control socket, in Open vSwitch's directory.
+    # ovs-appctl finds the watcher by its pidfile and its control socket, in Open vSwitch's
+    # directory.
     assert json.loads(machine.appctl("stats", "--json"))["pid"] == int(machine.show("MainPID"))
 
 
 def test_each_line_is_in_the_journal_once(machine):
-    """Not by way of syslog and of stderr."""
+    """stderr is the journal here, so the watcher logs to syslog alone: lines on stderr would be in
+    the journal a second time."""
     machine.new_pair(2, 6)
     lines = machine.until(lambda: re.findall(".*vif2.0 -> tap2.0: .*", machine.journal("-b")))
     machine.must("journalctl", "--sync")
@@ -242,7 +250,7 @@ def test_each_line_is_in_the_journal_once(machine):
 
 
 def test_a_watcher_that_is_killed_is_started_again(machine):
-    assert machine.show("StartLimitIntervalUSec") == "0"  # however often
+    assert machine.show("StartLimitIntervalUSec") == "0"  # systemd never gives up starting it
     before = machine.show("MainPID")
     machine.must("systemctl", "kill", "-s", "KILL", UNIT)
     machine.until(lambda: machine.show("ActiveState") == "active" and
@@ -282,7 +290,7 @@ def test_stops_in_order(machine):
 def test_it_waits_for_a_database_that_is_down(machine):
     machine.ovs.stop_server()
     try:
-        machine.must("systemctl", "restart", UNIT)  # which is until it is ready
+        machine.must("systemctl", "restart", UNIT)  # returns when the watcher is ready
         assert machine.show("ActiveState") == "active"
     finally:
         machine.ovs.start_server()
@@ -301,7 +309,8 @@ def test_it_goes_on_trying_with_a_config_that_has_mistakes(machine):
     machine.until(lambda: machine.show("ActiveState") == "active")
 
 
-# Run just before the watcher, with all that the unit says of it: what can it do?
+# A program that the unit runs just before the watcher, under the same restrictions; it tries the
+# things that the watcher may or may not do.
 PROBE = r"""
 import json, os, socket, sys
 
@@ -353,7 +362,7 @@ def probe(machine, more=""):
 
 
 def documented(word):
-    """The lines of the drop-in in docs/install.md that has this word."""
+    """The text of the drop-in in docs/install.md that has this word."""
     with open(os.path.join(ROOT, "docs", "install.md")) as stream:
         found, = [block for block in re.findall(r"```\n(\[Service\]\n.*?)```", stream.read(), re.S)
                   if word in block]
@@ -443,7 +452,8 @@ def test_the_score_is_as_documented(machine):
     score = re.search(r"exposure level for xenvif-tagger.service: (\d\.\d)", line).group(1)
     with open(os.path.join(ROOT, "docs", "install.md")) as stream:
         documented, = re.findall(
-            r"systemd (\d+):\n\n```\n→ Overall exposure level for xenvif-tagger.service: (\d\.\d)",
+            r"systemd (\d+) prints:\n\n```\n"
+            r"→ Overall exposure level for xenvif-tagger.service: (\d\.\d)",
             stream.read())
-    # (Other versions look at other things.)
+    # Another version of systemd judges by other properties, and may give another score.
     assert documented == (version, score) or (version != documented[0] and float(score) < 2)

@@ -38,7 +38,7 @@ def test_no_link_where_nobody_reads_it(root):
     assert stage(root).code == DONE
     assert stage(root, "--check").code == DONE
     assert not any(os.path.lexists(root + path) for path in LINKS)
-    # It has come since.
+    # zsh's directory comes after the install.
     os.makedirs(root + "/usr/share/zsh/site-functions")
     assert stage(root, "--check").code == FAILED
     assert stage(root).out == "link /usr/share/zsh/site-functions/_xenvif-tagger\n"
@@ -116,7 +116,8 @@ def stage(root, *options):
 
 @pytest.fixture
 def root(tmp_path, bundle):
-    """A dom0's files below a directory with a space in its name; and no command that asks."""
+    """A dom0's files below a directory with a space in its name. Commands that ask the running
+    system are traps there: each leaves a file "asked"."""
     top = str(tmp_path / "a root's $HOME")
     at = make_dom0(top)
     os.rmdir(at("/bundle"))
@@ -145,12 +146,12 @@ def test_staging(root):
     assert stage(root, "--check").code == DONE
     assert stage(root).out == "nothing to do\n"
     assert stage(root, "--uninstall").code == DONE
-    assert listing(root) == before  # (so nothing was asked, either)
+    assert listing(root) == before  # so there is no file "asked" either
     assert not any("xenvif" in name for name in os.listdir("/opt") + os.listdir("/etc"))
 
 
 def test_staging_below_a_relative_path(root, tmp_path):
-    """With CDPATH, cd would go to another directory of that name, and print where it is."""
+    """CDPATH names a directory to which a plain cd in the script would go instead."""
     shutil.copytree(root + "/etc", str(tmp_path / "else" / os.path.basename(root) / "etc"))
     result = subprocess.run(["bundle/dom0-install.sh", "--root", "../" + os.path.basename(root)],
                             cwd=root, env={"PATH": PATH, "CDPATH": str(tmp_path / "else")})

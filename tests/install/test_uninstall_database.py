@@ -1,4 +1,4 @@
-"""What is of ours in the database when dom0-install.sh uninstalls."""
+"""dom0-install.sh --uninstall and the database: our marks, and the ports that are held."""
 import json
 import os
 import re
@@ -50,7 +50,7 @@ def test_held_ports_are_told_of(up):
     assert result.code == DONE and "2 ports are held" in result.err, result
     assert re.search(r": tap(1\.0 tap2|2\.0 tap1)\.0$", result.err, re.M), result
     assert up.ovs.port("tap1.0")["cvlans"] == [4095]
-    # What it says opens one does.
+    # The command that the message gives opens a held port.
     command = re.search("ovs-vsctl set Port NAME .*", result.err).group(0)
     up.run("sh", "-c", command.replace("NAME", "tap1.0").replace("VLAN", "5", 1).replace(
         "ovs-vsctl", "ovs-vsctl --no-wait"))
@@ -66,7 +66,7 @@ def test_a_database_that_is_down(up):
     assert result.code == MARKS_LEFT and "database" in result.err, result
     up.assert_as_before()
     up.ovs.start_server()
-    # The command that it names takes them out.
+    # The command that the message gives removes the marks.
     command = re.search(r"for p in .* done", result.err).group(0)
     up.run("sh", "-c", command.replace("ovs-vsctl", "ovs-vsctl --no-wait"))
     assert up.ovs.port("vif1.0")["external_ids"] == {}

@@ -1,4 +1,4 @@
-"""From one release to another."""
+"""dom0-install.sh upgrades from one release to another."""
 import os
 import re
 import shutil
@@ -20,7 +20,7 @@ def test_upgrade_in_place(up):
     assert result.code == DONE, result
     assert os.readlink(up.path("/opt/xenvif-tagger/current")).startswith("releases/99.1-")
     assert up.text("/opt/xenvif-tagger/xenvif_tagger/__init__.py") == new
-    # xenopsd need not be restarted, and a plug under way keeps its files.
+    # xenopsd is not restarted, and the old release stays for a plug that is under way.
     assert up.calls().count("systemctl restart xenvif-tagger.service\n") == 2
     assert up.restarts() == 1
     assert up.exists("/opt/xenvif-tagger/" + old + "/xenvif_tagger/core/pair.py")
@@ -32,7 +32,8 @@ def test_upgrade_in_place(up):
 
 
 def make_one_script(path):
-    """Of the bundle in path one as before there was dom0-install.d: all in dom0-install.sh."""
+    """Change the bundle in path to the form of earlier releases, in which dom0-install.sh is one
+    script and there is no dom0-install.d."""
     with open(os.path.join(path, "dom0-install.sh")) as stream:
         head, loop, tail = re.split(r"(?ms)^    (for file in .*?^    done\n)", stream.read())
     parts = re.match(r"for file in ([^;]*);", loop).group(1).replace("\\", "").split()

@@ -1,4 +1,4 @@
-"""A server that misbehaves, for the client to meet."""
+"""The fixture of servers that misbehave towards the OVSDB client."""
 import itertools
 import tempfile
 

@@ -114,7 +114,7 @@ def test_a_lost_race_is_told_by_the_index_of_its_wait(tagged):
         assert caught.value.error == "timed out"
         assert "operation 1 (wait Port)" in str(caught.value)
         assert tagged.remote in str(caught.value)
-        # The connection is as good as before.
+        # The connection is as usable as before.
         client.transact([wait_tag(6), set_tag(8)])
     assert tagged.port("vif1.0")["tag"] == [8]
 
@@ -162,7 +162,7 @@ def test_a_refused_request_is_a_server_error(ovs):
 def test_another_commit_wakes_and_silence_does_not(tagged):
     with Client(tagged.remote, LONG) as client:
         client.monitor({"Port": ["tag"]})
-        assert client.wait_update(0) is False  # nothing initial
+        assert client.wait_update(0) is False  # the monitor asks for no initial rows
         assert client.wait_update(0.05) is False
         tagged.transact(set_tag(6))
         assert client.wait_update(LONG) is True
@@ -183,7 +183,7 @@ def test_a_burst_wakes_once(tagged):
         client.monitor({"Port": ["tag"]})
         for tag in range(100, 300):
             tagged.transact(set_tag(tag))
-        # The server has sent all of them before it answers this.
+        # ovsdb-server sends the burst's updates before it answers this transaction.
         assert client.transact([PORT_NAMES])
         assert client.wait_update(LONG) is True
         assert client.wait_update(0) is False
@@ -199,7 +199,7 @@ def test_the_deadline_begins_anew_after_waiting(tagged):
 def test_the_deadline_is_one_for_all_calls_until_restarted(ovs):
     with Client(ovs.remote, 2.0) as client:
         client.transact([])
-        time.sleep(2.1)  # it is the time itself that must pass
+        time.sleep(2.1)  # the client's time itself must pass
         client.restart_deadline()
         client.transact([])
         time.sleep(2.1)
@@ -220,8 +220,8 @@ def test_a_server_that_stops_while_waiting_is_unreachable(tagged):
 
 
 def test_the_servers_keep_alive_is_answered_while_waiting(ovs):
-    # Without an answer to its echo the server drops the connection one interval later, and an
-    # interval is at least 1 s.
+    # ovsdb-server drops a connection one interval after an echo that gets no answer; an interval is
+    # at least 1 s.
     port = ovs_port_for_tcp(ovs, inactivity_probe=1000)
     with Client("tcp:127.0.0.1:%d" % port, 1.0) as client:
         assert client.wait_update(3.5) is False
@@ -247,12 +247,12 @@ def test_a_hung_server_that_takes_no_more_connections_is_a_time_out(ovs):
     ovs.pause()
     waiting = []
     try:
-        # Each connects, until the queue is full; then the constructor is what fails.
+        # Each client connects until the server's queue is full; then the constructor fails.
         with pytest.raises(Unreachable) as caught:
             for _ in range(1000):
                 waiting.append(Client(ovs.remote, SHORT))
         assert "no answer within 0.5 s" in str(caught.value)
-        # One that waits gets its connection when there is room.
+        # A client that waits gets its connection when the queue has room.
         threading.Timer(0.1, ovs.resume).start()
         with Client(ovs.remote, LONG) as client:
             assert client.transact([]) == []

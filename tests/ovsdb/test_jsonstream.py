@@ -1,4 +1,4 @@
-"""JSON out of a stream of bytes, however they come."""
+"""JSON objects out of a stream of bytes, in whatever pieces the bytes come."""
 import json
 
 import pytest

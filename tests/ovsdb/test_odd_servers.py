@@ -77,7 +77,7 @@ def test_endless_chatter_does_not_stretch_the_waiting(serve):
 
 
 def test_a_server_that_takes_nothing_is_a_time_out(serve):
-    def talk(connection):  # and reads nothing
+    def talk(connection):  # the server reads nothing
         pass
 
     comment = {"op": "comment", "comment": 5000000 * "x"}
@@ -154,7 +154,7 @@ def test_closed_in_the_middle_of_a_reply(serve):
     with serve(talk) as server:
         error, text = problem_of(names_from, server)
     assert type(error) is Unreachable
-    assert text == server.remote + ": closed the connection in the middle of a reply"
+    assert text == server.remote + ": the server closed the connection in the middle of a reply"
 
 
 def test_closed_without_a_reply(serve):
@@ -165,18 +165,18 @@ def test_closed_without_a_reply(serve):
     with serve(talk) as server:
         error, text = problem_of(names_from, server)
     assert type(error) is Unreachable
-    assert text.startswith(server.remote + ": closed the connection: ")
+    assert text.startswith(server.remote + ": the server closed the connection: ")
 
 
 def test_closed_with_the_request_unread(serve):
-    def talk(connection):  # for which the client gets ECONNRESET
+    def talk(connection):  # the client gets ECONNRESET for this
         connection.recv(1, socket.MSG_PEEK)
         connection.close()
 
     with serve(talk) as server:
         error, text = problem_of(names_from, server)
     assert type(error) is Unreachable
-    assert text.startswith(server.remote + ": closed the connection: ")
+    assert text.startswith(server.remote + ": the server closed the connection: ")
 
 
 @pytest.mark.parametrize(

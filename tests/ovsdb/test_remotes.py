@@ -1,4 +1,5 @@
-"""What a remote means to the client of OVSDB, and what it says of one that leads nowhere."""
+"""Where a remote leads the client of OVSDB, and the client's error for a remote that leads
+nowhere."""
 import os
 import socket
 
@@ -33,7 +34,7 @@ def test_what_a_remote_means(remote, address):
 
 def test_tcp_where_nothing_listens():
     with socket.socket() as unused:
-        unused.bind(("127.0.0.1", 0))  # and doesn't listen
+        unused.bind(("127.0.0.1", 0))  # the socket does not listen
         remote = "tcp:127.0.0.1:%d" % unused.getsockname()[1]
         error, text = problem_of(Client, remote, LONG)
     assert type(error) is Unreachable

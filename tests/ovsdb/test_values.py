@@ -1,4 +1,4 @@
-"""Values as OVSDB notates them."""
+"""Values in OVSDB's notation."""
 import pytest
 
 from xenvif_tagger.ovsdb.rows import from_map, from_set, from_uuid, to_map, to_set, uuid

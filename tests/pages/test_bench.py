@@ -1,4 +1,4 @@
-"""The benchmarks run. What they find is no matter of tests."""
+"""The benchmarks run, and print their tables. No test judges the figures."""
 import os
 import re
 import subprocess

@@ -1,7 +1,7 @@
-"""Every section of docs/design.md that a file cites is there.
+"""Every section of docs/design.md that a file cites is there, in code, tests and pages.
 
-The form of a citation is `docs/design.md 4.5`, of a rule in a section `docs/design.md 4.5, 8` (or
-"rule 8"), of a promise `docs/design.md 3, P3`. Code, tests and pages are read.
+A citation of a section has the form `docs/design.md 4.5`; of a rule in a section,
+`docs/design.md 4.5, 8` (or "rule 8"); of a promise, `docs/design.md 3, P3`.
 """
 import io
 import os
@@ -19,10 +19,11 @@ def _root():
 
 ROOT = _root()
 DESIGN = "docs/design.md"
-NOT_OURS = ("build", "dist", "__pycache__")  # and what begins with a dot, and *.egg-info
+# files() also skips folders whose names begin with a dot or end in .egg-info.
+NOT_OURS = ("build", "dist", "__pycache__")
 
 _SECTION = r"\d+(?:\.\d+)*"
-# What follows the page's name: sections, then rules of the last one, or promises.
+# After the page's name come sections, and then rules of the last section, or promises.
 CITATION = re.compile(
     r"docs/design\.md (?P<sections>%s(?:(?:,| to| and) \d+\.\d+)*)"
     r"(?P<rules>(?:(?:,|, rules?| to| and) \d+\b(?!\.\d))*)"
@@ -30,7 +31,7 @@ CITATION = re.compile(
 
 
 def files():
-    """The paths of the text files of ours, without this one: a list, relative to ROOT."""
+    """The paths of the project's files but this one: a sorted list, relative to ROOT."""
     found = []
     for folder, folders, names in os.walk(ROOT):
         folders[:] = [name for name in folders if name not in NOT_OURS
@@ -40,7 +41,7 @@ def files():
 
 
 def text_of(name):
-    """A file's text, '' where it is none in UTF-8."""
+    """A file's text; '' if the file is not text in UTF-8, or can't be read."""
     try:
         with io.open(os.path.join(ROOT, name), encoding="utf-8") as stream:
             return stream.read()
@@ -49,7 +50,7 @@ def text_of(name):
 
 
 def places(page):
-    """What can be cited on a page: set of "4.5", "4.5, 8" and "P3"."""
+    """The sections, rules and promises of a page: a set of texts like "4.5", "4.5, 8" and "P3"."""
     found, section = set(), None
     for line in page.split("\n"):
         heading = re.match(r"#+ (%s) " % _SECTION, line)
@@ -66,7 +67,8 @@ def places(page):
 
 
 def cited(text):
-    """What a text cites, in the form of places(): a list. A citation may go over a line's end."""
+    """The citations in a text: a list, in the form of places(). A citation may go over the end of
+    a line."""
     found = []
     for match in CITATION.finditer(re.sub(r"\s*\n\s*(?:# )?", " ", text)):
         sections = re.findall(_SECTION, match.group("sections"))

@@ -1,4 +1,4 @@
-"""The demo shows what it says, on real and on dummy devices, and leaves nothing behind."""
+"""The demo shows the bug and the cure, on real and on dummy devices, and leaves nothing behind."""
 
 import os
 import re
@@ -15,8 +15,9 @@ import pytest
 from support.constants import ROOT
 
 DEVICES = {"vif12.0", "tap12.0", "peer5", "peer6", "other6", "xapi0"}
-# Ways to allow no network namespace from here on: root without its capabilities; or a user
-# namespace of its own with a limit of the kernel's, which holds for its descendants too.
+# Commands under which a process can make no network namespace: the first takes root's capabilities
+# away; the second makes a user namespace in which the kernel's limit of network namespaces is 0,
+# also for its descendants.
 NO_NAMESPACES = (
     ["setpriv", "--bounding-set", "-all", "--inh-caps", "-all"],
     ["unshare", "--user", "--map-root-user", "sh", "-c",
@@ -29,7 +30,7 @@ def allowed(*command):
 
 
 class Demo:
-    """A demo that runs, known by a variable in the environment of all its processes."""
+    """A running demo. A variable in the environment marks all of its processes."""
 
     def __init__(self, root=ROOT, prefix=()):
         self.marker = "XENVIF_DEMO_TEST=" + uuid.uuid4().hex
@@ -64,7 +65,8 @@ class Demo:
         pytest.fail("no line %r: %s" % (start, self.process.stderr.read()))
 
     def end(self):
-        """(exit status, stdout, stderr), once all that shows that nothing is left has been seen."""
+        """Wait until the demo ends, and check that it leaves no process, file or device; returns
+        (exit status, stdout, stderr)."""
         if self.process.stdout.closed:
             output, errors = "", self.process.stderr.read()
         else:
@@ -82,13 +84,13 @@ class Demo:
                 with open("/proc/%s/environ" % pid, "rb") as stream:
                     if self.marker.encode() in stream.read().split(b"\0"):
                         found.append(int(pid))
-            except OSError:  # ended meanwhile, or another user's
+            except OSError:  # the process has ended meanwhile, or is another user's
                 pass
         return found
 
 
 def figures(output):
-    """{row: (before, after)} of the table at the end."""
+    """The rows of the demo's last table: {row: (before, after)}."""
     rows = re.findall(r"^   (\S.*?), of \d+ +(\d+) +(\d+)$", output, re.M)
     rows += re.findall(r"^   (\S.* at the guest) +(\d+) +(\d+)$", output, re.M)
     return {name: (int(before), int(after)) for name, before, after in rows}
@@ -127,7 +129,8 @@ def test_without_namespaces_uses_dummy_devices():
 
 
 def test_fails_if_the_cure_does_not_cure(tmp_path):
-    """The same demo with a tagger that does nothing: so none of its figures is made up."""
+    """With a tagger that does nothing, the demo fails: the demo has measured its figures, not made
+    them up."""
     root = str(tmp_path)
     shutil.copytree(os.path.join(ROOT, "demo"), os.path.join(root, "demo"))
     for package in ("tests", "xenvif_tagger"):

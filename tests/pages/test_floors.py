@@ -1,4 +1,5 @@
-"""The order of the package's rooms (docs/architecture.md): imports run downwards, in no circle."""
+"""The order of the package's rooms (docs/architecture.md): a module imports only modules of lower
+floors or of its own room, and no modules import each other in a circle."""
 import ast
 import os
 
@@ -8,14 +9,14 @@ from support.constants import ROOT
 
 PACKAGE = "xenvif_tagger"
 
-# From the top. A room imports from lower floors, and within itself.
+# The floors, the highest first.
 FLOORS = (("__main__",), ("cli",), ("watch", "doctor", "follow", "pool"),
           ("replica", "plug", "xapi"), ("ovsdb", "output"), ("core", "host"))
-# Each plug pays for what these import.
+# The rooms whose __init__.py is empty, because each plug would pay for its imports.
 EMPTY = ("core", "host", "ovsdb", "plug")
-# A driver reads, decides and writes by itself: who imports one, all of them.
+# A driver reads the database, decides and writes: driver -> all modules that import the driver.
 DRIVERS = {"ovsdb.oneshot": {"cli.options", "doctor.database", "plug.hook"},
-           # (The probe is a dry run.)
+           # doctor.probe runs the hook and the stock script as a dry run.
            "plug.hook": {"plug.libxl", "plug.stock", "doctor.probe"},
            "plug.stock": {"doctor.probe"}, "plug.libxl": set(),
            "watch.watcher": {"watch.daemon", "watch.control"},
@@ -23,7 +24,8 @@ DRIVERS = {"ovsdb.oneshot": {"cli.options", "doctor.database", "plug.hook"},
 
 
 def sources():
-    """name -> (its package, its text) of each module: "" the package, "core", "core.port"."""
+    """The package's modules: name -> (the package that it is in, its text). The names are like
+    "core.port"; the package itself has the name ""."""
     found, top = {}, os.path.join(ROOT, PACKAGE)
     for folder, _, files in os.walk(top):
         room = os.path.relpath(folder, os.path.dirname(top)).replace(os.sep, ".")
@@ -35,7 +37,8 @@ def sources():
 
 
 def imports(package, text, names):
-    """Which of our modules (names) a text imports, wherever in it: set."""
+    """The modules, of the given names, that a module's text imports, at any place in the text:
+    a set."""
     told = set()
     for node in ast.walk(ast.parse(text)):
         if isinstance(node, ast.Import):
@@ -45,12 +48,13 @@ def imports(package, text, names):
             base = ".".join(above + [node.module] * bool(node.module))
             told |= {base + "." + alias.name for alias in node.names}
     ours = {each.partition(".")[2] for each in told if each.split(".")[0] == PACKAGE}
-    # What is no module is a name in one.
+    # A name that is no module's is a name within a module.
     return {each if each in names else each.rpartition(".")[0] for each in ours} - {""}
 
 
 def problems(imported):
-    """What is wrong, where each module (str) imports these (set): list of str."""
+    """The wrong imports: a list of texts. imported: module (str) -> the modules that it imports
+    (set)."""
     floors = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
     found = []
     for name in sorted(imported):
@@ -79,7 +83,7 @@ def circle(imported):
 
 @pytest.fixture(scope="module")
 def package():
-    """name -> the names of the modules that it imports."""
+    """The package's modules: name -> the names of the modules that it imports."""
     found = sources()
     return {name: imports(room, text, found) for name, (room, text) in found.items()}
 

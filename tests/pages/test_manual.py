@@ -1,4 +1,4 @@
-"""The man page: as man shows it, beside what --help says."""
+"""The man page, as man shows it, has all that --help says."""
 import os
 import re
 import subprocess
@@ -28,7 +28,7 @@ def source():
 
 @pytest.fixture(scope="module")
 def page(source, tmp_path_factory):
-    """What a person reads, a paragraph to a line."""
+    """The man page as a person reads it, with one line for each paragraph."""
     path = tmp_path_factory.mktemp("man") / "xenvif-tagger.8"
     path.write_text(source)
     shown = said("man", "--warnings", "--local-file", str(path), MANWIDTH="1000", MANOPT="",
@@ -37,7 +37,8 @@ def page(source, tmp_path_factory):
 
 
 def helps(*words):
-    """(words, what --help says) of all commands."""
+    """Yields (words, the output of --help) for the command of these words and each command below
+    it."""
     text = run(*(words + ("--help",))).out
     yield words, text
     listed = re.search(r"(?ms)^Commands:\n(.*)", text)
@@ -92,7 +93,7 @@ def test_variables_are_those_that_count(page):
     options = set(re.findall(r"--([a-z-]+)", run("--help").out.split("Commands:")[0]))
     assert sorted(named) == sorted("XENVIF_TAGGER_" + name.upper().replace("-", "_")
                                    for name in options - {"help", "version"})
-    # And click takes them.
+    # click reads these variables.
     result = run("status", env={"XENVIF_TAGGER_TIMEOUT": "soon"})
     assert result.code == 2 and "'soon' is not a number" in result.err, result
 
@@ -101,13 +102,14 @@ def test_examples_are_right(page):
     shown = page[page.index("EXAMPLES"):page.index("SEE ALSO")]
     examples = re.findall(r"(?m)^ +xenvif-tagger (.*)$", shown)
     assert len(examples) > 4
-    for example in examples:  # a usage that is wrong would be found before the database is
+    for example in examples:  # wrong usage would end with 2, before the command asks the database
         result = run(*example.split(), env={"XENVIF_TAGGER_DB": "unix:/nowhere"})
         assert result.code == (1 if example == "doctor" else 3), (example, result)
 
 
 def test_a_new_command_comes_by_itself(tmp_path):
-    """With a group, an option that says nothing, and characters that mean something to roff."""
+    """The page has a new group, an option without help, and characters that mean something to
+    roff; and no hidden command."""
     (tmp_path / "new.py").write_text(r'''
 import importlib.machinery, importlib.util, sys
 import click

@@ -1,8 +1,9 @@
-"""docs/operating.md, as it stands: each of its commands is run, and says what the page says.
+"""Each command on docs/operating.md prints what the page says.
 
-In a block of the page a line that begins with "# " is a command, and what follows is what it
-prints; "..." stands for anything. The guest's host is that of support/doctor_host.py; database,
-watcher and XAPI are real, or real servers. What only a dom0 can do, is done here in its stead.
+In a block of the page, a line that begins with "# " is a command, and the lines below are the
+command's output; "..." stands for anything. The host is that of support/doctor_host.py, and XAPI is
+the stand-in of support/xapi_server.py; the databases and the watcher are real. Where a command
+needs a dom0, the test does the command's work itself.
 """
 import doctest
 import os
@@ -25,7 +26,7 @@ GUESTS = {9: "mail-gw", 10: "wiki", 12: "shop-db", 15: "build-3", 17: "ldap-2"}
 
 
 def steps(page):
-    """(command, what it prints) in the order of the page: what is between two commands."""
+    """The page's commands in their order: a list of [command, the output that the page shows]."""
     found = []
     for block in BLOCK.findall(page):
         for line in block.splitlines(True):
@@ -38,7 +39,7 @@ def steps(page):
 
 class Scene(object):
     """A host after an update: xenopsd's setting is gone, the watcher is not running, and a guest
-    was restarted since. It is one of a pool of three, of which one is down."""
+    was restarted since. The host's pool has three hosts, one of which is down."""
 
     def __init__(self, ovs, other, xapi, base):
         self.ovs = prepared(ovs)
@@ -72,7 +73,7 @@ class Scene(object):
         os.unlink(self.host.at(SETTING))
 
     def run(self, command):
-        """What a command prints, as it is read: with what it says on standard error."""
+        """Run a command; returns its output, standard error included."""
         words = shlex.split(command)
         if words[0] == "xenvif-tagger":
             return subprocess.run(
@@ -96,7 +97,7 @@ class Scene(object):
             reach(self.watcher, self.ovs.dir)
             self.watcher.settle()
             return ""
-        raise AssertionError("what does %s do?" % command)
+        raise AssertionError("this test can't run the page's command: %s" % command)
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""What names a module of ours, or a folder, in another way than by an import that a test runs."""
+"""Files that name a module of ours in another way than by an import that a test runs."""
 import importlib
 import os
 import re
@@ -10,13 +10,14 @@ from support.constants import ROOT
 from xenvif_tagger.doctor import libraries
 from xenvif_tagger.host import paths
 
-# An import, in whatever kind of file or string; and setup.py's form.
+# An import, in any kind of file or string; or an entry point as setup.py writes it.
 NAMED = re.compile(r"from (xenvif_tagger[\w.]*) import (\w+(?:, \w+)*)|"
                    r"(xenvif_tagger[\w.]*):(\w+)")
 
 
 def named():
-    """(file, module, name in it) of all that is installed, or makes and measures that: list."""
+    """The names that our files take from our modules: a list of (file, module, name). The files
+    are those that are installed, and those that build, measure or show what is installed."""
     found = []
     for top in "hotplug", "dom0-install.d", "packaging", "bench", "demo", "xenvif_tagger", "":
         for folder, folders, files in os.walk(os.path.join(ROOT, top)):
@@ -41,8 +42,8 @@ def test_what_is_named_is_there(file, module, name):
         importlib.import_module("%s.%s" % (module.__name__, name))
 
 
-def test_those_who_can_not_be_seen_by_an_import_are_found():
-    """By another who looks for `from`: else all of the above may be about nothing."""
+def test_the_files_that_no_test_imports_are_searched():
+    """If named() found nothing in these files, the test above would check nothing."""
     files = {file for file, _, _ in named()}
     assert {"setup.py", "hotplug/setup-vif-rules", "hotplug/vif-openvswitch-tagger",
             "hotplug/xenvif-tagger", "dom0-install.d/check.sh", "packaging/manual", "bench/host.py",

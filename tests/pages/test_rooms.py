@@ -1,4 +1,4 @@
-"""How the tests are laid out: by rooms, and what several of them need is in support/."""
+"""The layout of the tests: rooms, and support/ for the code that several rooms need."""
 import ast
 import os
 
@@ -13,7 +13,7 @@ def python_files():
 
 
 def imports(path):
-    """The last parts of the names of what a file imports."""
+    """The last part of each name that a file imports."""
     with open(path, encoding="utf-8") as stream:
         tree = ast.parse(stream.read(), path)
     for node in ast.walk(tree):
@@ -35,7 +35,7 @@ def test_no_test_file_imports_another():
 
 
 def test_no_two_test_files_have_one_name():
-    """Rooms are no packages, so pytest imports each file by its own name alone."""
+    """The rooms are no packages, so pytest imports each test file by its base name."""
     names = [os.path.basename(path) for path in python_files()
              if os.path.basename(path).startswith("test_")]
     assert sorted(names) == sorted(set(names))

@@ -1,14 +1,12 @@
-"""Ctrl-C while our code runs in a plug: the traceback that stock prints has no frame of ours."""
-import os
+"""Ctrl-C while our code runs in a plug: the traceback of the stock script shows no frame of
+ours."""
 import re
-import shutil
 import signal
 import subprocess
 import sys
 
 import pytest
 
-from dom0 import Dom0
 from dom0.xapi import SETUP_VIF_RULES as STOCK
 from support.constants import ROOT
 
@@ -21,38 +19,36 @@ HOW = {"at once": "raise KeyboardInterrupt",
                      "        raise KeyboardInterrupt from error"}
 
 
-@pytest.fixture
-def dom0():
-    """A dom0 with a vif that has a tag, and with the device of its tap, not plugged."""
-    with Dom0() as dom0:
-        dom0.add_bridge("xenbr0")
-        dom0.add_vif(1, 0)
-        for device in "vif1.0", "tap1.0":
-            dom0.create_device(device)
-        assert dom0.filter("vif1.0").returncode == 0
-        dom0.ovs.vsctl("set", "port", "vif1.0", "tag=5")
-        yield dom0
+def interrupted(dom0, copy, module, line):
+    """Plug the tap while one of our modules ends with this line."""
+    path = copy / "xenvif_tagger" / (module + ".py")
+    text = path.read_text(encoding="utf-8")
+    path.write_text(text + line, encoding="utf-8")
+    done = dom0.run(str(copy / "hotplug/setup-vif-rules"), "classic", "tap1.0",
+                    dom0.vifs[1, 0].vm_uuid, 0, "filter")
+    path.write_text(text, encoding="utf-8")
+    return done
+
+
+def test_nor_while_our_code_is_imported(dom0, copy):
+    """The stock script has not begun at this time."""
+    for module in "host/paths", "core/names", "ovsdb/client", "plug/hook":
+        done = interrupted(dom0, copy, module, "\n\nraise KeyboardInterrupt\n")
+        assert done.returncode in (-signal.SIGINT, 128 + signal.SIGINT), (module, done)
+        assert done.stderr == "KeyboardInterrupt\n", (module, done)
 
 
 @pytest.mark.parametrize("how", sorted(HOW))
-def test_none_of_our_frames_is_shown(dom0, tmp_path, how):
-    for part in "hotplug", "xenvif_tagger":
-        shutil.copytree(os.path.join(ROOT, part), str(tmp_path / part),
-                        ignore=shutil.ignore_patterns("__pycache__"))
+def test_none_of_our_frames_is_shown(dom0, copy, how):
     found = {}
     for step in STEPS:
         module, _, name = step.partition(".")
-        path = tmp_path / "xenvif_tagger" / (module + ".py")
-        text = path.read_text(encoding="utf-8")
-        path.write_text("%s\n\ndef broken(*_, **__):\n    %s\n\n\n%s = broken\n" % (
-            text, HOW[how], name), encoding="utf-8")
-        done = dom0.run(str(tmp_path / "hotplug/setup-vif-rules"), "classic", "tap1.0",
-                        dom0.vifs[1, 0].vm_uuid, 0, "filter")
-        path.write_text(text, encoding="utf-8")
+        done = interrupted(dom0, copy, module, "\n\ndef broken(*_, **__):\n    %s\n\n\n%s = "
+                           "broken\n" % (HOW[how], name))
         files = re.findall(r'^  File "(.+?)", line', done.stderr, re.M)
         ended = -signal.SIGINT if sys.version_info >= (3, 8) else 1
         if (done.returncode not in (ended, 128 + signal.SIGINT) or STOCK not in files
-                or any(file.startswith(str(tmp_path)) for file in files)
+                or any(file.startswith(str(copy)) for file in files)
                 or done.stderr.splitlines()[-1] != "KeyboardInterrupt"):
             found[step] = done.returncode, done.stderr
     assert not found

@@ -1,7 +1,8 @@
-"""The hook in a stand-in dom0: all that stock does, and a port that is born as its sibling is.
+"""The hook in a stand-in dom0: the plug does all that stock does, and the port is born with its
+sibling's unit.
 
-With XEN_SCRIPTS=dir the stock scripts are real ones. XENVIF_TAGGER_PLUGS: how many plugs the
-proof of P1 takes.
+With XEN_SCRIPTS=DIRECTORY the stock scripts are real ones. XENVIF_TAGGER_PLUGS: the number of plugs
+in the proof of P1.
 """
 import contextlib
 import json
@@ -65,22 +66,23 @@ def set_id(dom0, port, key, value):
 
 
 def mirror(dom0, domid):
-    """What a person, or the watcher, does next."""
+    """Mirror the VIF once, as a person or the watcher does after the plug."""
     values = config.parse(dom0.read_file(CONFIG) if os.path.exists(dom0.path(CONFIG)) else "")[0]
-    outcome, = OneShot(Client(dom0.ovs.remote, 10), values).mirror([(domid, 0)])
+    outcome, = OneShot(Client(dom0.ovs.remote, LONG), values).mirror([(domid, 0)])
     assert outcome.problem is None
     return outcome.decision
 
 
 def ours(dom0):
-    """What we wrote to the syslog."""
+    """Our lines in the syslog."""
     return [line.split("xenvif-tagger: ", 1)[1] for line in dom0.syslog()
             if "xenvif-tagger: " in line]
 
 
 def wrap(dom0, path, before):
-    """Put a shell script in front of a command in there: its text is run before the command."""
-    dom0.run("mv", path, path + ".real", check=True)  # it may be a link, even to the host's
+    """Put a shell script in front of a command of the dom0: the text runs before the command."""
+    # The command may be a link, even to the host's file.
+    dom0.run("mv", path, path + ".real", check=True)
     dom0.write_file(path, '#!/bin/sh\n%s\nexec %s.real "$@"\n' % (before, path), 0o755)
 
 
@@ -88,8 +90,8 @@ def wrap(dom0, path, before):
 
 
 def calls(dom0):
-    """The commands that the stock script said it would run, since the last call; what differs
-    from plug to plug, and what we add, left out."""
+    """The commands that the stock script logged since the last call, without the numbers that
+    differ from plug to plug, and without our words."""
     lines = dom0.syslog()
     new, dom0.told = lines[getattr(dom0, "told", 0):], len(lines)
     commands = [line.split(" - ", 1)[1] for line in new if "setup-vif-rules[" in line]
@@ -103,7 +105,7 @@ def flows(dom0):
 
 
 def seen(dom0, done):
-    """All that a call of the script has left, as far as stock is concerned."""
+    """All that a call of the script has left behind, apart from what we lend."""
     port = None if dom0.bridge_mode else dom0.ovs.port("tap1.0")
     vif = dom0.vifs[1, 0]
     return {
@@ -153,7 +155,7 @@ def test_all_is_as_stock_leaves_it(bridge, mode):
 
 
 def test_a_plug_by_stock_alone_differs_by_nothing_but_what_is_lent(dom0):
-    """And usage errors are stock's."""
+    """The hook's usage errors are the stock script's."""
     results = {}
     for script in (SETUP_VIF_RULES, HOOK):
         results[script] = [dom0.run(script, *args, env=DAEMON) for args in (
@@ -165,7 +167,7 @@ def test_a_plug_by_stock_alone_differs_by_nothing_but_what_is_lent(dom0):
 
 
 def processes(dom0, script, action, device="tap1.0"):
-    """Of each process, in order, the programs that it became."""
+    """For each process, in order: the programs that the process has executed."""
     dom0.run("rm", "-rf", "/run/trace", check=True)
     os.mkdir(dom0.path("/run/trace"))
     dom0.run("strace", "-ff", "-qq", "-e", "trace=execve,exit_group", "-o", "/run/trace/of",
@@ -231,9 +233,10 @@ def test_a_sibling_retagged_between_read_and_add_port(dom0, change, before_up, e
     dom0.create_device(tap)
     assert dom0.filter(tap).returncode == 0
     add_port = [line for line in dom0.syslog() if "'add-port'" in line and "'tap1.0'" in line]
-    assert "'tag=5'" in add_port[-1]  # it was born with what had been read
+    assert "'tag=5'" in add_port[-1]  # the port was born with the unit that the hook had read
     assert unit(dom0, vif) == unit(dom0, tap) == expected
-    assert dom0.read_file("/run/before-up") == before_up  # and mended before its link was up
+    # The hook mended the port before its link was up.
+    assert dom0.read_file("/run/before-up") == before_up
     assert mirror(dom0, 1).changes == []
 
 
@@ -268,7 +271,7 @@ def test_a_dying_port_first_loses_its_ids(dom0, dying, living):
     count = len(dom0.ovs.records())
     unplug(dom0, 1, dying)
     new = dom0.ovs.records()[count:]
-    # A record in the log has what it changed.
+    # A record of the log shows the columns that its transaction changed.
     taken, = [number for number, text in enumerate(new) if "external_ids=" in text]
     deleted, = [number for number, text in enumerate(new) if "delete row" in text]
     assert taken < deleted
@@ -353,7 +356,7 @@ def test_a_lone_iface_id_goes_to_the_port_that_stays(dom0, dying, living):
 
 
 def test_a_port_that_dies_alone_keeps_its_ids(dom0):
-    """The agent is to hear of the death of the last one."""
+    """The agent must notice when the VIF's last port goes."""
     set_id(dom0, plug(dom0, 1), "iface-id", "port-1")
     count = len(dom0.ovs.records())
     unplug(dom0, 1, "vif")
@@ -362,7 +365,7 @@ def test_a_port_that_dies_alone_keeps_its_ids(dom0):
 
 
 def test_a_local_migration(dom0):
-    """Two domains of one VM at a time: nothing crosses."""
+    """Two domains of one VM run at a time: neither pair gets the other's tag or keys."""
     set_unit(dom0, plug(dom0, 1), {"tag": 5})
     set_id(dom0, "vif1.0", "iface-id", "port-1")
     was = dom0.vifs[1, 0]
@@ -565,12 +568,12 @@ def test_a_tap_left_on_the_old_bridge(dom0):
     assert bridges == {"vif1.0": "xenbr1", "tap1.0": "xenbr0"}
     set_unit(dom0, "vif1.0", {"tag": 9})
     assert mirror(dom0, 1).state == "refused"
-    assert dom0.move_vif(1, 0, "xenbr0").returncode == 0  # and back
+    assert dom0.move_vif(1, 0, "xenbr0").returncode == 0  # the vif moves back
     assert unit(dom0, "vif1.0") == {"tag": 5}
 
 
 def test_a_vif_registered_anew_twice(dom0):
-    """Windows PV drivers do, while the tap is still there."""
+    """Windows PV drivers register the vif anew while the tap is still there."""
     set_unit(dom0, plug(dom0, 1), {"tag": 5})
     set_id(dom0, "vif1.0", "iface-id", "port-1")
     plug(dom0, 1, "tap")
@@ -589,10 +592,11 @@ def test_a_vif_registered_anew_twice(dom0):
 
 
 def late(dom0, domid, kind, trunks):
-    """Plug with a vif-real that ends with set or clear of the port's trunks."""
+    """Plug with a vif-real that ends with a set or clear of the port's trunks; returns the port's
+    name."""
     count = len(dom0.ovs.records())
     port = plug(dom0, domid, kind, trunks=trunks)
-    if not dom0.sets_trunks:  # real scripts of an older version
+    if not dom0.sets_trunks:  # real scripts of an older version do not write trunks
         what = ["set", "Port", port, "trunks=" + ",".join(map(str, trunks))] if trunks else [
             "clear", "Port", port, "trunks"]
         dom0.ovs.vsctl(*what)
@@ -612,11 +616,11 @@ def test_the_late_clear_is_nobodys_decision(dom0, had):
     vif = late(dom0, 1, "vif", ())
     set_unit(dom0, vif, had)
     tap = late(dom0, 1, "tap", ())
-    # The hook has ended by then: what comes next is the watcher's, or a person's.
+    # The hook has ended before the clear: the watcher or a person mirrors next.
     assert unit(dom0, vif) == had
     mirror(dom0, 1)
     assert unit(dom0, vif) == unit(dom0, tap) == had
-    # And where the next is a plug, the other way round.
+    # The same where a plug of the vif comes next.
     dom0.ovs.vsctl("clear", "Port", tap, "trunks")
     dom0.filter(vif)
     assert unit(dom0, vif) == unit(dom0, tap) == had
@@ -638,7 +642,7 @@ def test_the_late_set_of_trunks(dom0):
 def test_the_late_set_of_trunks_on_a_held_port(dom0):
     dom0.write_file(CONFIG, "[hold]\nbridges = xenbr0\n")
     vif = late(dom0, 1, "vif", (5, 6))
-    assert unit(dom0, vif) == dict(HELD, trunks=[5, 6])  # a dot1q-tunnel has no use for them
+    assert unit(dom0, vif) == dict(HELD, trunks=[5, 6])  # a dot1q-tunnel does not use its trunks
     tap = late(dom0, 1, "tap", (5, 6))
     assert mirror(dom0, 1).state == "held"
     assert unit(dom0, vif) == unit(dom0, tap) == dict(HELD, trunks=[5, 6])
@@ -655,7 +659,7 @@ class Monitor(object):
 
     def __init__(self, ovs):
         self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self.socket.settimeout(60)
+        self.socket.settimeout(180)
         self.socket.connect(ovs.socket_path)
         self.text = ""
         tables = {table: {"columns": columns} for table, columns in self.COLUMNS.items()}
@@ -678,7 +682,7 @@ class Monitor(object):
             self.send({"id": message["id"], "result": message["params"], "error": None})
 
     def first(self, name):
-        """The first update in which a Port of this name is new: {table: its row there}"""
+        """The first update that has a new Port of this name: {table: the row in that table}."""
         while True:
             update = self.next()["params"][1]
             rows = {table: row["new"] for table in update for row in update[table].values()
@@ -722,7 +726,7 @@ def test_p1_the_first_that_is_seen_of_a_port_is_its_siblings_unit(dom0, capsys):
                 == (tag, "native-untagged", [tag, 4001])
                 and lent == odd and IDENTITY <= set(first["Interface"]["external_ids"])
                 and noted["base"]["unit"]["tag"] == tag)
-            # Unplugged: else the tap would be the one that lends.
+            # Unplug the tap: otherwise the tap would lend to the vif.
             assert dom0.clear("tap1.0").returncode == 0
     with capsys.disabled():
         print("\nP1: %d of %d plugs born as their sibling, all cores busy" % (

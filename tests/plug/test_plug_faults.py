@@ -12,7 +12,6 @@ import threading
 
 import pytest
 
-from dom0 import Dom0
 from dom0.xapi import DAEMON
 from dom0.xapi import SETUP_VIF_RULES as STOCK
 from support.constants import HOOK, ROOT
@@ -23,36 +22,14 @@ CONFIG = "/etc/xenvif-tagger.conf"
 OURS = "xenvif-tagger: "
 MARK = "xenvif-tagger"
 DONE = "tap1.0 is plugged: vif1.0 has tag 5"
-LATE = 5  # seconds after which a server that hangs answers
-
-
-@pytest.fixture
-def dom0():
-    """A dom0 with a vif that is tagged 5, and with the device of its tap, not plugged."""
-    with Dom0() as dom0:
-        dom0.add_bridge("xenbr0")
-        dom0.add_vif(1, 0)
-        for device in "vif1.0", "tap1.0":
-            dom0.create_device(device)
-        assert dom0.filter("vif1.0").returncode == 0
-        dom0.ovs.vsctl("set", "port", "vif1.0", "tag=5")
-        yield dom0
-
-
-@pytest.fixture
-def copy(tmp_path):
-    """A copy of what dom0 runs, to be damaged: its directory."""
-    for part in "hotplug", "xenvif_tagger":
-        shutil.copytree(os.path.join(ROOT, part), str(tmp_path / part),
-                        ignore=shutil.ignore_patterns("__pycache__"))
-    return tmp_path
+LATE = 5  # seconds after which a hanging server answers
 
 
 class Plugged(object):
-    """A call of a script, and what came of it.
+    """A call of a script, and its results.
 
-    said: exit code, stdout and stderr; lines: stock's lines in the syslog; ours: our own;
-    row: what stands in the database of the device, None where it is no port.
+    said: exit code, stdout and stderr; lines: stock's lines in the syslog; ours: our lines there;
+    row: the device's row in the database, None if the device has no port.
     """
 
     def __init__(self, dom0, script, device="tap1.0", action="filter", args=None, env=None,
@@ -73,7 +50,8 @@ class Plugged(object):
 
 
 def _plain(line):
-    """A line of the syslog without what differs each time, and without what we add to add-port."""
+    """A line of the syslog without the numbers that differ each time, and without our words to
+    add-port."""
     line = re.sub(r"\[\d+\](?= - )|(?<=name=)\d+|(?<=ovs\|)\d+", "", line)
     line = re.sub(r"(-ofport', )'\d+'", r"\1N", line)
     return re.sub(r"""(add-port .*attached-mac\\?"=\\?"[0-9a-f:]{17}\\?"['"]).*?(\]?)$""",
@@ -93,10 +71,11 @@ def _row(dom0, device):
 
 
 def compare(dom0, *why, **options):
-    """Plug by the stock script, and then by `script` (the hook): nothing differs but what must.
+    """Plug by the stock script, then by `script` (the hook): nothing differs but what the options
+    allow.
 
-    why      regular expressions: of each of our lines, in their order
-    tagged   the port has its sibling's tag all the same; None: may have
+    why      regular expressions, one for each of our lines, in their order
+    tagged   True: the port has its sibling's tag all the same; None: the port may have it
     extra    stock may run ovs-vsctl once more
     stock    options for the stock script only
     """
@@ -120,7 +99,8 @@ def compare(dom0, *why, **options):
 
 
 def differs(stock, ours, why=None):
-    """What is wrong with a plug under a bug of ours: "" if nothing is."""
+    """The first difference between a plug with a bug of ours and stock's (str); "" if there is
+    none."""
     left = iter(ours.lines)
     if ours.said != stock.said:
         return "%s" % (ours.said,)
@@ -148,7 +128,8 @@ def edit(dom0, path, *replacements):
 
 
 class Server(object):
-    """What answers at a socket: act(connection, over) does; `over` is set when the test is."""
+    """A server on a socket that runs act(connection, over) for a connection; `over` is set when the
+    test ends."""
 
     def __init__(self, path, act):
         self.over, self.late = threading.Event(), False
@@ -182,7 +163,7 @@ class Server(object):
 
 
 def hang(connection, over, reply=b'{"id":1,"error":null,"result":[{"rows":[]}]}'):
-    """Answer, but late. Returns whether that has been waited for."""
+    """Answer, but late. Returns whether the client has waited that long."""
     late = not over.wait(LATE)
     if late:
         connection.sendall(reply)
@@ -253,7 +234,7 @@ def test_a_server_that_is_none(dom0, kind, action):
     path = dom0.ovs.dir + "/fake.sock"
     remote(dom0, "unix:" + path)
     with Server(path, SERVERS[kind]) as server:
-        compare(dom0, "before del-port: .*as stock does it", action=action)
+        compare(dom0, "before del-port: .*the stock script goes on alone", action=action)
         assert not server.late
 
 
@@ -262,7 +243,7 @@ def test_no_server(dom0):
                   "ssl:127.0.0.1:6640", "tcp:127.0.0.1:1", "tcp:127.0.0.1",
                   "tcp:nowhere.invalid:1", "tcp:" + "x" * 300 + ":1"):
         remote(dom0, where)
-        compare(dom0, "before del-port: .*as stock does it")
+        compare(dom0, "before del-port: .*the stock script goes on alone")
 
 
 def test_a_server_that_is_stopped_and_one_whose_queue_is_full(dom0):
@@ -282,7 +263,8 @@ def test_a_server_that_is_stopped_and_one_whose_queue_is_full(dom0):
 @pytest.mark.parametrize("then", ["hangs", "closes"])
 @pytest.mark.parametrize("good", range(4))
 def test_a_server_that_fails_after_some_answers(dom0, good, then):
-    """The first request is sent before del-port, two before add-port, the others after it."""
+    """The hook sends its first request before del-port, two before add-port, the others after
+    it."""
     def act(connection, over):
         with socket.socket(socket.AF_UNIX) as real:
             real.connect(dom0.ovs.socket_path)
@@ -295,14 +277,16 @@ def test_a_server_that_fails_after_some_answers(dom0, good, then):
     remote(dom0, "unix:" + path)
     with Server(path, act) as server:
         if good < 3:
-            compare(dom0, "before %s-port: .*as stock does it" % ("del" if good < 1 else "add"))
+            compare(dom0, "before %s-port: .*the stock script goes on alone" % (
+                "del" if good < 1 else "add"))
         else:
             compare(dom0, DONE, "after add-port: ", tagged=True)
         assert not server.late
 
 
 def relay(dom0, before_write):
-    """An act for Server: the real one, and before_write() before each write gets there."""
+    """An act for Server: passes all on to the real ovsdb-server, and calls before_write() before
+    each write."""
     def act(connection, over):
         with socket.socket(socket.AF_UNIX) as real:
             real.connect(dom0.ovs.socket_path)
@@ -320,7 +304,7 @@ def relay(dom0, before_write):
 @pytest.mark.parametrize("races, said", [
     (0, "iface-id taken off: "), (2, "iface-id taken off: "), (3, "iface-id not taken off: ")])
 def test_a_race_for_the_ids_of_a_dying_port(dom0, races, said):
-    """Tried three times, and unplugged in any case."""
+    """The hook tries three times to take the keys off; the port is unplugged in any case."""
     Plugged(dom0, HOOK)
     for name in "vif1.0", "tap1.0":
         dom0.ovs.vsctl("set", "Interface", name, "external_ids:iface-id=i")
@@ -355,7 +339,8 @@ def test_no_server_for_ovs_vsctl_either(dom0):
 
 
 def test_10000_ports(dom0):
-    # The switch would open them all, which takes minutes: without it nobody waits for it.
+    # ovs-vswitchd would open all the ports, which takes minutes: without ovs-vswitchd no plug waits
+    # for that.
     os.kill(dom0.ovs.vswitchd_pid, signal.SIGKILL)
     dom0.ovs.vswitchd = None
     shim(dom0, 'set -- --no-wait "$@"')
@@ -367,7 +352,7 @@ def test_10000_ports(dom0):
 
 
 def shim(dom0, text):
-    """Do this before each ovs-vsctl."""
+    """Run this text before each ovs-vsctl."""
     real = "/usr/libexec/real/ovs-vsctl"
     os.makedirs(os.path.dirname(dom0.path(real)))
     shutil.copy(shutil.which("ovs-vsctl"), dom0.path(real))
@@ -380,20 +365,20 @@ def shim(dom0, text):
 def test_ovs_vsctl_refuses_what_we_add(dom0, how):
     shim(dom0, 'case $* in *external_ids*) %s ;; esac' % how)
     os.mkfifo(dom0.path("/run/pipe"))
-    # It can still be mirrored by ourselves, at once.
+    # The hook itself can still mirror the pair at once, after the plug.
     compare(dom0, DONE, "ovs-vsctl did not take", tagged=True, extra=True)
 
 
 def test_the_sibling_is_known_and_ovs_vsctl_refuses_what_we_add(dom0):
-    """Nothing is to be done on the sibling then, and on the new port all the more."""
+    """The hook then has nothing to write to the sibling, but all the more to the new port."""
     Plugged(dom0, HOOK)
-    assert MARK in dom0.ovs.port("vif1.0")["external_ids"]  # from now on
+    assert MARK in dom0.ovs.port("vif1.0")["external_ids"]  # the sibling is stamped from now on
     shim(dom0, 'case $* in *external_ids*) exit 1 ;; esac')
     compare(dom0, DONE, "ovs-vsctl did not take", tagged=True, extra=True)
 
 
 def test_ovs_vsctl_was_ended_by_its_time_out(dom0):
-    """It would be again: that is no fault of what we add."""
+    """A second ovs-vsctl would time out too: our words are not at fault."""
     shim(dom0, 'case $* in *add-port*) kill -ALRM $$ ;; esac')
     assert compare(dom0, DONE).said[0] == 1
 
@@ -454,7 +439,7 @@ def test_ids_that_are_too_large_for_a_command_line(dom0, kind, table):
     assert any("Argument list too long" in line for line in ours.ours)
     assert len(ours.ours) <= 2
     assert ours.row["tag"] == [5]
-    # P1: the VLAN has room, so the port never was without it.
+    # P1: the command line has room for the VLAN, so the port never was without its tag.
     born = [line for line in dom0.syslog() if "Called as" in line and "add-port" in line]
     assert "tag=5" in born[-1]
 
@@ -463,7 +448,7 @@ def test_ids_that_are_too_large_for_a_command_line(dom0, kind, table):
 
 
 def modules():
-    """Those of the package that a plug imports: their paths in it, without .py."""
+    """The modules of the package that a plug imports: their paths in the package, without .py."""
     code = "import sys; sys.path.insert(0, %r); import xenvif_tagger.plug.stock; print(' '.join(" \
         "each for each in sys.modules if each.startswith('xenvif_tagger.')))" % ROOT
     told = subprocess.check_output([sys.executable, "-I", "-c", code]).decode().split()
@@ -473,7 +458,7 @@ def modules():
 
 
 DAMAGES = {
-    "empty": lambda text: b"",  # what a power cut leaves
+    "empty": lambda text: b"",  # a power cut leaves an empty file
     "cut": lambda text: text[:len(text) // 2 + 3],
     "cut late": lambda text: b"\n".join(text.split(b"\n")[:text.count(b"\n") * 3 // 4]),
     "zeros": lambda text: bytes(len(text)),
@@ -494,7 +479,7 @@ def test_a_damaged_module(dom0, copy, how):
             path.unlink()
         ours = Plugged(dom0, str(copy / "hotplug/setup-vif-rules"))
         found[module] = differs(stock, ours, None if how == "cut late" else
-                                "can't be loaded|as stock|" + DONE)
+                                "can't be loaded|goes on alone|" + DONE)
         path.write_bytes(text)
     assert not {module: what for module, what in found.items() if what}
 
@@ -549,7 +534,7 @@ STEPS = (
     "plug/hook.read_config", "plug/stock.find_stock", "plug/hook.words", "plug/hook.ids_in",
     "plug/hook.unit_in", "plug/hook.Plug.connect", "plug/hook.Plug.before_replug",
     "plug/hook.Plug.additions", "plug/hook.Plug.look_again", "ovsdb/vswitch.Vswitch.read_port")
-# That comes only if the sibling was changed meanwhile.
+# The steps that a plug takes only if the sibling was changed meanwhile.
 LATER_STEPS = ("ovsdb/oneshot.OneShot.mirror",)
 
 
@@ -602,7 +587,7 @@ def test_a_config_that_cant_be_read(dom0):
     os.mkdir(place)
     compare(dom0, re.escape(CONFIG), DONE, tagged=True)
     os.rmdir(place)
-    compare(dom0, DONE, tagged=True)  # none at all is fine
+    compare(dom0, DONE, tagged=True)  # no config file at all is fine
 
 
 # ---- the stock script -------------------------------------------------------------------------
@@ -635,20 +620,21 @@ def test_stock_has_its_own_run(dom0):
 
 def test_stock_has_its_own_doexec(dom0):
     edit(dom0, STOCK, (IMPORT, OWN_DOEXEC))
-    compare(dom0, "add-port", tagged=True)  # unseen by us, but neither unsaid nor left untagged
+    # We do not see its add-port, but say so and tag the port afterwards.
+    compare(dom0, "add-port", tagged=True)
     edit(dom0, COMMON, ("doexec(", "execute("))
     compare(dom0, "run as a process of its own: .*doexec", tagged=True)
 
 
 def test_stock_that_plugs_nothing_where_there_is_no_server(dom0):
-    """As with Linux bridges: nobody misses it."""
+    """As with Linux bridges: a plug that adds no port needs no server, and we log nothing."""
     remote(dom0, "unix:/nowhere")
     edit(dom0, STOCK, (START, START + FAILS["3"]))
     assert compare(dom0).said[0] == 3
 
 
 def test_stock_adds_another_port_too(dom0):
-    """What it is to be is none of our business."""
+    """The unit of that other port is none of our business."""
     edit(dom0, STOCK, (START, START + (
         '    doexec(["/usr/bin/ovs-vsctl", "--may-exist", "add-port", "xenbr0", "other", "--", '
         '"set", "interface", "other", "type=internal"])\n')))
@@ -658,7 +644,8 @@ def test_stock_adds_another_port_too(dom0):
 
 
 def test_stock_deletes_another_port_too(dom0):
-    """Only the device that goes loses its iface-id, and only when it goes for good."""
+    """A port loses its iface-id only if it is the device that is unplugged, and only when it goes
+    for good."""
     Plugged(dom0, HOOK)
     for name in "vif1.0", "tap1.0":
         dom0.ovs.vsctl("set", "Interface", name, "external_ids:iface-id=i")
@@ -680,7 +667,7 @@ def test_doexec_gives_something_else(dom0):
 @pytest.mark.parametrize("path", [STOCK, COMMON])
 @pytest.mark.parametrize("name", ["run", "doexec", "VIF"])
 def test_stock_lacks_what_it_needs(dom0, path, name):
-    """Then the stock script fails, and so do we, alike."""
+    """The stock script fails then; the hook fails in the same way."""
     edit(dom0, COMMON, ("def %s(" % name if name != "VIF" else "class VIF:",
                         "def gone(" if name != "VIF" else "class Gone:"))
     if path == STOCK:
@@ -692,7 +679,7 @@ def test_stock_lacks_what_it_needs(dom0, path, name):
 def test_python_2(dom0):
     os.symlink(dom0.python, dom0.path("/usr/bin/python2.7"))
     edit(dom0, STOCK, (FIRST, "#!/usr/bin/python2.7 -s\n"))
-    compare(dom0, "run as a process of its own: it is for Python 2", tagged=True)
+    compare(dom0, "run as a process of its own: the script is for Python 2", tagged=True)
     compare(dom0, "run as a process of its own", tagged=True, shell='exec "$@" <&- >&- 2>&-')
     Plugged(dom0, HOOK)
     for name in "vif1.0", "tap1.0":
@@ -769,7 +756,7 @@ def test_stock_cant_import_common(dom0):
     'ulimit -n 12; exec "$@"', 'trap "" PIPE CHLD; exec "$@"', 'umask 777; exec "$@"'])
 def test_streams_and_places(dom0, shell):
     compare(dom0, DONE, tagged=True, shell=shell)
-    compare(dom0, args=(), shell=shell)  # stock writes how it is to be called
+    compare(dom0, args=(), shell=shell)  # stock prints its usage
 
 
 @pytest.mark.parametrize("env", [
@@ -785,7 +772,7 @@ def test_environment(dom0, env):
     ("PYTHONINSPECT", "1"), ("PYTHONIOENCODING", "nonsense"), ("PYTHONWARNINGS", "error"),
     ("PYTHONOPTIMIZE", "2"), ("PYTHONDEBUG", "1"), ("PYTHONVERBOSE", "1")])
 def test_what_the_environment_says_of_python(dom0, tmp_path, name, value):
-    """The stock script may fail of it; we need not."""
+    """The stock script may fail by such a variable; our hook need not."""
     for module in "json", "os", "syslog", "common", "xenvif_tagger":
         (tmp_path / (module + ".py")).write_text("raise SystemExit(9)\n")
     value = value.replace("/tmp/hostile", str(tmp_path))
@@ -811,7 +798,7 @@ def test_arguments(dom0, args):
 
 
 def test_another_action(dom0):
-    """No plug: a port that is there is left as it is."""
+    """The action is no plug: a port that exists is left as it is."""
     Plugged(dom0, HOOK)
     dom0.ovs.vsctl("clear", "port", "tap1.0", "tag")
     ours = Plugged(dom0, HOOK, action="nonsense", database=False)

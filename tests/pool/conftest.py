@@ -1,5 +1,6 @@
-"""Hosts with their plugins, and pools of them. Each simulated host has a private database; its
-plugin is the real one, in processes of its own.
+"""Hosts with our XAPI plugin, and pools of such hosts.
+
+Each simulated host has a private database. The plugin is the real one, in processes of its own.
 """
 import os
 
@@ -13,7 +14,7 @@ from support.zoo import add_pair
 
 @pytest.fixture
 def host(ovs):
-    """A host with one pair in drift (12.0) and one that is in sync (13.0)."""
+    """The database of a host with a pair in drift (12.0) and a pair in sync (13.0)."""
     ovs.add_bridge("xenbr0")
     add_pair(ovs, 12)
     add_pair(ovs, 13, vif={"tag": 7}, tap={"tag": 7})
@@ -22,7 +23,7 @@ def host(ovs):
 
 @pytest.fixture(scope="module")
 def plugins(tmp_path_factory):
-    """A host's /etc/xapi.d/plugins."""
+    """A directory that stands for a host's /etc/xapi.d/plugins."""
     path = tmp_path_factory.mktemp("plugins")
     os.symlink(PLUGIN, str(path / "xenvif-tagger"))
     return str(path)
@@ -30,7 +31,7 @@ def plugins(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def alike():
-    """The database of a host on which all is alike."""
+    """The database of a host with a pair in sync (13.0)."""
     with PrivateOvs() as ovs:
         ovs.add_bridge("xenbr0")
         add_pair(ovs, 13, vif={"tag": 7}, tap={"tag": 7})

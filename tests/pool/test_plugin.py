@@ -1,4 +1,4 @@
-"""The plugin of XAPI, as XAPI runs it."""
+"""Our XAPI plugin, run as XAPI runs it."""
 import contextlib
 import json
 import os
@@ -18,7 +18,7 @@ from xenvif_tagger import __version__
 
 
 def test_xapi_can_run_it():
-    """By its name in XAPI's directory, a link; and nothing but an answer comes from it."""
+    """The plugin's file is executable, and names the Python that runs it, with -I."""
     assert os.access(PLUGIN, os.X_OK)
     with open(PLUGIN) as stream:
         assert stream.readline() == "#!/usr/bin/python3 -I\n"
@@ -74,7 +74,7 @@ def test_mirror_from(host):
 
 
 def test_mirror_vm(host, xapi):
-    """A name is any text, whatever the locale; and one that looks like an option is a name."""
+    """The target may be any text, in any locale; a target that looks like an option is a name."""
     for name in ("Bücher & <Ж>", "--from=vif"):
         xapi.add_vm(name, [identity(12)["xs-vif-uuid"]])
         told = result(call(host, "mirror", what="vm", target=name, dry_run="true",
@@ -145,7 +145,8 @@ def test_an_unknown_function(host, function):
 
 
 def test_an_argument_too_long_for_a_command(host):
-    """Linux takes none of more than 128 KiB: XAPI can't hand on the call, or we can't."""
+    """Linux takes no argument of more than 128 KiB, so that such a call does not even reach the
+    plugin."""
     call = PLUGIN, "mirror", {"what": "port", "target": 50000 * "&"}  # five letters each, in XML
     with pytest.raises(OSError):
         run_plugin(*call)
@@ -163,7 +164,7 @@ def test_a_database_that_hangs(host):
 
 
 def processes_with(text):
-    """The pids of those that have a text in their environment."""
+    """The pids of the processes that have a text in their environment."""
     found = []
     for pid in filter(str.isdigit, os.listdir("/proc")):
         with contextlib.suppress(OSError), open("/proc/%s/environ" % pid, "rb") as stream:
@@ -175,13 +176,14 @@ def processes_with(text):
 def gone(text):
     until = time.monotonic() + LONG
     while processes_with(text):
-        assert time.monotonic() < until, "still there"
+        assert time.monotonic() < until, "a process of the plugin is still running"
         time.sleep(0.02)
     return True
 
 
 def test_a_command_that_hangs(host):
-    """XAPI would wait for ever; and nobody would know what still runs."""
+    """The plugin ends a command that hangs: XAPI would wait for the plugin for ever, and nobody
+    would end the command."""
     host.pause()
     mark = "MARK=%s" % uuid.uuid4()
     assert_failure(call(host, "check", timeout="1", env={
@@ -190,7 +192,8 @@ def test_a_command_that_hangs(host):
 
 
 def test_a_command_that_is_ended_may_log_out(host, tmp_path):
-    """As ours does, which XAPI would otherwise keep a session of."""
+    """The plugin ends the command by SIGTERM and gives it time to end: our command logs out of
+    XAPI then, or XAPI would keep the session."""
     plugin = tmp_path / "xapi-plugin"
     plugin.write_bytes(open(PLUGIN, "rb").read())
     told = tmp_path / "logged out"
@@ -203,7 +206,7 @@ def test_a_command_that_is_ended_may_log_out(host, tmp_path):
 
 
 @pytest.mark.parametrize("code, function, words", [
-    # Where the command itself is broken: what stands in its place on the host.
+    # (the text of a broken command, the plugin's function, words of the error)
     ("print('noise')", "status", ["exit status 0", "no answer"]),
     ("pass", "version", ["exit status 0", "no answer"]),
     ("import no_such_module", "check", ["No module named 'no_such_module'"]),
@@ -229,7 +232,8 @@ def test_without_the_command(host, tmp_path):
 
 @pytest.mark.parametrize("arguments", [[], ["a", "b"], ["--help"]])
 def test_run_by_hand(arguments):
-    """Nothing that XAPI could take for an answer, and what to do instead."""
+    """A person who runs the plugin gets no output that XAPI could take for an answer, and one line
+    on stderr that names the right command."""
     done = subprocess.run([sys.executable, "-I", PLUGIN] + arguments, env={"PATH": PLUGIN_PATH},
                           stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     assert (done.returncode, done.stdout) == (1, b"")

@@ -1,4 +1,4 @@
-"""The commands that ask all hosts of a pool, by the plugin."""
+"""The commands that ask all hosts of a pool, through the plugin."""
 import json
 import re
 
@@ -67,13 +67,14 @@ def test_one_json(pool, alike, drifted):
 
 
 def test_names_are_asked_for_once(pool, alike, drifted):
-    """By two calls in one session, whatever the number of hosts."""
+    """Two calls, in the one session, ask for the names of all hosts' VMs, however many hosts there
+    are."""
     for number in range(5):
         pool.add("host-%d" % number, (alike, drifted)[number % 2])
     pool.server.add_vm("web", [identity(12)["xs-vif-uuid"]])
     calls = {LOGIN: 1, "host.get_all_records": 1, "host_metrics.get_all_records": 1, CALL: 5,
              LOGOUT: 1}
-    assert pool.run("check", "-q").code == 2  # an option of the group
+    assert pool.run("check", "-q").code == 2  # -q is an option of xenvif-tagger, before `pool`
     pool.server.calls.clear()
     assert run("-q", *pool.argv("check")).out == ""
     assert pool.server.calls == calls
@@ -147,16 +148,17 @@ def test_versions(pool, alike):
 
 
 def sixty_four(pool, *databases):
-    """64 hosts, of which two are down: their refs."""
+    """Add 64 hosts, of which two are down; returns their refs."""
     return [pool.add("host-%02d" % number, databases[number % len(databases)],
                      live=number not in (7, 23))
             for number in range(64)]
 
 
 def test_64_hosts(pool, alike, drifted):
-    """2 down, and one hangs: it answers, for the 61 others."""
+    """Two hosts are down, and one hangs: the command gives the answers of the 61 others."""
     refs = sixty_four(pool, alike, drifted)
-    # To run 61 pairs of processes at a time is another test's: here the time counts.
+    # Here the time counts, so the server remembers the answers; the next test runs the plugin for
+    # each host.
     pool.server.remember = True
     pool.run("check", "--host", "host-00", "--host", "host-01", "--timeout", "1000")
     pool.server.fault(CALL, "hang", host=refs[41])
@@ -196,6 +198,6 @@ def test_long_names_in_80_columns(pool, ovs):
     pool.server.add_vm("a VM whose name is long", [identity(32751, 6)["xs-vif-uuid"]])
     for function in ("check", "version", "doctor"):
         done = pool.run(function)
-        for word in ("", "as-"):  # which is which?
+        for word in ("", "as-"):  # the output must tell the two hosts apart
             assert "a-host-whose-name-is-%slong.example.com" % word in done.out
         assert_narrow(done)

@@ -1,4 +1,4 @@
-"""Which hosts of a pool are asked, and XAPI, which knows them."""
+"""The choice of the hosts that the pool's commands ask, and XAPI, which lists the hosts."""
 import json
 import re
 import sys
@@ -72,7 +72,7 @@ def test_by_tls(plugins, drifted, tmp_path):
 
 
 def test_a_host_has_its_own_time(pool, alike):
-    """More than XAPI itself has."""
+    """The time for a host's answer may be longer than --timeout, the time for XAPI itself."""
     pool.add("one", alike)
     answer = json.dumps({"exit": 0, "stderr": [], "output": {"version": "1"}})
     pool.server.plugin = lambda *_: pool.server.released.wait(6) or answer
@@ -83,7 +83,7 @@ def test_a_host_has_its_own_time(pool, alike):
 def test_a_host_of_which_xapi_has_no_opinion(pool, alike):
     pool.add("one", alike, metrics="OpaqueRef:NULL")
     pool.server.plugin = lambda *_: failure("HOST_OFFLINE", "x")
-    assert_lines(pool.run("check"), "one: down: XAPI can't reach it", "no host has answered")
+    assert_lines(pool.run("check"), "one: down: XAPI can't reach this host", "no host has answered")
 
 
 def test_a_host_with_any_name(pool, alike):
@@ -105,7 +105,8 @@ def test_hosts_that_their_names_do_not_tell_apart(pool, alike, drifted):
         assert_lines(done, "twin (%s): down" % pool.uuid(down)[:8])
 
 
-# The command, where the look-up of a name never ends, but in the main thread.
+# A program that runs the command, with a look-up of host names that never ends in any thread but
+# the main thread.
 HANGING_RESOLVER = r"""
 import socket, sys, threading
 look_up = socket.getaddrinfo
@@ -119,8 +120,9 @@ main()
 """
 
 
-def test_a_thread_that_knows_no_time(plugins, alike, tmp_path):
-    """It keeps neither the answer nor the end of the process waiting; and the session is ended."""
+def test_a_thread_that_never_ends(plugins, alike, tmp_path):
+    """A thread whose look-up never ends delays neither the answer nor the end of the process; and
+    the command logs out."""
     password = tmp_path / "password"
     password.write_bytes(PASSWORD.encode())
     with XapiServer(tls=True) as server:

@@ -17,11 +17,11 @@ from xenvif_tagger.pool.answers import name_vms
 SILENT = {
     "down": ({"live": False}, None, "two: down"),
     "no plugin": ({"plugins": None}, None,
-                  "two: it has no plugin xenvif-tagger: run dom0-install.sh"),
-    "offline": ({}, ["HOST_OFFLINE", "x"], "two: down: XAPI can't reach it (HOST_OFFLINE)"),
-    "cut off": ({}, ["CANNOT_CONTACT_HOST", "x"], "two: down: XAPI can't reach it"),
+                  "two: this host has no plugin xenvif-tagger: run dom0-install.sh"),
+    "offline": ({}, ["HOST_OFFLINE", "x"], "two: down: XAPI can't reach this host (HOST_OFFLINE)"),
+    "cut off": ({}, ["CANNOT_CONTACT_HOST", "x"], "two: down: XAPI can't reach this host"),
     "refused": ({}, ["RBAC_PERMISSION_DENIED", "a\nb"], "two: unix:"),
-    "hang": ({}, "hang", "two: no answer within 3 s: does it hang?"),
+    "hang": ({}, "hang", "two: no answer within 3 s: does this host hang?"),
     "drip": ({}, "drip", "two: no answer within 3 s"),
     "drop": ({}, "drop", "two: unix:"), "cut": ({}, "cut", "two: unix:"),
     "garbage": ({}, "garbage", "two: unix:"), "http": ({}, "http", "two: unix:"),
@@ -36,7 +36,7 @@ def test_a_host_that_does_not_answer(pool, alike, kind):
     two = pool.add("two", alike, **how)
     if what:
         pool.server.fault(CALL, what, host=two)
-    # Only what hangs is to be short of time.
+    # Only a host that hangs gets a short time, so that the other kinds fail for their own reason.
     within = SOON if what in ("hang", "drip") else LONG
     pool.server.remember = True
     pool.run("check", "--host", "one", "--timeout", "1000")
@@ -53,7 +53,7 @@ def test_a_host_that_does_not_answer(pool, alike, kind):
 
 
 def test_a_session_that_ends_in_the_middle(pool, alike):
-    """What is under way goes with it, and no thread logs in anew."""
+    """The calls under way fail with the session, and no thread logs in again."""
     for name in ("one", "two"):
         pool.server.fault(CALL, ["SESSION_INVALID", "x"], host=pool.add(name, alike))
     done = pool.run("check")
@@ -71,7 +71,8 @@ def test_a_host_without_its_database(pool, alike, tmp_path):
 @pytest.mark.parametrize("function, more", [
     ("status", {"names": "false"}), ("check", {"names": "false"}), ("doctor", {}), ("version", {})])
 def test_a_host_has_time_to_say_that_its_command_hangs(pool, alike, function, more):
-    """The plugin ends it before nobody listens any more."""
+    """The plugin gets less time than the pool's command waits, so that the plugin can still say
+    that the host's command hangs."""
     pool.add("one", alike)
     asked = []
     pool.server.plugin = lambda _host, *call: asked.append(call) or failure(
@@ -106,7 +107,7 @@ GOOD = {"check": {"pairs": [PAIR], "watcher": None}, "doctor": {"checks": [CHECK
 
 
 def odd_answers(function):
-    """Answers that are as they should be but for one value."""
+    """Yields answers in each of which one value is odd, and all other values are right."""
     def places(value):
         if isinstance(value, (dict, list)):
             for key in value if isinstance(value, dict) else range(len(value)):
@@ -118,14 +119,15 @@ def odd_answers(function):
         for odd in None, 5, True, float("nan"), float("inf"), "text", ["text"], [5], {"a": 1}, {}:
             before, container[key] = container[key], odd
             yield json.dumps(whole)
-            # A number that is one in JSON, and none in Python.
+            # JSON allows the number 1e999, which Python reads as infinite.
             yield json.dumps(whole).replace("Infinity", "1e999")
             container[key] = before
 
 
 @pytest.mark.parametrize("function", sorted(GOOD))
 def test_what_one_host_answers_costs_no_other_its_answer(function):
-    """Each value of an answer may be of any type: it is understood, or that host has none."""
+    """Any value of an answer may have any type: the command understands the answer, or says that
+    this host's answer can't be understood, and goes on."""
     told = sorted(set(odd_answers(function)))
     session = types.SimpleNamespace(call=lambda _, ref, *args: told[int(ref)])
     session.beside = contextlib.contextmanager(lambda _: iter([session]))
@@ -178,7 +180,7 @@ def test_no_host_answers(pool, alike):
     pool.add("two", alike, plugins=None)
     done = pool.run("check")
     assert done.code == 3
-    assert_lines(done, "one: down", "two: it has no plugin", "no host has answered, of 2")
+    assert_lines(done, "one: down", "two: this host has no plugin", "no host has answered, of 2")
     assert "0 of 2 hosts answered" in done.out
 
 

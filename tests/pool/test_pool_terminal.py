@@ -1,4 +1,4 @@
-"""The pool's progress on a terminal, and Ctrl-C."""
+"""The progress bar of the pool's commands on a terminal, and Ctrl-C."""
 import os
 import pty
 import select
@@ -15,7 +15,7 @@ from support.pool import CALL
 
 
 class OnTerminal:
-    """The command with standard error, or all of its output, on a terminal of 80 columns."""
+    """The running command, with standard error or all of its output on a terminal."""
 
     def __init__(self, argv, stdout=None):
         self._master, slave = pty.openpty()
@@ -27,12 +27,13 @@ class OnTerminal:
         self.seen = ""
 
     def read(self, until=None):
-        """Read what comes until a text has come, or all."""
+        """Read the terminal until this text has come; without a text, until the output ends.
+        Returns all of the output so far."""
         while until is None or until not in self.seen:
             assert select.select([self._master], [], [], LONG)[0], self.seen
             try:
                 data = os.read(self._master, 65536)
-            except OSError:  # what Linux says when the last one has closed it
+            except OSError:  # EIO: the last process has closed the terminal
                 data = b""
             if not data:
                 assert until is None, self.seen
@@ -56,7 +57,7 @@ class OnTerminal:
 
 
 def assert_cursor(terminal):
-    """It is not left hidden."""
+    """Check that the command has not left the cursor hidden."""
     assert terminal.seen.rfind("\x1b[?25h") >= terminal.seen.rfind("\x1b[?25l"), terminal.seen
 
 
@@ -79,7 +80,8 @@ def test_the_progress_bar(pool, alike):
 
 @pytest.mark.parametrize("bar", [True, False])
 def test_interrupted(pool, alike, bar):
-    """At once, in one line, and logged out; on a terminal with its cursor."""
+    """Ctrl-C ends the command at once, with one line; the command has logged out, and has shown the
+    terminal's cursor again."""
     pool.add("one", alike)
     two = pool.add("two", alike)
     pool.server.fault(CALL, "hang", host=two)

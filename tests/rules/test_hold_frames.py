@@ -1,8 +1,8 @@
-"""No frame where none may go: held ports, and ports that are born tagged, on real devices.
+"""No frame passes a held port, and no foreign frame a port that is born tagged, on real devices.
 
-All frames are broadcasts with a payload of their own. Nothing here is waited for by the clock:
+All frames are broadcasts with a payload of their own. The tests wait for frames, not for a time:
 the switch takes up to 32 frames from each port in turn, so once some frames that were sent one
-after the other have crossed it, whatever was sent before them is where it goes, too.
+after the other have crossed the switch, all frames sent before them have arrived, too.
 """
 import collections
 import itertools
@@ -18,9 +18,9 @@ from support.constants import HELD, HOOK
 
 CONFIG = "/etc/xenvif-tagger.conf"
 PLUGS = int(os.environ.get("XENVIF_TAGGER_PLUGS", "5"))
-PATIENCE = 20  # seconds for what takes a millisecond
+PATIENCE = 120  # seconds to wait for a frame that takes a millisecond
 BURST = 32  # openvswitch/ovs lib/dp-packet.h, NETDEV_MAX_BURST
-EACH = 4  # frames of a kind
+EACH = 4  # frames of each kind that a sender sends
 RATE = 1000  # frames a second in each VLAN
 POLL = 2  # seconds between two looks of an agent
 
@@ -28,15 +28,15 @@ Q, AD = 0x8100, 0x88A8  # the TPIDs of IEEE 802.1Q and 802.1ad
 ETHERTYPE = 0x88B5  # IEEE's for local experiments
 GUESTS = ("untagged", "q0", "q1", "q5", "q6", "q4094", "q4095", "ad5", "ad5/q6", "ad4095",
           "q5/q4095", "ad4095/q5", "ad4095/q4095", "q4095/q4095")
-# The neighbours, and what they send. "spy" is a trunk that hears all that goes anywhere.
+# The guests' neighbours, each with its VLAN unit. "spy" is a trunk that hears every frame.
 PORTS = {"peer5": {"tag": 5}, "peer6": {"tag": 6}, "trunk": {}, "spy": {}, "dead": {"tag": 4095}}
 TOWARDS = [(port, "untagged") for port in ("peer5", "peer6", "dead")] + [
     ("trunk", kind) for kind in GUESTS]
-# What comes to an access port of VLAN 5.
+# The frames that reach an access port of VLAN 5: (sender, kind).
 OPEN = dict.fromkeys([("peer5", "untagged")] + [
     ("trunk", kind) for kind in ("q5", "ad5", "ad5/q6", "q5/q4095")], EACH)
-# What no vlan_mode stops: the VLAN that a list names. So it is the one that IEEE 802.1Q reserves
-# (table 9-2), and that only a frame has which the held guest itself has tagged so.
+# No vlan_mode stops the VLAN that a list names. So the held form names the VLAN that IEEE 802.1Q
+# reserves (table 9-2): only the held guest itself can send frames tagged with 4095.
 RESERVED = ("q4095", "ad4095", "ad4095/q5", "ad4095/q4095", "q4095/q4095")
 
 
@@ -51,7 +51,7 @@ def frame(kind, payload):
 
 
 def parse(data):
-    """(its tags as kind of frame(), payload)"""
+    """(the frame's tags, as a kind of frame(); payload)"""
     at, tags = 12, []
     while True:
         kind, tci = struct.unpack_from("!HH", data, at)
@@ -62,7 +62,7 @@ def parse(data):
 
 
 class Wire(object):
-    """A Dom0 with a bridge that has neighbours of the guests on it."""
+    """A Dom0 whose bridge has the guests' neighbours on it."""
 
     def __init__(self, dom0, config=""):
         self.dom0 = dom0
@@ -104,19 +104,20 @@ class Wire(object):
         return [parse(data) for data in self.dom0.devices[port].receive()]
 
     def send(self, port, kinds, each=EACH):
-        """{payload: kind} of what was sent."""
+        """Send `each` frames of each kind; returns {payload: kind}."""
         sent = {self.name(kind): kind for kind in kinds for _ in range(each)}
         for payload, kind in sent.items():
             self.dom0.devices[port].send(frame(kind, payload))
         return sent
 
     def fence(self, backlog):
-        """Come back when the switch is done with all frames sent, at most `backlog` a port."""
+        """Return when the switch has handled all frames sent, of which each port has at most
+        `backlog`."""
         for _ in range(backlog // BURST + 2):
             self.until("trunk", "spy")
 
     def until(self, sender, receiver):
-        """Send one frame and wait for it to come; whatever else comes there is dropped."""
+        """Send one frame and wait until it arrives; other frames that arrive there are dropped."""
         payload = self.name("fence")
         self.dom0.devices[sender].send(frame("untagged", payload))
         deadline = time.monotonic() + PATIENCE
@@ -125,12 +126,12 @@ class Wire(object):
             assert time.monotonic() < deadline, "no frame from %s to %s" % (sender, receiver)
 
     def settle(self):
-        """Come back when no frame is handled by what was decided before the last change."""
+        """Return when the switch handles no frame by a flow from before the last change."""
         for command in ("revalidator/wait", "revalidator/purge"):
             self.dom0.ovs.appctl("ovs-vswitchd", command)
 
     def came_in(self, port, towards=None):
-        """Send all kinds towards a port. {(sender, kind): how many came}"""
+        """Send all kinds towards a port; returns {(sender, kind): how many frames arrived}."""
         self.settle()
         towards = towards or TOWARDS
         self.receive(port)
@@ -143,7 +144,7 @@ class Wire(object):
             sent[payload] for _, payload in self.receive(port) if payload in sent)
 
     def went_out(self, port, others=()):
-        """The guest sends all kinds. {kind: {receiver: how many came}}"""
+        """Send all kinds from the guest; returns {kind: {receiver: how many frames arrived}}."""
         self.settle()
         found = {}
         for kind in GUESTS:
@@ -170,7 +171,7 @@ class Wire(object):
 
 @pytest.fixture(scope="module")
 def wire():
-    """Without a config: nothing is held. For ports that a test adds itself."""
+    """A Wire whose config is empty, so no port is held: for ports that a test adds itself."""
     with Dom0(vswitchd="userspace") as dom0:
         yield Wire(dom0)
 
@@ -197,8 +198,8 @@ def assert_open(wire, port):
         assert out[kind] == dict.fromkeys(("peer5", "trunk", "spy"), EACH)
 
 
-# Neutron's agent at a bind (neutron/agent/linux/openvswitch_agent: OVSNeutronAgent.port_bound),
-# and one that does it in three transactions.
+# Neutron's agent binds in one transaction (neutron/agent/linux/openvswitch_agent:
+# OVSNeutronAgent.port_bound); another agent may use three.
 BIND = ("set", "Port", "{}", "tag=5"), ("clear", "Port", "{}", "vlan_mode"), (
     "clear", "Port", "{}", "trunks")
 
@@ -225,7 +226,7 @@ def test_a_held_port_is_closed_until_the_agent_binds_it(holding, transactions):
     wire.vsctl("clear", "Port", tap, "trunks")
     assert_closed(wire, tap, [vif, other])
 
-    bind(wire, vif, transactions)  # there is no watcher
+    bind(wire, vif, transactions)  # no watcher runs
     assert_open(wire, vif)
     assert_closed(wire, tap, [other])
     wire.plug(1, "tap")
@@ -233,7 +234,7 @@ def test_a_held_port_is_closed_until_the_agent_binds_it(holding, transactions):
 
 
 def test_the_vifs_late_clear_of_trunks_leaves_it_held(holding):
-    """As above, but by vif-real itself."""
+    """The stock vif-real itself sends the late clear here."""
     wire = holding
     wire.dom0.add_vif(1, 0, setup_vif_rules=HOOK, trunks=())
     vif, tap = wire.plug(1, "vif"), wire.plug(1, "tap")
@@ -245,11 +246,11 @@ def test_the_vifs_late_clear_of_trunks_leaves_it_held(holding):
 def test_off_by_default(wire):
     vif = wire.plug(9, "vif")
     assert wire.unit(vif) == {}
-    assert len(wire.came_in(vif)) == len(TOWARDS)  # a trunk of everything
+    assert len(wire.came_in(vif)) == len(TOWARDS)  # the port is a trunk of every VLAN
 
 
-# Beside the form in use, those that it was chosen from. Each with: what comes in when it is set,
-# and after the late `clear trunks`; "4095": only frames in that VLAN.
+# The form in use, and those that it was chosen from: (form, the frames that come in once the form
+# is set, those after the late `clear trunks`). "4095": only frames in that VLAN.
 FORMS = [
     ("dot1q-tunnel cvlans=4095", "", ""),
     ("dot1q-tunnel", "4095", "4095"),
@@ -289,8 +290,8 @@ def test_forms(wire, form, as_set, cleared):
 
 
 class Worker(object):
-    """Calls step() of a subclass in a thread until the end of the `with`; what it raises is
-    raised there."""
+    """Calls step() of a subclass in a thread until the end of the `with`; the end raises the
+    thread's exception."""
 
     def __enter__(self):
         self.ending, self.error = threading.Event(), None
@@ -318,7 +319,7 @@ class Worker(object):
 
 
 class Senders(Worker):
-    """peer5 and peer6 each send RATE frames a second: payload "5 N." or "6 N."."""
+    """peer5 and peer6 send RATE frames a second each, with the payload "5 N." or "6 N."."""
 
     def __init__(self, wire):
         self.wire, self.begun, self.count = wire, time.monotonic(), 0
@@ -334,7 +335,7 @@ class Senders(Worker):
 
 
 class Listener(Worker):
-    """The guest's side of a device: counts what comes from VLAN 5 and 6."""
+    """The guest's side of a device: counts the frames from VLAN 5 and from VLAN 6."""
 
     def __init__(self, device):
         self.device, self.heard, self.last = device, collections.Counter(), -1
@@ -351,7 +352,7 @@ class Listener(Worker):
 
 
 class Agent(Worker):
-    """Every two seconds it tags ports that have no tag."""
+    """Tags the ports that have no tag, every POLL seconds."""
 
     def __init__(self, wire):
         self.wire, self.tagged = wire, collections.Counter()
@@ -369,7 +370,8 @@ class Agent(Worker):
 
 
 def heard_during_plug(wire, domid, hook, senders, agent=None):
-    """Plug a tap; what its guest has heard by the time that it has its tag and hears VLAN 5."""
+    """Plug a tap; returns the counts of frames that the guest heard until the tap was tagged and
+    the guest heard VLAN 5."""
     tap = "tap%d.0" % domid
     with Listener(wire.dom0.create_device(tap)) as listener:
         before = agent.tagged[tap] if agent else 0

@@ -1,4 +1,5 @@
-"""The rules of docs/design.md 4.6, on a real ovsdb-server: what is held, repaired and released."""
+"""The rules of docs/design.md 4.6 on a real ovsdb-server: which ports are held, repaired and
+released."""
 import itertools
 
 import pytest
@@ -19,7 +20,7 @@ def lab(ovs):
 
 
 def held_pair(lab):
-    """Held as a run holds them: by a clear on a bridge of the list."""
+    """A pair that a run has held, after a clear on a bridge of the list."""
     lab.paired(T5)
     lab.set("vif", NONE)
     assert lab.run().state == "held"
@@ -52,7 +53,8 @@ def test_a_clear_elsewhere_is_copied(ovs):
     assert lab.run().state == "mirrored" and lab.units() == (NONE, NONE)
 
 
-# What an agent may leave on a held port that it binds: all of ours, what it knows of, or nothing.
+# The unit of a held port that an agent binds: with all columns of the hold, with cvlans only (an
+# agent clears the columns that it knows), or with none.
 BOUND = [dict(HELD, tag=7), unit(7, None, [], [4095]), T7]
 
 
@@ -246,7 +248,7 @@ def test_an_agents_dead_form_is_mirrored_as_any_unit(lab, side, found):
 
 
 def apart(lab):
-    """Makes the pair one that is refused."""
+    """Make the pair a refused one."""
     lab.ovs.add_bridge("br1")
     lab.unplug("vif")
     lab.plug("vif", T6, bridge="br1")
@@ -292,8 +294,8 @@ def test_a_dead_trunk_without_trunks_is_repaired(ovs, how, listed):
 @pytest.mark.parametrize("refused", [False, True])
 @pytest.mark.parametrize("listed", [False, True])
 def test_lost_trunks_are_repaired_row_by_row_too(ovs, listed, refused):
-    """4.5, 4: a row that lost only its trunks against the pair's base, so that it is open; 4.6:
-    repair goes row by row."""
+    """4.5, 4: a row that against the pair's base lost only its trunks, so that it is open, is
+    repaired; 4.6: the repair goes row by row."""
     lab = Lab(ovs, bridges=("br0",) if listed else ()).paired(TRUNK)
     if refused:
         apart(lab)
@@ -318,7 +320,7 @@ def test_an_orphan_is_held_after_the_grace_on_a_listed_bridge(ovs, holder, grace
 
 
 def test_an_orphan_that_is_no_follower_is_no_orphan(lab):
-    """A row without a base: nothing that went away was its owner."""
+    """The row has no base, so no sibling that went away was its owner."""
     lab.paired(T5)
     lab.unplug("tap")
     assert lab.core(expired=True).state == "single"
@@ -340,7 +342,7 @@ def test_a_held_pair_has_a_base_for_its_ids(lab):
 
 @pytest.mark.parametrize("side", SIDES)
 def test_the_agents_own_port_is_not_held(lab, side):
-    """4.5, 1: a managed row's tag is never written; its sibling stays as it is until the agent sets
+    """4.5, 1: a managed row's tag is never written; its sibling keeps its unit until the agent sets
     a tag."""
     lab.paired(T5)
     lab.ids(side, iface_id="port-a")
@@ -370,7 +372,7 @@ def lab_2_5():
 @pytest.mark.parametrize("side", SIDES)
 def test_without_cvlans_a_held_port_is_an_access_port_of_4095(lab_2_5, side):
     lab = lab_2_5.paired(TRUNK)
-    lab.set(side, NONE)  # more than its trunks: somebody's decision
+    lab.set(side, NONE)  # more than the trunks is cleared: a person or an agent decided so
     assert lab.run().state == "held" and lab.units() == (DEAD, DEAD)
     for found in (NONE, OPEN, GAPING, DEAD_FORM):
         lab.set(side, found)

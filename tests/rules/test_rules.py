@@ -1,7 +1,7 @@
 """The rules of docs/design.md 4.3 to 4.5, on a real ovsdb-server: rows in, one run, rows out.
 
-Each test says what the design says; where a base is needed, an earlier run has written it.
-Those of 4.6 are in test_hold_rules.py.
+Each test shows a sentence of the design; where a base is needed, an earlier run has written it. The
+rules of 4.6 are in test_hold_rules.py.
 """
 
 import pytest
@@ -60,7 +60,8 @@ def test_a_contradiction_or_no_proof_is_refused(lab, side, identity):
 
 
 def assert_refused(lab, ways=(None,) + SIDES):
-    """Nothing but our own mark is written, under --from too, and the command says so."""
+    """A run writes nothing but our own mark, with --from too, and the command reports the
+    refusal."""
     standing = lab.units(), [lab.iface(side) for side in SIDES], [
         lab.port_ids(side) for side in SIDES]
     for prefer in ways:
@@ -313,7 +314,7 @@ def test_iface_id_on_one_is_kept_in_the_mark_and_given_back(lab, side):
     lab.run()
     assert lab.iface(side, "iface-id") == "port-a" and lab.units() == (T5, T5)
     assert lab.iface(OTHER[side], "iface-id") is None
-    # Taken off by whoever put it there, it is not brought back.
+    # An iface-id that somebody else took off is not brought back.
     lab.ids(side, iface_id=None)
     lab.run()
     assert lab.iface(side, "iface-id") is None
@@ -367,8 +368,8 @@ def test_policing_is_an_option(ovs, on):
 # ---- 4.5 Which way: rules 2, 3, 4 and 7 ----------------------------------------------------------
 
 
-# The unit in which both were alike; what the one and the other have by now; what both have after a
-# run; and what if there never was a base.
+# Each is (the unit in which both rows were alike; the one's unit by now; the other's; the unit of
+# both after a run; the same if there never was a base).
 HISTORIES = [
     (NONE, NONE, NONE, NONE, NONE),
     (T5, T5, T5, T5, T5),
@@ -385,7 +386,7 @@ HISTORIES = [
     (NONE, T6, T7, DIFFER, DIFFER),
     (T5, NONE, T7, DIFFER, T7),
     (T5, DEAD, NONE, DIFFER, DEAD),
-    # Trunks that went, and nothing else: repaired where that opens the port.
+    # A row that lost its trunks and nothing else is repaired where the loss opens the port.
     (TRUNK, OPEN, TRUNK, TRUNK, DIFFER),
     (TRUNK, OPEN, OPEN, TRUNK, OPEN),
     (unit(None, None, [5, 6]), NONE, unit(None, None, [5, 6]), unit(None, None, [5, 6]),
@@ -395,7 +396,7 @@ HISTORIES = [
     (unit(5, "native-tagged", [5]), unit(5, "native-tagged"), unit(5, "native-tagged", [5]),
      unit(5, "native-tagged", [5]), DIFFER),
     (TRUNK, OPEN, T7, T7, DIFFER),
-    # Where that opens nothing, or where more went, somebody has decided.
+    # Where the loss opens nothing, or more than the trunks went, an agent or a person has decided.
     (unit(5, None, [5]), T5, unit(5, None, [5]), T5, DIFFER),
     (unit(5, "access", [5]), unit(5, "access"), unit(5, "access", [5]), unit(5, "access"), DIFFER),
     (TRUNK, NONE, TRUNK, NONE, TRUNK),
@@ -424,8 +425,9 @@ def test_without_a_base(lab, side, _, one, other, __, expected):
     assert_came_to(lab, lab.run(), expected, found)
 
 
-# What both were; what the follower has by now; what the row has that is new on the other side.
-# (Issue 11, 5: a base that names a row that is gone says nothing of the units.)
+# Each is (the unit of both rows once; the follower's unit by now; the unit of the new row on the
+# other side; the unit of both after a run). (Issue 11, 5: a base that names a deleted row says
+# nothing about the units.)
 REPLUGGED = [
     (T5, T5, NONE, T5), (T5, T5, T7, DIFFER), (T5, T5, DEAD, DIFFER), (NONE, NONE, T5, T5),
     (T5, T6, NONE, T6), (T5, DEAD, NONE, DEAD), (T5, T6, T7, DIFFER), (T5, NONE, T7, T7),
@@ -457,7 +459,7 @@ def test_with_the_row_gone_that_held_the_base(lab, holder, left, new, expected):
 @pytest.mark.parametrize("vif,tap,expected", [
     (T5, T7, T7), (T7, T5, T7), (T5, NONE, NONE), (NONE, T5, NONE), (T6, T7, DIFFER)], ids=str)
 def test_rule_5_of_two_bases_the_one_that_names_the_other_row_counts(lab, vif, tap, expected):
-    """As after a hook has made the vif anew: the tap's base names the old vif."""
+    """So the rows are after a hook has made the vif anew: the tap's base names the old vif."""
     lab.paired(T5)
     lab.unplug("vif")
     lab.plug("vif", T5, noted=base_of(T5, lab.ovs.port("tap12.0")["_uuid"]))
@@ -568,7 +570,7 @@ def test_rule_1_the_agents_own_port_decides_and_is_not_written(lab, side, base, 
     assert sibling["other_config"] == {}
     assert lab.iface(OTHER[side], "x") == "own"
     assert lab.iface(OTHER[side], "iface-id") is None
-    # Also where a person says otherwise.
+    # The agent's own port decides also where a person chooses the other row.
     lab.set(OTHER[side], T7)
     lab.run(OTHER[side])
     assert lab.unit(side) == own
@@ -596,7 +598,7 @@ def test_rule_1_the_agent_may_make_the_other_port_dead(lab, side, both):
 
 @pytest.mark.parametrize("side", SIDES)
 def test_rule_1_needs_iface_id_and_net_uuid(lab, side):
-    """Notes without an iface-id are left behind by a port that was another's."""
+    """other_config without an iface-id was left behind when the port became another's."""
     lab.paired(T5)
     lab.bind(side)
     lab.set(OTHER[side], T7)
@@ -620,7 +622,8 @@ def test_rule_1_both_managed(lab, base):
 
 @pytest.mark.parametrize("side", SIDES)
 def test_both_managed_in_different_networks(lab, side):
-    """The agent's restart would end in a KeyError if both had one tag (_restore_local_vlan_map)."""
+    """If both rows had one tag, the agent's restart would end in a KeyError
+    (_restore_local_vlan_map)."""
     for each in SIDES:
         lab.plug(each, T5, {"iface-id": "port-a"})
         lab.bind(each)
@@ -628,7 +631,7 @@ def test_both_managed_in_different_networks(lab, side):
     lab.bind(side, T6, net_uuid="net-2")
     assert lab.run().state == DIFFER
     assert lab.units() == ((T6, T5) if side == "vif" else (T5, T6))
-    lab.bind(OTHER[side], net_uuid="net-2")  # it has come to one mind
+    lab.bind(OTHER[side], net_uuid="net-2")  # the agent now has both ports in one network
     lab.run()
     assert lab.units() == (T6, T6)
 
@@ -647,8 +650,8 @@ def test_lost_trunks_of_the_agents_own_port_are_not_copied(lab, side):
 
 # ---- 4.5 rule 6 ---------------------------------------------------------------------------------
 
-# A key's value when both were alike; by now on the one and on the other; afterwards on both of
-# them, or None: each keeps its own.
+# Each is (a key's value when both rows were alike; its value by now on the one; on the other; the
+# values on both afterwards).
 KEYS = [
     ("1", "2", "1", ("2", "2")), ("1", None, "1", (None, None)), (None, "2", None, ("2", "2")),
     ("1", "2", "3", ("2", "3")), (None, "2", "3", ("2", "3")), ("1", None, None, (None, None)),
@@ -692,8 +695,9 @@ def test_rule_6_without_a_base(lab, stale, side, table, one, other, expected):
 @pytest.mark.parametrize("base", [True, False])
 @pytest.mark.parametrize("side", SIDES)
 def test_rule_6_holds_beside_the_agents_own_port(lab, side, base):
-    """What the sibling says otherwise can't go to the agent's Interface row; it is left apart, as
-    rules 1 to 5 compare units only, and whoever set it would set it again."""
+    """The sibling's other value can't go to the agent's Interface row. Each row keeps its own
+    value: rules 1 to 5 compare units only, and the writer of the sibling's value would write it
+    again."""
     lab.plug(side, T5, {"iface-id": "port-a", "x": "own"}, other_config=NEUTRON)
     lab.plug(OTHER[side], T5, {"x": "own" if base else "other"})
     if base:
@@ -812,7 +816,8 @@ def test_nothing_to_do_is_no_transaction(lab):
     count = lab.transactions()
     code, printed = lab.command("mirror", "dom", "12")
     assert code == 0 and [pair["state"] for pair in printed["pairs"]] == ["in-sync", "single"]
-    assert lab.transactions() == count + 1  # the stamp of vif12.1, seen for the first time
+    # The run stamped vif12.1, which it saw for the first time.
+    assert lab.transactions() == count + 1
     assert lab.command("mirror", "dom", "12")[0] == 0
     assert lab.transactions() == count + 1
 

@@ -1,7 +1,9 @@
-"""The traces of docs/design.md 4.10, as far as rows alone can tell them, on a real ovsdb-server.
+"""The traces of docs/design.md 4.10, as far as rows alone can tell the traces, on a real
+ovsdb-server.
 
-A watcher that looks is a run, one that is down is no run; a plug is a row made anew, one by our
-hook has the sibling's unit and a base at its birth. Not here, because they need the code itself:
+A run stands for a watcher that looks, no run for a watcher that is down. A plug is a new row; with
+our hook the new row has the sibling's unit and a base at its birth. Some parts are tested
+elsewhere, since they need the code of the hook or of the watcher:
 
 * (d), (j), (o): that the hook reads again after add-port, and what it writes at birth;
 * (g): that a port plugged on a listed bridge is born held;
@@ -49,7 +51,8 @@ def pair(lab, **how):
 
 
 def born(lab, side, **how):
-    """A row as our hook has it made: with the sibling's unit, and a base that names it."""
+    """Plug a row as our hook makes it: with the sibling's unit, and a base that names the
+    sibling."""
     sibling = lab.ovs.port(lab.name(OTHER[side]))["_uuid"]
     found = lab.unit(OTHER[side])
     lab.plug(side, found, noted=base_of(found, sibling), **how)
@@ -105,7 +108,7 @@ def test_trace_c_dead_while_the_watcher_is_down(lab, tagged, side, found):
 @pytest.mark.parametrize("side", SIDES)
 @pytest.mark.parametrize("meanwhile", [T7, DEAD, NONE, TRUNK], ids=str)
 def test_trace_d_retagged_between_read_and_add_port(lab, side, meanwhile):
-    """The hook's own repair left out: what a watcher finds."""
+    """The rows that a watcher finds if the hook did not repair them itself."""
     pair(lab)
     lab.set("vif", T5)
     lab.run()
@@ -118,14 +121,15 @@ def test_trace_d_retagged_between_read_and_add_port(lab, side, meanwhile):
 
 
 def launder(lab):
-    """As ovs-xapi-sync: the vif's identity onto whatever tap has the number."""
+    """Write the vif's identity to the tap of the same number, as ovs-xapi-sync does."""
     lab.ids("tap", **{key.replace("-", "_"): value for key, value in A.items()})
 
 
 @pytest.mark.parametrize("seen", [True, False])
 @pytest.mark.parametrize("early", [True, False])
 def test_trace_e_left_over_of_another_guest(lab, seen, early):
-    """Seen alive by a run, or never, but then gone; ovs-xapi-sync before or after the next one."""
+    """A run has seen the left-over alive, or none has and its device is gone; ovs-xapi-sync writes
+    before or after the next run."""
     lab.plug("tap", unit(77), {"iface-id": "port-b", "x": "b"}, B)
     if seen:
         lab.run()
@@ -238,7 +242,8 @@ def test_trace_h_other_config_first_and_vlan_mode_never_cleared(ovs, side, held,
 
 @pytest.mark.parametrize("side", SIDES)
 def test_trace_h_other_config_first_does_not_open_the_sibling(lab, side):
-    """Re-plugged without us, bound by an older agent: between its two transactions."""
+    """The port was re-plugged without our hook, and an older agent binds it: a run comes between
+    the agent's two transactions."""
     lab.paired(T5)
     lab.unplug(side)
     lab.plug(side, ids={"iface-id": "port-a"})
@@ -367,13 +372,13 @@ def test_trace_m_fake_bridges_and_vif_move(lab):
 
 @pytest.mark.parametrize("both", [True, False])
 def test_trace_n_tap_deleted_at_take_over(lab, both):
-    """The rest of (n), what the hook takes off the dying row first, is the hook's."""
+    """The hook takes keys off the dying row first: test_plug.py tests that part of (n)."""
     lab.plug("vif", T5, {"iface-id": "port-a"})
     lab.bind("vif")
     lab.plug("tap", ids={"iface-id": "port-a"} if both else {})
     lab.run()
     vif = lab.ovs.port("vif12.0"), lab.ovs.interface("vif12.0")
-    # The hook's first transaction, seen by the watcher before the delete: never taken over.
+    # The watcher sees the hook's first transaction before the delete, and must not mirror it.
     lab.ids("tap", iface_id=None, attached_mac=None)
     lab.run()
     assert lab.ovs.interface("vif12.0") == vif[1]
@@ -384,7 +389,8 @@ def test_trace_n_tap_deleted_at_take_over(lab, both):
 
 @pytest.mark.parametrize("tagged", SIDES)
 def test_trace_n_taken_off_the_dying_row_under_both(ovs, tagged):
-    """iface_id = both, the vif not (or not yet) the agent's own: its iface-id must stay."""
+    """With iface_id = both the vif is not (or not yet) the agent's own: the vif's iface-id must
+    stay."""
     lab = Lab(ovs, iface_id="both")
     for side in SIDES:
         lab.plug(side, T5 if side == tagged else NONE, {"iface-id": "port-a"})
@@ -412,7 +418,7 @@ def test_trace_o_vif_replugged(lab, looks, hooked):
     lab.run()
     assert_both(lab, T5)
     assert lab.iface("vif", "iface-id") == "port-a" and lab.iface("tap", "iface-id") is None
-    # A new tag for it: the agent had forgotten the network, and the sibling's old one is stale.
+    # The agent had forgotten the network: it sets a new tag, and the sibling's old one is stale.
     lab.bind("vif", T7)
     lab.run()
     assert_both(lab, T7)
@@ -434,7 +440,8 @@ def test_trace_p_the_agents_port_gone_for_longer_than_the_grace(ovs, listed):
         return
     lab.set("tap", unit)
     lab.ids("tap", "Port", **ids["Port"])
-    # VLAN 5 is another network's by now. The vif comes back: held as the tap is, until tagged.
+    # VLAN 5 is another network's by now. The vif comes back, and is held as the tap is, until an
+    # agent tags it.
     lab.plug("vif")
     lab.run()
     assert_both(lab, HELD)
@@ -445,7 +452,7 @@ def test_trace_p_the_agents_port_gone_for_longer_than_the_grace(ovs, listed):
 
 
 def test_trace_p_on_a_held_pair_that_was_released(hold):
-    """The agent's own port is the tap, and goes: the vif keeps a VLAN that may be given away."""
+    """The agent's own port is the tap, and goes: the vif's VLAN may be given to another network."""
     hold.plug("vif", HELD, noted={"held": HELD})
     hold.plug("tap", HELD, {"iface-id": "port-a"}, noted={"held": HELD})
     hold.run()
@@ -457,7 +464,7 @@ def test_trace_p_on_a_held_pair_that_was_released(hold):
 
 
 def test_open_is_what_a_person_may_want(lab):
-    """Beside (j): the repair is no prison."""
+    """A person may open a port in spite of the repair in (j)."""
     lab.paired(TRUNK)
     lab.set("vif", OPEN)
     lab.run("vif")

@@ -92,7 +92,7 @@ class NeutronAgent:
     def __init__(self, ovs, release="new"):
         self.ovs = ovs
         self.release = release
-        self.vlans = {}  # as vlan_manager: network -> its local VLAN on this host
+        self.vlans = {}  # like vlan_manager's: network -> the network's local VLAN on this host
         self.ports = {}  # the bound ports: name -> network
 
     def _tag(self, name):
@@ -107,7 +107,7 @@ class NeutronAgent:
         The agent does the same for a port that is up again, or is bound to another network, and
         for every port after the agent's restart.
         """
-        assert self.vlans.setdefault(network, vlan) == vlan, "its VLAN is another one"
+        assert self.vlans.setdefault(network, vlan) == vlan, "the network has another VLAN"
         assert list(self.vlans.values()).count(vlan) == 1, "the VLAN is another network's"
         self.ports[name] = network
         notes = {"net_uuid": network, "network_type": "vlan", "physical_network": "physnet1",
@@ -211,7 +211,7 @@ class OvsXapiSync:
         for name in rows:
             ids = wanted[name] = dict(rows[name]["external_ids"])
             vif = rows.get("vif" + name[3:]) if name.startswith("tap") else None
-            if vif:  # found by the name alone, whatever its bridge or VM
+            if vif:  # the program finds the vif by its name alone, whatever its bridge or VM
                 for key in ("attached-mac", "xs-network-uuid", "xs-vif-uuid", "xs-vm-uuid"):
                     _put(ids, key, vif["external_ids"].get(key))
             uuid = ids.get("xs-vif-uuid")
@@ -425,7 +425,7 @@ class OsVif:
         yield "plugged"
 
     def unplug(self, device):
-        """delete_ovs_vif_port"""
+        """delete_ovs_vif_port() of os-vif."""
         if self.ovs.port(device):
             self.ovs.delete_port(device)
         yield "unplugged"

@@ -131,8 +131,8 @@ def remove_xenopsd(at):
 
 
 class Host(object):
-    """See the module. A test that wants other files in the dom0 changes them (host.at) before
-    start()."""
+    """A made-up dom0, as the module describes. A test that wants other files in the dom0 changes
+    them (host.at) before start()."""
 
     def __init__(self, base, bundle):
         self.base = str(base)
@@ -236,7 +236,7 @@ class Host(object):
 
     def run(self, *command, **environment):
         process = self.popen(*command, **environment)
-        out, err = process.communicate(timeout=60)
+        out, err = process.communicate(timeout=180)
         return Result(process.returncode, out.decode(), err.decode())
 
     def install(self, *options, **environment):
@@ -325,7 +325,7 @@ class Host(object):
 
 
 def look(path):
-    """A file's kind, mode, owner and, unless it is a directory, content."""
+    """A path's kind, mode and owner, and a file's content, a link's target or a device's number."""
     status = os.lstat(path)
     kind = [stat.filemode(status.st_mode), status.st_uid, status.st_gid]
     if stat.S_ISLNK(status.st_mode):

@@ -1,7 +1,7 @@
 """The commands of the made-up dom0 (see install_host.py), as scripts."""
 
-# Reads the config as xenopsd does, fails where xenopsd would not start, and prints the script that
-# xenopsd would run.
+# This script reads the config as xenopsd does, fails where xenopsd would not start, and prints the
+# setup-vif-rules that xenopsd would run.
 XENOPSD = r'''#!/usr/bin/python3 -IS
 import os, re, sys
 
@@ -45,8 +45,8 @@ if os.path.exists("/lab/broken") and path != "/usr/libexec/xenopsd/setup-vif-rul
     sys.exit("some other thing that it does not like")
 print(path)
 '''
-# /lab/unit: the properties of xenopsd's unit, as KEY=VALUE lines that a shell can read too. The
-# stand-in prints them as systemd does.
+# /lab/unit: the properties of xenopsd's unit, as KEY=VALUE lines that a shell can read too; this
+# script prints the properties as systemd does.
 # /lab/loaded: our own unit as systemd has read it. /lab/watcher: the pid of the unit's process.
 SYSTEMCTL = r'''#!/bin/bash
 echo "systemctl $*" >>/lab/calls
@@ -109,7 +109,7 @@ case $action in
             NEXT=$((NEXT + 1)) ExecMainStartTimestampMonotonic=${NEXT}000 >/lab/unit ;;
 esac
 '''
-# /lab/xenstore: PATH VALUE lines.
+# /lab/xenstore: the keys, as PATH VALUE lines.
 XENSTORE = r'''#!/bin/sh
 if [ -e /lab/xenstore-down ]; then echo "${0##*/}: xs_open: could not connect" >&2; exit 1; fi
 case $0 in
@@ -124,7 +124,7 @@ case $0 in
         echo "xenstore-write $1 $2" >>/lab/calls ;;
 esac
 '''
-# Each call prints the next answer; when there are no more, the last one again.
+# Each call prints the next answer; after the last answer, each call prints that one again.
 TASKS = r'''#!/bin/sh
 set -- /lab/"${0##*/}"/*
 cat "$1" && { [ $# = 1 ] || rm "$1"; }

@@ -1,7 +1,8 @@
-"""INVARIANTS: statements that must hold when all actors have come to rest, each a function.
+"""INVARIANTS: functions, each of which checks a statement that must hold when all actors are at
+rest.
 
-An invariant sees nothing but the journal, which says who committed which rows. A comment at each
-exception names the sentence of docs/design.md that makes it one.
+An invariant sees nothing but the journal, which says who committed which rows. Where an invariant
+has an exception, a comment names the sentence of docs/design.md that allows it.
 """
 from hypothesis import strategies as st
 
@@ -34,7 +35,7 @@ def opened(unit):
 
 
 class Act(object):
-    """A change that somebody made to a row's VLAN unit."""
+    """A change of a row's VLAN unit by an actor."""
 
     def __init__(self, n, who, before, after):
         self.n, self.who, self.before = n, who, before
@@ -264,11 +265,13 @@ def refusal_is_one(story):
 
 
 def outcomes(story, act):
-    """The units that a decided unit may become by the rules that look at one row by itself."""
+    """The units that a row may have after a decision, by the rules that look at one row by
+    itself."""
     unit = act.unit
     noted = "held" in mark_of(act.before)
     if noted:
-        # 4.6: "Nothing else opens a held port: its form is restored."
+        # 4.6: the held form is restored if a frame could get through the form that another program
+        # has set.
         unit = opened(unit) if is_real(unit) else unit if is_closed(unit) else HELD
     accepted = [unit]
     agreed = story.last_agreed(act.n, act.uuid)
@@ -328,7 +331,7 @@ def is_undecidable(story, act):
     # 4.5, 1: "the managed row is the source, whatever the other holds".
     if any(story.had_only_owner(act.n, uuid) for uuid in story.born if uuid != act.uuid):
         return True
-    # 4.6: only a real tag opens a held port, and any other VLAN on it decides nothing.
+    # 4.6: only a real tag opens a held port: any other VLAN on a held row decides nothing.
     if "held" in mark_of(act.before) and not is_real(act.unit):
         return True
     # 4.5, 8: an orphan is held after its grace.
@@ -349,13 +352,14 @@ def is_undecidable(story, act):
         return False
     agreed = story.last_agreed(act.n, act.uuid, others[0].uuid)
     if agreed is None:
-        # The same, with a sibling that came later.
+        # The pair was never known to be alike: the sibling came later.
         base = mark_of(act.before).get("base")
         # 4.9, a change and its reversal, beside a row that is new; and a clear there is lent to
         # (4.5 has no special case for a row that was cleared beside one that is gone).
         return act.unit == {} or base is not None and act.unit == base["unit"]
     # 4.9: "A change and its reversal between two looks: what is visible is followed."
-    # (4.5, 4 before 7: also what goes back to the base, if both changed since the conflict.)
+    # (4.5, 4 before 7: a unit that goes back to the base counts so too, if both changed since the
+    # conflict.)
     n, back = agreed[0], [agreed[1]]
     # 4.5, 7: who clears one side of a noted conflict chooses the other one.
     if not act.unit and any(n < at < act.n and both == {act.uuid, others[0].uuid}
@@ -376,9 +380,11 @@ def last_decision_won(story):
     accepted = outcomes(story, act)
     cleared = any(clear.n > act.n for clear in story.clears)
     if cleared and not bare(act.unit):
-        return  # 4.9: "The stock script's clear before anyone saw the trunks: lost.", all of it
+        # 4.9: "The stock script's clear before anyone saw the trunks: lost.": the whole unit is
+        # lost.
+        return
     if cleared and story.reported:
-        return  # 4.5, 7: a change since the conflict was reported wins, this one too
+        return  # 4.5, 7: a change since the conflict was reported wins, this clear too
     for row in story.rows:
         if row.uuid not in carried and story.state not in (IN_SYNC, "held"):
             continue
@@ -561,7 +567,8 @@ def agents_port_untouched(story):
             assert row.interface_ids == old.interface_ids
             assert row.other_config == old.other_config
             if len(managed) == 1 and row.unit != old.unit:
-                # docs/design.md 4.5, 4: "gets them back, the agent's own port included"
+                # docs/design.md 4.5, 4: a row that lost its trunks "gets them back, the agent's own
+                # port included"
                 mended = bare(row.unit) == bare(old.unit) and is_open_trunk(old.unit)
                 # 4.5, 1: "where both rows have iface-id, a 4095 newly on the unmanaged row,
                 # with the other still as the base says, wins"; and its end.
@@ -675,7 +682,9 @@ def late_clear_is_mended(story):
         before = next(rows for n, _, rows, _ in story.commits if n == clear.n)
         holders = [uuid for uuid, old in before.items() if base_trunks({uuid: old})]
         if not set(holders) & {present.uuid for present in story.rows}:
-            continue  # test_late_clear_after_the_base_has_gone_is_not_seen, or soon after
+            # See test_late_clear_after_the_base_has_gone_is_not_seen; the base can also go a little
+            # later than there.
+            continue
         if agreed[1] != clear.before.unit or any(
                 act.n > agreed[0] for act in story.decisions) or story.state == CONFLICT:
             continue

@@ -4,7 +4,7 @@ import json
 import subprocess
 import sys
 
-from support.constants import NEUTRON, SIDES
+from support.constants import LONG, NEUTRON, SIDES
 from support.rows import unit
 from xenvif_tagger.core import mark
 from xenvif_tagger.core.decide import decide_vif
@@ -141,7 +141,7 @@ class Lab(object):
     # -- runs
 
     def shot(self):
-        shot = OneShot(Client(self.ovs.remote, 30), self.values)
+        shot = OneShot(Client(self.ovs.remote, LONG), self.values)
         if self.boot:
             shot.settings.boot = self.boot
         return shot
@@ -157,8 +157,8 @@ class Lab(object):
         after = self.everything()
         assert self.transactions() - count == bool(decision.changes)
         assert written(before, after) == sorted(map(tuple, decision.changes), key=str)
-        # The second run must write nothing. After a refused choice by hand it makes the same
-        # choice: without one, the rules might decide.
+        # The second run must write nothing. After a refused choice by hand the second run makes the
+        # same choice: without a choice, the rules might decide.
         self._mirror(prefer if decision.state == "refused" else None)
         assert self.everything() == after and self.transactions() - count <= 1
         return Decision(decision.vif, decision.tap, outcome.state, decision.reason, decision.source,

@@ -357,7 +357,7 @@ def _plug_once(world, slot, side, hooked, name):
 
 
 def plug(world, slot, side, number):
-    """The stock script without our hook: it is not installed, or could not do its part."""
+    """The stock script without our hook: the hook is not installed, or could not do its part."""
     return _plug(world, slot, side, False)
 
 

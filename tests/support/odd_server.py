@@ -37,7 +37,7 @@ class Server:
                 self._talk(connection)
                 self._done.wait(LONG)
         except (BrokenPipeError, ConnectionResetError):
-            pass  # the client has given up; the test checks that itself
+            pass  # the client has given up, which the test checks itself
         except Exception as error:
             self._problem = error
 
@@ -54,7 +54,8 @@ class Server:
 
 
 def read_message(connection):
-    """The next request. The client must not have sent anything after the request yet."""
+    """The client's next request (dict). The client must not have sent anything after the request
+    yet."""
     return read_messages(connection, 1)[0]
 
 

@@ -20,7 +20,7 @@ def call(ovs, function, env=None, path=PLUGIN, **arguments):
 
 
 def result(answer):
-    """Call the plugin; returns its result, parsed from JSON."""
+    """Check that an answer of XAPI is a success; returns the plugin's result, parsed from JSON."""
     assert answer["Status"] == "Success", answer
     assert list(answer) == ["Status", "Value"]
     return json.loads(answer["Value"])

@@ -43,7 +43,8 @@ PAIR_KEYS = {
     "domid", "devid", "bridge", "vm", "vif", "tap", "state", "reason", "source", "target",
     "changes",
 }
-# cvlans and the keys of other_config are mirrored as the others are.
+# cvlans and the two keys of other_config are among them, because the command mirrors these as it
+# does the other VLAN columns.
 PORT_KEYS = {
     "port", "tag", "vlan_mode", "trunks", "cvlans", "other_config:qinq-ethtype",
     "other_config:priority-tags", "external_ids", "gone",

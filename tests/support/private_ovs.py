@@ -36,7 +36,7 @@ import subprocess
 import tempfile
 import time
 
-START_SECONDS = 20  # the limit for a daemon's start, which takes some 10 ms on an idle machine
+START_SECONDS = 120  # the limit for a daemon's start, which takes some 10 ms on an idle machine
 DAEMON_OPTIONS = ("--pidfile", "--log-file", "-vconsole:off")
 # JSON of a schema -> the database file that has the Open_vSwitch row only. (Making that file takes
 # two processes; a server on a copy needs neither.)
@@ -252,17 +252,17 @@ class PrivateOvs:
 
     def vsctl(self, *args):
         """Run ovs-vsctl, which waits for ovs-vswitchd if there is one; returns the output."""
-        wait = "--timeout=10" if self.vswitchd else "--no-wait"
+        wait = "--timeout=120" if self.vswitchd else "--no-wait"
         return self._run("ovs-vsctl", "--db=" + self.remote, wait, *args)
 
     def appctl(self, target, *args):
         """Run ovs-appctl on a daemon of this directory: "ovsdb-server", "ovs-vswitchd", …"""
-        return self._run("ovs-appctl", "--timeout=10", "-t", target, *args)
+        return self._run("ovs-appctl", "--timeout=120", "-t", target, *args)
 
     def transact(self, *operations, **options):
         """Run one OVSDB transaction and return the list of results. `timeout` in seconds."""
         request = {"method": "transact", "params": ["Open_vSwitch"] + list(operations), "id": 0}
-        reply = self._call(request, options.pop("timeout", 30))
+        reply = self._call(request, options.pop("timeout", 120))
         if options:
             raise TypeError("unknown options: %s" % ", ".join(options))
         if reply["error"] is not None:

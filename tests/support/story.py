@@ -15,7 +15,7 @@ from itertools import product
 import pytest
 
 from support import actors
-from support.constants import HELD
+from support.constants import HELD, LONG
 from support.watching import PATIENCE, Watching
 from xenvif_tagger.core import mark, names
 from xenvif_tagger.core.unit import UNIT, is_open_trunk
@@ -26,7 +26,7 @@ from xenvif_tagger.ovsdb.oneshot import OneShot
 HOLD = "[hold]\nbridges = br0\n"
 OURS = "xenvif-tagger: "
 
-# comment; ports before and after: name -> row; tables written (set)
+# comment (str); before, after: name -> Row, the ports before and after; tables: those written (set)
 Record = namedtuple("Record", "number comment before after tables")
 
 
@@ -160,7 +160,8 @@ class History:
                     if old != row:
                         self._check_written(record, name, given, cleared, decided)
                 elif old is None and any(" %s=" % column in record.comment for column in UNIT):
-                    # The hook has appended a unit: one that this guest had before, or the held one.
+                    # The hook has appended a unit: one that this guest's ports had before, or the
+                    # held one.
                     assert row.unit in given.get(row.guest, []) + [HELD], (record.number, row)
                 elif old is None or old.unit != row.unit:
                     decided[row.uuid] = record.number if row.unit or old else -1
@@ -189,11 +190,12 @@ class History:
         if old.managed and not (sibling and sibling.managed):
             # We may write only our mark, the end of a hold, and lost trunks.
             assert (row.interface == old.interface and row.plain_ids() == old.plain_ids()
-                    and (row.unit == old.unit or freed or mended)), said + "it is the agent's own"
+                    and (row.unit == old.unit or freed or mended)), (
+                        said + "the row is the agent's own")
         if old.unit == row.unit:
             return
         if row.unit == HELD:
-            assert "held" in row.noted, said + "it is held, and its mark does not say so"
+            assert "held" in row.noted, said + "the row is held, and its mark does not say so"
             return
         if "held" in old.noted:
             assert row.unit.get("tag") not in (None, 4095), said + "no real tag released it"
@@ -391,7 +393,7 @@ class Host:
         count = self.count()
         self.settle()
         values = config_file.parse(self.config)[0]
-        outcomes = OneShot(Client(self.ovs.remote, 30), values).look()
+        outcomes = OneShot(Client(self.ovs.remote, LONG), values).look()
         assert not [outcome.decision.changes for outcome in outcomes if outcome.decision.changes]
         assert json.loads(ask(self.watcher.socket, "stats", "--json"))["failed"] == 0
         self.check_restart()

@@ -141,7 +141,7 @@ class Gate:
                 for message in messages(source):
                     hand_on(message, source, sink, requests)
         except OSError:
-            pass  # one side has closed its connection
+            pass  # the client or the server has closed its connection
         except BaseException as error:
             self._problems.append(error)
         finally:

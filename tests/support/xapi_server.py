@@ -95,7 +95,8 @@ def compiled(query):
 
 
 class Column(dict):
-    """A record as XAPI's database has it: columns by their names there, and each value as text."""
+    """A record as XAPI's database has it: each column has the database's name, and a bool is
+    text."""
 
     def __init__(self, ref, record):
         dict.__init__(self, record, _ref=ref)
@@ -198,7 +199,7 @@ class XapiServer:
 
     def add_host(self, name, live=True, plugins=None, env=None, **more):
         """Add a host; returns its ref. plugins: the host's directory of plugins; env: the variables
-        by which they find that host's files."""
+        by which the plugins find that host's files."""
         ref, metrics = new_ref(), new_ref()
         self.tables["host_metrics"][metrics] = {
             "uuid": str(uuid.uuid4()), "live": live, "memory_total": "17179869184",

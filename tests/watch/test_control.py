@@ -1,4 +1,4 @@
-"""How `xenvif-tagger watch` is asked, over its control socket."""
+"""What `xenvif-tagger watch` answers over its control socket."""
 import contextlib
 import json
 import os
@@ -22,7 +22,7 @@ STATS = {"version", "pid", "connected", "synced", "lock", "vifs", "events", "tra
 
 
 def refused(watcher, *args):
-    """What ovs-appctl says of a command that fails."""
+    """The error text of ovs-appctl (bytes) for a command that the watcher refuses."""
     done = subprocess.run(["ovs-appctl", "-t", watcher.socket] + list(args), env=watcher.ovs.env,
                           stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     assert done.returncode != 0 and done.stdout == b"", done
@@ -100,10 +100,10 @@ def test_resync_ends_when_the_database_goes(lab):
     with Watching(lab.ovs) as watcher, socket.socket(socket.AF_UNIX) as asker:
         watcher.settle()
         lab.ovs.pause()
-        asker.settimeout(30)
+        asker.settimeout(PATIENCE)
         asker.connect(watcher.socket)
         asker.sendall(b'{"id": 0, "method": "resync", "params": []}')
-        watcher.stats()  # it was accepted after the other one
+        watcher.stats()  # the watcher takes the stats request after the resync
         lab.ovs.stop_server(kill=True)
         assert json.loads(asker.recv(4096).decode())["result"].startswith("not done")
 
@@ -111,12 +111,13 @@ def test_resync_ends_when_the_database_goes(lab):
 @pytest.mark.parametrize("request_id", [0, 1])
 @pytest.mark.parametrize("requests", [1, 2])
 def test_resync_whose_asker_has_gone(lab, request_id, requests):
-    """As with Ctrl-C. It must not be answered, nor waited for with all of a CPU."""
+    """The asker leaves, as by Ctrl-C: the watcher neither answers it nor spins on its dead
+    socket."""
     with Watching(lab.ovs) as watcher, socket.socket(socket.AF_UNIX) as asker:
         lab.ovs.pause()
         asker.connect(watcher.socket)
         asker.sendall(requests * (b'{"id": %d, "method": "resync", "params": []}' % request_id))
-        watcher.appctl("version")  # it was there before this
+        watcher.appctl("version")  # by this answer the watcher has taken the resync
         asker.shutdown(socket.SHUT_RDWR)
         watcher.stats()
         before = watcher.stats()["wakeups"]
@@ -147,7 +148,8 @@ def test_resync_writes_nothing_that_is_done(lab):
     b'{"id": {}, "method": "resync", "params": []}', b'{"id": 0, "method": "stats"}',
     b'{"id": 0, "result": 1, "error": null}', b'{"id": null, "method": "exit", "params": []}'])
 def test_odd_requests(ovs, request_):
-    """Such a request costs the connection that it came by, and none of those who wait then."""
+    """An odd request ends its own connection; the resyncs of other connections are still
+    answered."""
     with Watching(ovs) as watcher, contextlib.ExitStack() as stack:
         ovs.pause()
         odd, *others = [stack.enter_context(socket.socket(socket.AF_UNIX)) for _ in range(4)]
@@ -156,11 +158,11 @@ def test_odd_requests(ovs, request_):
             asker.connect(watcher.socket)
         for asker in others:
             asker.sendall(b'{"id": 0, "method": "resync", "params": []}')
-        watcher.appctl("version")  # the watcher has accepted those before
+        watcher.appctl("version")  # by this answer the watcher has taken the resyncs
         odd.sendall(request_)
         odd.shutdown(socket.SHUT_WR)
         while odd.recv(65536):
-            pass  # until it has been dealt with
+            pass  # the watcher closes the odd connection when it has dealt with the request
         ovs.resume()
         for asker in others:
             assert json.loads(asker.recv(4096).decode())["result"].startswith("done")
@@ -185,7 +187,7 @@ def test_version(ovs):
     "nonsense", "status --bogus", "status --json --json", "status 12 13 14", "stats x",
     "stats --bogus", "resync x", "version x", "exit x y", "vlog/set", "status -h", "stats -"])
 def test_bad_usage_of_a_command(lab, words):
-    """It is refused in words, and does not hurt the watcher."""
+    """The watcher refuses the command in words, and goes on."""
     lab.plug("vif", {"tag": 5})
     lab.plug("tap")
     with Watching(lab.ovs) as watcher:
@@ -220,7 +222,7 @@ def test_many_at_once_and_one_who_never_asks(lab):
             for one in (idle, rude, garbage):
                 one.connect(watcher.socket)
             rude.sendall(json.dumps({"method": "status", "params": [], "id": 1}).encode())
-            rude.close()  # without hearing the answer
+            rude.close()  # the client leaves before the watcher's answer
             garbage.sendall(b"\xff\xfe}{ nonsense")
             asked = [subprocess.Popen(["ovs-appctl", "-t", watcher.socket, "stats", "--json"],
                                       env=lab.ovs.env, stdout=subprocess.PIPE) for _ in range(8)]

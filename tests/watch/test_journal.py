@@ -35,7 +35,7 @@ def test_a_conflict_is_told_once_per_change(lab):
     def told():
         for _ in range(3):
             watcher.settle()
-        # What is none of the pair's business does not count as a change of it.
+        # A change of other columns, or of another pair's row, is no change of this pair's conflict.
         lab.interface("vif", ofport=watcher.stats()["events"] % 1000 + 1)
         lab.set("vif120.0", {"tag": watcher.stats()["events"] % 1000 + 1})
         watcher.settle()
@@ -109,7 +109,8 @@ def test_a_storm_is_at_most_20_lines_a_second(ovs):
     with Watching(ovs) as watcher:
         watcher.settle()
         assert scene.is_done()
-        # What it has not told it must say, when the second is over, without being asked.
+        # The watcher must count the lines that it left out, when the second is over, without being
+        # asked.
 
         def told():
             left_out = [int(re.search(r"(\d+) more lines", line).group(1))
@@ -117,16 +118,17 @@ def test_a_storm_is_at_most_20_lines_a_second(ovs):
             return len(lines_about(watcher, " -> ")), sum(left_out)
 
         until(lambda: sum(told()) >= 200)
-        seconds = time.monotonic() - began + 2  # the first and the last are cut
+        seconds = time.monotonic() - began + 2  # the first and the last second are not whole ones
         assert len(watcher.log()) <= 20 * seconds
         assert told()[0] < 200 and sum(told()) <= 210
-        # And afterwards there is room again.
+        # After the storm the watcher logs a change again.
         scene.tag("vif7.0", 3999)
         until(lambda: lines_about(watcher, "vif7.0 -> tap7.0", "3999"))
 
 
 def test_values_can_not_forge_lines(lab):
-    """They may be anybody's: one line is one line, and steers no terminal."""
+    """Anybody may write a value: in the log it stays in its line and sends the terminal no
+    command."""
     evil = "x\ny vif9.0 -> tap9.0: forged\x1b[31m\u2028\x00z"[:-2]
     lab.plug("vif", {"tag": 5}, {"evil": evil})
     lab.plug("tap", {"tag": 6}, {"evil": evil + "2", "e\nvil": "1"})
@@ -140,7 +142,7 @@ def test_values_can_not_forge_lines(lab):
 
 
 def own_log(directory):
-    """A python whose /dev/log is the socket `log` in a directory."""
+    """A Python whose /dev/log is the socket `log` in a directory."""
     script = (
         "if [ -z \"$IN_THERE\" ]; then IN_THERE=1 exec unshare --mount /bin/sh \"$0\" \"$@\"; fi\n"
         "mkdir -p {0}/dev && mount -n -t tmpfs dev {0}/dev &&\n"
@@ -152,7 +154,7 @@ def own_log(directory):
 
 @contextlib.contextmanager
 def private_log(directory):
-    """(a python with a /dev/log of its own, what comes to that)."""
+    """(a Python with a /dev/log of its own, the Syslog that receives what is sent there)."""
     syslog = Syslog(directory + "/log")
     try:
         with own_log(directory) as python:
@@ -163,7 +165,8 @@ def private_log(directory):
 
 @pytest.mark.parametrize("journal", [False, True], ids=["", "with JOURNAL_STREAM"])
 def test_the_syslog(lab, tmp_path, journal):
-    """Ident xenvif-tagger, facility daemon; stderr is silent where the journal has it already."""
+    """The ident is xenvif-tagger, the facility daemon. Where stderr is the journal, which has the
+    syslog's lines already, the watcher writes no lines to stderr."""
     lab.plug("vif", {"tag": 5})
     lab.plug("tap")
     with private_log(str(tmp_path)) as (python, syslog):
@@ -176,12 +179,12 @@ def test_the_syslog(lab, tmp_path, journal):
             assert re.match(r"xenvif-tagger(\[%d\])?: " % watcher.pid, line)
             assert bool(lines_about(watcher, "vif12.0 -> tap12.0: ")) == (not journal)
         heads = {data.split(b">")[0] for data in syslog._messages}
-        assert b"<30" in heads  # daemon, info
+        assert b"<30" in heads  # facility daemon, priority info
         assert {int(head[1:]) >> 3 for head in heads} == {3}
 
 
 def test_no_syslog_at_all(lab):
-    """It runs all the same: most containers have no /dev/log."""
+    """The watcher mirrors without a syslog: most containers have no /dev/log."""
     lab.plug("vif", {"tag": 5})
     lab.plug("tap")
     with wrapped_python(
@@ -194,7 +197,7 @@ def test_no_syslog_at_all(lab):
 
 @contextlib.contextmanager
 def unread_log(directory):
-    """(a python whose /dev/log takes lines until its queue is full, that socket)."""
+    """(a Python whose /dev/log takes lines until its queue is full, that socket)."""
     log = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
     log.bind(directory + "/log")
     log.settimeout(0)

@@ -1,4 +1,5 @@
-"""What the watcher remembers of VIFs, and when it has to look again, by a clock of the test's."""
+"""What the watcher remembers of VIFs, and when it must look at a VIF again. The test sets the
+clock."""
 import pytest
 
 from xenvif_tagger.core import mark
@@ -65,7 +66,8 @@ def test_what_is_done_or_gone_is_not_due(memory, clock, what):
 
 
 def test_the_grace_of_an_orphan(memory, clock):
-    """One alarm at its end; not begun anew by each look."""
+    """The memory has one alarm, at the end of the grace; another look does not begin the grace
+    anew."""
     orphan = decision(ORPHAN, port())
     for clock.now in 100, 110:
         memory.note_orphan(VIF, orphan, 30)
@@ -74,7 +76,7 @@ def test_the_grace_of_an_orphan(memory, clock):
     assert memory.due() == [VIF] and memory.due() == [] and memory.next_alarm() is None
     memory.note_orphan(VIF, orphan, 30)
     assert memory.is_expired(VIF, port())
-    assert not memory.is_expired(VIF, port("another row"))  # whose grace has not begun
+    assert not memory.is_expired(VIF, port("another row"))  # the grace of this row has not begun
 
 
 def test_another_row_has_a_grace_of_its_own(memory, clock):
@@ -103,7 +105,8 @@ def test_an_expired_grace_lasts_until_it_is_written(memory, clock):
     clock.now += 31
     memory.due()
     memory.note_orphan(VIF, decision("held", port(), changes=[CHANGE]), 30)
-    assert memory.is_expired(VIF, port())  # the write may fail: then it is decided again
+    # The hold's write may fail: then the VIF is decided again.
+    assert memory.is_expired(VIF, port())
 
 
 def test_an_expired_grace_beside_what_was_put_off(memory, clock):

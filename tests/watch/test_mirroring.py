@@ -1,4 +1,4 @@
-"""What `xenvif-tagger watch` does, and when."""
+"""Which changes `xenvif-tagger watch` mirrors, and when."""
 import time
 
 import pytest
@@ -15,7 +15,7 @@ def test_what_it_finds_is_mirrored(lab):
     with Watching(lab.ovs) as watcher:
         watcher.settle()
         assert lab.units() == ({"tag": 5}, {"tag": 5})
-        assert watcher.stats()["mirrored"] == 3  # and two that were there
+        assert watcher.stats()["mirrored"] == 3  # two pairs were there already
 
 
 @pytest.mark.parametrize("side", ["vif", "tap"])
@@ -36,7 +36,7 @@ def test_a_change_on_either_side(lab, side):
 
 
 def test_without_being_asked(lab):
-    """No command wakes it: the change does."""
+    """The change of the row wakes the watcher: no command does."""
     lab.plug("vif", {"tag": 5})
     lab.plug("tap", {"tag": 5})
     with Watching(lab.ovs) as watcher:
@@ -72,7 +72,7 @@ def test_nothing_else_is_written(ovs):
 
 
 def test_a_fresh_pair_is_one_transaction(lab):
-    """The stamps of both, the base and the tag."""
+    """The transaction writes the stamps of both ports, the base and the tag."""
     with Watching(lab.ovs) as watcher:
         watcher.settle()
         written = len(our_commits(lab.ovs))
@@ -98,7 +98,7 @@ def test_a_single_port_gets_its_stamp_when_it_is_seen_alive(lab):
         assert lab.mark("vif")["vif"] and lab.mark("vif")["boot"]
         assert (after["marked"], after["mirrored"]) == (before["marked"] + 1, before["mirrored"])
         assert after["transactions"] == before["transactions"] + 1
-        # And that was that.
+        # The watcher writes the stamp once.
         lab.interface("vif", ofport=7)
         watcher.settle()
         assert watcher.stats()["transactions"] == after["transactions"]
@@ -125,7 +125,7 @@ def test_an_orphan_is_held_after_its_grace(lab):
     with Watching(lab.ovs, HOLD % "0.3") as watcher:
         watcher.settle()
         lab.unplug("vif")
-        until(lambda: lab.unit("tap").get("tag") == 4095)  # nobody asks for it
+        until(lambda: lab.unit("tap").get("tag") == 4095)  # no command wakes the watcher
         assert lab.mark("tap")["held"] == lab.unit("tap")
 
 
@@ -146,7 +146,8 @@ def test_an_orphan_within_its_grace_keeps_its_vlan(lab):
 
 
 def test_a_sibling_that_comes_back_ends_the_grace(lab):
-    """The grace is of one absence: a second one is not cut short by the first."""
+    """A grace belongs to one absence of the sibling: the first absence does not shorten the
+    second's."""
     lab.plug("vif", {"tag": 5})
     lab.plug("tap", {"tag": 5})
     with Watching(lab.ovs, HOLD % "1.5") as watcher:
@@ -154,9 +155,9 @@ def test_a_sibling_that_comes_back_ends_the_grace(lab):
             watcher.settle()
             lab.unplug("vif")
             watcher.settle()
-            if lab.unit("tap") != {"tag": 5}:  # it took so long on a busy machine
+            if lab.unit("tap") != {"tag": 5}:  # a busy machine took longer than the grace
                 break
-            time.sleep(0.4)  # together more than the grace, each less
+            time.sleep(0.4)  # the absences together last longer than the grace, each is shorter
             lab.plug("vif", {"tag": 5})
             watcher.settle()
         assert lab.unit("tap") == {"tag": 5}
@@ -169,5 +170,5 @@ def test_no_hold_elsewhere(lab):
         watcher.settle()
         lab.unplug("vif")
         watcher.settle()
-        time.sleep(0.5)  # in which nothing may happen
+        time.sleep(0.5)  # the watcher may write nothing meanwhile
         assert lab.unit("tap") == {"tag": 5}

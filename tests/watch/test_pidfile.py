@@ -1,4 +1,4 @@
-"""How `xenvif-tagger watch` is found."""
+"""How ovs-appctl and the status command find `xenvif-tagger watch`: by its pidfile."""
 import fcntl
 import json
 import os
@@ -52,7 +52,7 @@ def test_a_second_one_leaves_the_first_its_pidfile(lab):
 
 
 def test_who_takes_over_the_lock_takes_the_pidfile(lab):
-    """ovs-appctl and status are to find the one that writes."""
+    """ovs-appctl and status must find the watcher that writes."""
     with by_name(lab.ovs) as first:
         with Watching(lab.ovs) as second:
             assert second.stats()["lock"] == "waiting"
@@ -62,7 +62,8 @@ def test_who_takes_over_the_lock_takes_the_pidfile(lab):
 
 
 def test_a_pidfile_that_goes_before_it_is_locked(tmp_path, monkeypatch):
-    """Who had it ends just then: the one that we have opened is no file any more."""
+    """The pidfile's former owner removes it between our open and our lock: the file that we have
+    locked has no name any more."""
     path, lock, gone = str(tmp_path / "x.pid"), fcntl.lockf, []
 
     def late(*args):
@@ -101,7 +102,7 @@ def test_the_run_directory_of_a_watcher(ovs, tmp_path, how):
             shutil.rmtree(str(place.parent))
         if how != "emptied":
             assert said() == "watcher: not known, there is no %s" % place
-            until(lambda: lines_about(watcher, ".pid: No such file", "won't find us"))
+            until(lambda: lines_about(watcher, ".pid: No such file", "can't find the watcher"))
             place.mkdir(parents=True)
         until(lambda: said() == "watcher: running, pid %d" % watcher.pid, watcher.log)
         until(lambda: sorted(os.listdir(str(place))) == [
@@ -112,7 +113,7 @@ def test_the_run_directory_of_a_watcher(ovs, tmp_path, how):
 
 
 def test_a_pidfile_that_is_anothers_by_now(tmp_path):
-    """Ours was removed, and somebody else has made one: it is not ours to remove."""
+    """Our pidfile was removed, and another process has made one: drop() leaves that one alone."""
     path = tmp_path / "x.pid"
     mine = pidfile.Pidfile(str(path))
     assert mine.take()
@@ -123,7 +124,7 @@ def test_a_pidfile_that_is_anothers_by_now(tmp_path):
     mine = pidfile.Pidfile(str(path))
     assert mine.take()
     path.unlink()
-    mine.drop()  # nor is it a fault that there is none
+    mine.drop()  # a pidfile that is gone is no error
 
 
 def test_a_pidfile_is_a_living_process_only_while_it_is_locked(tmp_path):

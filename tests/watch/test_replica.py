@@ -1,5 +1,5 @@
-"""The watcher's replica has what the database has, as the one-shot reader reads it, and tells which
-VIFs to look at: all that changed, and no others."""
+"""The watcher's replica has the rows of the database as the one-shot reader reads them, and names
+the VIFs to look at: all whose rows changed, and no others."""
 import time
 
 import ovs.db.idl
@@ -18,7 +18,7 @@ ovs_idl, ovs_jsonrpc = ovs.db.idl, ovs.jsonrpc  # `ovs` is a fixture's name here
 
 
 class Copy(object):
-    """A replica, and the database that it is of."""
+    """A replica beside the database that it copies."""
 
     def __init__(self, ovs):
         self.ovs = ovs
@@ -37,10 +37,11 @@ class Copy(object):
             self.replica.run()
 
     def after(self, *operations):
-        """Do a transaction; the VIFs to look at then (set). What it has is what stands there."""
+        """Do a transaction; returns the VIFs to look at then (set). Checks that the replica equals
+        the database."""
         self.replica.changed.clear()
         for vif in self.replica.vifs():
-            self.replica.ports(vif)  # known from now on
+            self.replica.ports(vif)  # a VIF is known once it has been read
         self.ovs.transact(*operations)
         heard = []
         self.replica.ask("echo", [], heard.append)
@@ -57,7 +58,7 @@ class Copy(object):
 
 
 def plain(ports):
-    # (The columns for policing are not asked for here.)
+    # (The replica does not ask for the columns of policing here.)
     return sorted(repr([getattr(port, name) for name in Port.__slots__ if name != "policing"])
                   for port in ports)
 
@@ -66,7 +67,8 @@ def plain(ports):
 def copy(ovs, monkeypatch):
     for module, name in ((ovs_idl, "data"), (ovs_idl, "ColumnDefaultDict"), (ovs_idl, "Row"),
                          (ovs_jsonrpc, "Connection")):
-        monkeypatch.setattr(module, name, getattr(module, name))  # put back in the end
+        # At the end monkeypatch puts the module's own back.
+        monkeypatch.setattr(module, name, getattr(module, name))
     for bridge in "br0", "br1":
         ovs.add_bridge(bridge)
     ovs.vsctl("add-br", "fake", "br0", "5")
@@ -107,12 +109,13 @@ def test_what_is_none_of_its_business(copy):
 
 
 def test_a_vlan_bridge(copy):
-    """Whatever decides whether a port is on it."""
+    """Each change of a row that decides whether a port is on a VLAN bridge."""
     assert copy.after(port("vif1.0", tag=5)) == {(1, 0)}
     assert copy.replica.ports((1, 0))[0][0].bridge == "fake"
     assert copy.after(port("fake", tag=6)) == BOTH
     assert copy.replica.ports((1, 0))[0][0].bridge == "br0"
-    assert copy.after(port("fake", tag=["set", []])) == BOTH  # then it is none
+    # The fake bridge's port has no tag: its bridge is no VLAN bridge.
+    assert copy.after(port("fake", tag=["set", []])) == BOTH
     assert copy.replica.ports((2, 0))[0][0].bridge == "br0"
     assert copy.after(port("fake", tag=5)) == BOTH
     assert copy.after(port("fake", fake_bridge=False)) == BOTH
@@ -124,7 +127,7 @@ def test_a_vlan_bridge(copy):
 
 
 def move(copy, name, *bridges):
-    """Out of a bridge, into another one."""
+    """The operations that move a port out of its bridge into other ones."""
     uuid = ["uuid", copy.ovs.port(name)["_uuid"]]
     return [{"op": "mutate", "table": "Bridge", "where": [["name", "==", bridge]],
              "mutations": [["ports", how, uuid]]}
@@ -138,7 +141,7 @@ def test_a_port_moves(copy):
 
 
 def test_a_port_goes_and_another_comes(copy):
-    """In one transaction, by the same name."""
+    """In one transaction a port goes, and another one of the same name comes."""
     gone, = move(copy, "vif1.0", "br0")
     come = [{"op": "insert", "table": "Interface", "row": {"name": "vif1.0"}, "uuid-name": "i"},
             {"op": "insert", "table": "Port", "uuid-name": "p",
@@ -154,7 +157,7 @@ def test_a_port_goes_and_another_comes(copy):
 
 def test_a_bridge_goes(copy):
     copy.ovs.vsctl("del-br", "br0")
-    assert copy.after() == BOTH  # by then it has gone
+    assert copy.after() == BOTH  # by this answer the bridge has gone
     assert copy.replica.vifs() == set()
 
 

@@ -9,12 +9,12 @@ from xenvif_tagger.watch import systemd
 
 
 class Manager(object):
-    """A service manager's socket, and what has come in there."""
+    """A service manager's socket, and the datagrams that came there."""
 
     def __init__(self, address):
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self._socket.bind(address)
-        self._socket.settimeout(10)
+        self._socket.settimeout(120)
 
     def heard(self):
         return self._socket.recv(65536).decode("utf-8")
@@ -50,7 +50,7 @@ def test_a_name_that_is_no_text_is_told_all_the_same(manager):
 
 def test_a_manager_that_does_not_read_stops_nobody(manager):
     told = 0
-    while systemd.notify("WATCHDOG=1"):  # until the queue is full
+    while systemd.notify("WATCHDOG=1"):  # until the manager's queue is full
         told += 1
         assert told < 100000
     assert told > 0 and manager.heard() == "WATCHDOG=1"
@@ -76,7 +76,8 @@ def test_a_manager_that_is_gone(manager):
 
 
 def test_leaves_no_socket_open(manager):
-    gc.collect()  # an earlier test's file that is closed in between would have its number used
+    # A file of an earlier test, closed only now, would free a number for the next file.
+    gc.collect()
     before = os.listdir("/proc/self/fd")
     systemd.notify("READY=1")
     assert os.listdir("/proc/self/fd") == before

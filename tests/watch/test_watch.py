@@ -57,10 +57,10 @@ def test_what_it_tells_systemd(lab):
     with Watching(lab.ovs, env={"WATCHDOG_USEC": "400000"}) as watcher:
         watcher.await_note("WATCHDOG=1")
         del watcher.notes[:]
-        watcher.await_note("WATCHDOG=1")  # again
+        watcher.await_note("WATCHDOG=1")  # a second time
         lab.ovs.stop_server()
         del watcher.notes[:]
-        watcher.await_note("WATCHDOG=1")  # without a database, too
+        watcher.await_note("WATCHDOG=1")  # the watcher pats the watchdog without a database, too
         lab.ovs.start_server()
         watcher.process.send_signal(signal.SIGTERM)
         assert watcher.process.wait(30) == 0
@@ -72,7 +72,7 @@ def test_what_it_tells_systemd(lab):
 
 
 def test_a_systemd_that_does_not_listen(lab):
-    """Its socket is full: that must not stop the watcher."""
+    """The manager's socket is full: the watcher goes on."""
     lab.plug("vif", {"tag": 5})
     lab.plug("tap")
     with Watching(lab.ovs, env={"WATCHDOG_USEC": "2000"}) as watcher:
@@ -107,7 +107,8 @@ def test_a_bad_remote(ovs, remote):
 
 @pytest.mark.parametrize("name", ["no/such/ctl", 120 * "x"], ids=["nowhere", "long"])
 def test_no_place_for_a_control_socket(lab, name):
-    """Refused or told, in a line, and then it mirrors all the same."""
+    """The watcher refuses to start, or tells of the failure in a line and then mirrors all the
+    same."""
     lab.plug("vif", {"tag": 5})
     lab.plug("tap")
     where = os.path.join(lab.ovs.dir, name)
@@ -121,10 +122,11 @@ def test_no_place_for_a_control_socket(lab, name):
 
 
 def test_a_remote_whose_path_is_too_long(ovs):
-    """For a unix socket's address: it says so, or waits, and is not lost in the library."""
+    """The path is too long for the address of a unix socket: the watcher ends with an error line or
+    waits; the library's exception does not end it."""
     path = os.path.join(ovs.dir, 120 * "x")
     with Run("watch", db="unix:" + path, env={"OVS_RUNDIR": ovs.dir}) as started:
-        time.sleep(1.5)  # in which it may not end in a traceback
+        time.sleep(1.5)  # time enough for a traceback
         started.process.send_signal(signal.SIGTERM)
         started.end()
         assert started.code in (0, 2) and "Traceback" not in started.err

@@ -1,9 +1,10 @@
 """What happens to a VIF's ports in their lives, by actors true to life (actors.py), with a watcher.
 
-paced: the watcher has dealt with each transaction before the next one comes; otherwise they come
-as fast as the database takes them. When a story ends, Host.check holds all that was ever written
-against what may be written: no VLAN but the guest's own, nothing to the agent's own port, no more
-transactions of ours than of theirs, and what an agent that starts anew would make of the rows.
+paced: the watcher has dealt with each transaction before the next one comes; otherwise the
+transactions come as fast as ovsdb-server takes them. When a story ends, Host.check compares all
+that was ever written with the writes that are allowed: no VLAN but the guest's own, nothing to the
+agent's own port, no more transactions of ours than of the actors, and rows from which an agent that
+starts anew restores the right VLANs.
 """
 import pytest
 
@@ -19,7 +20,7 @@ EITHER = (True, False)
 
 
 def plugged(host, nic, taps=True, own="vif"):
-    """The guest runs: both ports are plugged, iface-id is on one of them."""
+    """The guest runs: both ports are plugged, and iface-id is on the one named by `own`."""
     host.do(host.stock.add(nic.vif, nic))
     if taps:
         host.do(host.stock.add(nic.tap, nic))
@@ -32,12 +33,13 @@ def bound(host, nic, network="net-1", vlan=5, **how):
     version = host.interface_version(name)
     host.do(host.agent.bind(name, network, vlan))
     host.assert_both(nic, unit(vlan))
-    assert host.interface_version(name) == version  # nor between the agent's two transactions
+    # The Interface row stayed the same between the agent's two transactions, too.
+    assert host.interface_version(name) == version
 
 
 @ways("release", RELEASES)
 def test_bind(ovs, release, paced):
-    """Either of the two is the one that has iface-id, and the agent's."""
+    """Either of the two ports may be the one that has iface-id and is the agent's own."""
     nic, other = Nic(12), Nic(13, "e")
     with Host(ovs, release=release, paced=paced) as host:
         bound(host, nic)
@@ -50,7 +52,7 @@ def test_bind(ovs, release, paced):
 
 @ways("release", RELEASES)
 def test_dead_and_up_again(ovs, release, paced):
-    """Admin down and up."""
+    """An admin sets the Neutron port down and up again."""
     nic = Nic(12)
     with Host(ovs, release=release, paced=paced) as host:
         bound(host, nic)
@@ -70,7 +72,7 @@ def test_down_and_up_faster_than_the_watcher_looks(ovs):
             act(host.agent.dead(nic.vif))
             act(host.agent.bind(nic.vif, "net-1", 5))
         host.assert_both(nic, T5)
-        # Only now is it dead for long.
+        # Only now does the port stay dead.
         host.do(host.agent.dead(nic.vif))
         host.assert_both(nic, DEAD)
         host.do(host.agent.bind(nic.vif, "net-1", 5))
@@ -78,7 +80,8 @@ def test_down_and_up_faster_than_the_watcher_looks(ovs):
 
 @ways("release", ("new", "queens"))
 def test_port_deleted_in_neutron(ovs, release, paced):
-    """process_deleted_ports: dead for good; the guest, still there, is in no network."""
+    """process_deleted_ports makes the port dead for good; the guest is still there, in no
+    network."""
     nic = Nic(12)
     with Host(ovs, release=release, paced=paced) as host:
         bound(host, nic)
@@ -100,12 +103,13 @@ def test_rebind_to_another_network(ovs, release, paced):
 
 @ways("release", RELEASES)
 def test_agent_restart(ovs, release, paced):
-    """It restores its VLANs from the rows, binds all ports anew, and finds nothing to write."""
+    """The agent restores its VLANs from the rows, binds all ports anew, and finds nothing to
+    write."""
     nic, other = Nic(12), Nic(13, "e")
     with Host(ovs, hook=release != "yoga", release=release, paced=paced) as host:
         bound(host, nic)
         bound(host, other, "net-2", 6)
-        # The tap is another one since: made with what its sibling had.
+        # The tap is plugged anew, and gets the unit that its sibling has.
         host.do(host.stock.add(nic.tap, nic))
         host.assert_both(nic, T5)
         count, vif = host.count(), host.interface_version(nic.vif)
@@ -117,7 +121,8 @@ def test_agent_restart(ovs, release, paced):
 
 @pytest.mark.parametrize("bound_first", [True, False])
 def test_agent_restart_while_dead(ovs, bound_first):
-    """The dead port was its network's last: the network gets another VLAN, and both follow."""
+    """The dead port was the last of its network: the network gets another VLAN, and both ports get
+    the new tag."""
     nic, other = Nic(12), Nic(13, "e")
     with Host(ovs) as host:
         bound(host, nic)
@@ -125,7 +130,7 @@ def test_agent_restart_while_dead(ovs, bound_first):
         assert host.agent.restored() == {}
         host.agent.lost(nic.vif)
         binds = [host.agent.bind(nic.vif, "net-1", 8)]
-        if bound_first:  # and the old number is another network's by then
+        if bound_first:  # the network's old VLAN belongs to another network by then
             bound(host, other, "net-2", 5)
         host.do(*binds)
         host.assert_both(nic, unit(8))
@@ -135,7 +140,7 @@ def test_agent_restart_while_dead(ovs, bound_first):
 
 @pytest.mark.parametrize("first, hook, paced", [("vif", True, True), ("tap", False, False)])
 def test_port_unplugged(ovs, first, hook, paced):
-    """The guest is shut down, its VLAN becomes another tenant's, the number another domain's."""
+    """The guest is shut down; then its VLAN becomes another tenant's, its domid another guest's."""
     nic, other = Nic(12), Nic(13, "e")
     with Host(ovs, hook=hook, paced=paced) as host:
         bound(host, nic)
@@ -146,7 +151,7 @@ def test_port_unplugged(ovs, first, hook, paced):
                 host.agent.lost(name)
         assert ovs.port(nic.vif) is None and ovs.port(nic.tap) is None
         bound(host, other, "net-2", 5)
-        # Another guest by the same name: nothing of the first one's comes back.
+        # Another guest gets ports of the same names: they get nothing of the first guest's.
         again = Nic(12, "f")
         host.do(host.stock.add(again.tap, again), host.stock.add(again.vif, again))
         host.assert_both(again, NONE)
@@ -155,12 +160,13 @@ def test_port_unplugged(ovs, first, hook, paced):
 
 @ways("release", RELEASES)
 def test_live_migration_in(ovs, release, paced):
-    """The vif is plugged before the memory is copied, and bound minutes later; the tap after."""
+    """The vif is plugged before the memory is copied, and bound minutes later; the tap is plugged
+    after that."""
     nic = Nic(12)
     with Host(ovs, hook=release != "queens", release=release, paced=paced) as host:
         plugged(host, nic, taps=False)
         assert host.unit(nic.vif) == NONE
-        # No active binding here yet: port_dead leaves an untagged port as it is.
+        # The port has no active binding here yet: port_dead leaves an untagged port as it is.
         host.do(host.agent.dead(nic.vif))
         assert host.unit(nic.vif) == NONE
         host.do(host.agent.bind(nic.vif, "net-1", 5))
@@ -183,7 +189,7 @@ def test_live_migration_out(ovs, first, paced):
 
 @ways("hook", EITHER)
 def test_local_migration_with_two_domains_of_one_vm(ovs, hook, paced):
-    """Same VM, VIF and Neutron port, two domids: each pair keeps to itself."""
+    """Two domids have the same VM, VIF and Neutron port: each pair is mirrored by itself."""
     old, new = Nic(12), Nic(13)
     with Host(ovs, hook=hook, paced=paced) as host:
         bound(host, old)
@@ -201,7 +207,7 @@ def test_local_migration_with_two_domains_of_one_vm(ovs, hook, paced):
 
 @ways("both, hook", EITHER, EITHER)
 def test_pv_driver_takes_over(ovs, both, hook, paced):
-    """QEMU closes the tap, and its port goes: nothing of that comes to the agent's own port."""
+    """QEMU closes the tap, and the tap's port is deleted: the agent's own port stays as it was."""
     nic = Nic(12)
     config = "[mirror]\niface_id = both\n" if both else ""
     with Host(ovs, config, hook=hook, paced=paced) as host:
@@ -211,7 +217,7 @@ def test_pv_driver_takes_over(ovs, both, hook, paced):
         host.do(host.stock.clear(nic.tap))
         assert (host.interface_version(nic.vif), host.ids(nic.vif)) == (vif, ids)
         assert host.unit(nic.vif) == T5 and ids["iface-id"] == nic.iface_id
-        # The hook: taken off the dying row, in a transaction before the one that deletes it.
+        # The hook takes iface-id off the dying row, in a transaction before the delete.
         taken = [record.number for record in History(ovs).records
                  if "tap12.0" in record.after and record.after["tap12.0"].uuid == uuid["_uuid"]
                  and record.comment.startswith("xenvif-tagger")
@@ -222,7 +228,8 @@ def test_pv_driver_takes_over(ovs, both, hook, paced):
 
 @ways("hook", EITHER)
 def test_windows_registers_anew(ovs, hook, paced):
-    """Its PV driver has the vif deleted and added, twice; iface-id is put back from the tap."""
+    """The PV driver of Windows has the vif deleted and added twice; the vif gets iface-id back from
+    the tap."""
     nic = Nic(12)
     with Host(ovs, hook=hook, paced=paced) as host:
         bound(host, nic)
@@ -239,7 +246,7 @@ def test_windows_registers_anew(ovs, hook, paced):
 
 @ways("hook", EITHER)
 def test_windows_registers_anew_and_gets_another_vlan(ovs, hook, paced):
-    """More than three seconds without its port: the agent has given the VLAN back."""
+    """The vif has no port for more than three seconds: the agent has given its VLAN back."""
     nic, other = Nic(12), Nic(13, "e")
     with Host(ovs, hook=hook, paced=paced) as host:
         bound(host, nic)
@@ -254,7 +261,8 @@ def test_windows_registers_anew_and_gets_another_vlan(ovs, hook, paced):
 
 @pytest.mark.parametrize("old_first, hook, paced", [(True, False, True), (False, True, False)])
 def test_guest_reboot(ovs, old_first, hook, paced):
-    """A new domid, all rows are new; the old ones go, before or after."""
+    """The guest gets a new domid, and all its rows are new; the old rows are deleted before or
+    after."""
     old, new = Nic(12), Nic(14)
     with Host(ovs, hook=hook, paced=paced) as host:
         bound(host, old)
@@ -271,15 +279,15 @@ def test_guest_reboot(ovs, old_first, hook, paced):
 
 @ways("hook, tap", EITHER, EITHER)
 def test_set_locking_mode(ovs, hook, tap, paced):
-    """VIF.set_locking_mode: both are deleted and added; where PV drivers have taken over, a tap
-    comes up that has no device: it lends nothing."""
+    """VIF.set_locking_mode deletes and adds both ports; where PV drivers have taken over, the tap
+    comes up without a device, and lends nothing."""
     nic = Nic(12)
     with Host(ovs, hook=hook, paced=paced) as host:
         bound(host, nic)
         if not tap:
             host.do(host.stock.clear(nic.tap))
         host.do(host.stock.set_locking_mode(nic, tap_present=tap))
-        # With no tap before it nobody knows the vif's VLAN: the agent must bind it anew.
+        # If no tap was there before, no row has the vif's VLAN: the agent must bind the vif anew.
         known = T5 if tap else NONE
         if tap:
             host.assert_both(nic, known)
@@ -295,7 +303,7 @@ def test_set_locking_mode(ovs, hook, tap, paced):
 
 @ways("hook", EITHER)
 def test_vif_move(ovs, hook, paced):
-    """VIF.move takes the vif alone to another bridge: refused until it is back."""
+    """VIF.move takes the vif alone to another bridge: the pair is refused until the vif is back."""
     nic = Nic(12)
     with Host(ovs, hook=hook, paced=paced) as host:
         bound(host, nic)
@@ -316,7 +324,8 @@ def test_vif_move(ovs, hook, paced):
 
 @ways("hook", EITHER)
 def test_set_trunks_and_the_late_clear(ovs, hook, paced):
-    """xapi 26.17: VIF.set_trunks is for both; the clear that ends each plug is not."""
+    """xapi 26.17: the trunks of VIF.set_trunks go to both ports; the clear that ends each plug does
+    not."""
     nic = Nic(12)
     with Host(ovs, hook=hook, paced=paced) as host:
         plugged(host, nic)
@@ -324,18 +333,19 @@ def test_set_trunks_and_the_late_clear(ovs, hook, paced):
         host.assert_both(nic, TRUNK)
         host.do(host.stock.set_trunks([nic.vif, nic.tap], [7, 8]))
         host.assert_both(nic, unit(None, "trunk", [7, 8]))
-        # Re-plugged with its late clear: closed again, and the tap was never open.
+        # The plug ends with its late clear: the re-plugged port is closed again, the tap was never
+        # open.
         for name in (nic.vif, nic.tap):
             host.do(host.stock.add(name, nic))
             host.assert_both(nic, unit(None, "trunk", [7, 8]))
-        # An access port has trunks in name only: those go where a person takes them.
+        # An access port does not use its trunks: they are mirrored as an operator sets them.
         host.do(host.operator.unit(nic.tap, tag=5, vlan_mode=None, trunks=None))
         host.assert_both(nic, T5)
 
 
 @ways("release, own", ("new", "yoga"), ("vif", "tap"))
 def test_ovs_xapi_sync_puts_iface_id_on_both(ovs, own, release, paced):
-    """It has its way with all its keys; the agent takes either row for the port."""
+    """ovs-xapi-sync writes all its keys to both rows; the agent takes either row for the port."""
     nic = Nic(12)
     with Host(ovs, hook=True, release=release, paced=paced,
               iface_ids={"vif-a0": "port-a0"}) as host:
@@ -349,8 +359,8 @@ def test_ovs_xapi_sync_puts_iface_id_on_both(ovs, own, release, paced):
         vif, tap = host.ids(nic.vif), host.ids(nic.tap)
         assert vif["iface-id"] == tap["iface-id"] == "port-a0" and tap["vm-id"] == "vm-a"
         assert (vif["iface-status"], tap["iface-status"]) == ("inactive", "active")
-        # It jumps to the sibling, the last one modified, and has the port there: anew, since the
-        # network is not known here any more when its last port has gone.
+        # The agent finds the port in the sibling's row, the last one modified, and binds it anew:
+        # it forgot the network when the network's last port went.
         other = nic.tap if own == "vif" else nic.vif
         host.agent.lost(getattr(nic, own))
         host.do(host.agent.bind(other, "net-1", 6))
@@ -362,13 +372,14 @@ def test_ovs_xapi_sync_puts_iface_id_on_both(ovs, own, release, paced):
 
 
 def test_ovs_xapi_sync_between_its_question_to_xapi_and_its_write(ovs):
-    """We write in between: it starts over, and neither's keys are lost."""
+    """We write between the question and the write: ovs-xapi-sync starts over, and the keys of both
+    writers stay."""
     nic = Nic(12)
     with Host(ovs, iface_ids={"vif-a0": "port-a0"}) as host:
         host.do(host.stock.add(nic.vif, nic), host.stock.add(nic.tap, nic))
         steps = host.sync.look()
         assert next(steps) == "XAPI asked"
-        host.do(host.operator.ids(nic.vif, role="db"))  # and with it our write to the tap
+        host.do(host.operator.ids(nic.vif, role="db"))  # after this, the watcher writes to the tap
         assert host.ids(nic.tap)["role"] == "db"
         assert list(steps) == ["XAPI asked", "written"]
         host.sync_until_quiet()
@@ -379,7 +390,7 @@ def test_ovs_xapi_sync_between_its_question_to_xapi_and_its_write(ovs):
 @pytest.mark.parametrize("release", ["yoga", "queens"])
 @pytest.mark.parametrize("hook", EITHER)
 def test_old_agent_writes_other_config_first(ovs, release, hook):
-    """The vif, re-plugged, is the agent's own and has no tag yet: the tap is not opened by that."""
+    """The re-plugged vif is the agent's own and has no tag yet: that does not open the tap."""
     nic = Nic(12)
     with Host(ovs, hook=hook, release=release) as host:
         bound(host, nic)
@@ -402,7 +413,8 @@ GRACE = HOLD + "orphan_grace = %s\n"
 
 @ways("back", EITHER)
 def test_vlan_given_back_and_taken_by_another_tenant(ovs, back, paced):
-    """The agent's port is gone for longer than the grace: what had followed it is closed."""
+    """The agent's port is gone for longer than the grace: the sibling that followed it is
+    closed."""
     nic, other = Nic(12), Nic(13, "e")
     with Host(ovs, GRACE % 0.3, hook=True, paced=paced) as host:
         bound(host, nic)
@@ -434,7 +446,8 @@ def test_vif_comes_back_within_the_grace(ovs):
 
 @ways("release", RELEASES)
 def test_bound_from_held(ovs, release, paced):
-    """Each agent opens both, and what the hold had set beside the tag is gone, whoever clears."""
+    """Each release of the agent opens both ports; the columns that the hold set beside the tag are
+    gone, whether the agent or the watcher clears them."""
     nics = {"vif": Nic(12), "tap": Nic(13, "e")}
     with Host(ovs, HOLD, hook=True, release=release, paced=paced) as host:
         for own, nic in sorted(nics.items()):
@@ -445,8 +458,8 @@ def test_bound_from_held(ovs, release, paced):
             host.assert_both(nic, T5)
             for name in (nic.vif, nic.tap):
                 assert "held" not in host.mark(name)
-                assert NONE not in History(ovs).units(name)  # at no time a trunk of everything
-            # Down and up is the agent's affair, not the hold's.
+                assert NONE not in History(ovs).units(name)  # never a trunk of every VLAN
+            # A port that goes down and up is the agent's affair: the hold writes nothing.
             host.do(host.agent.dead(getattr(nic, own)))
             host.assert_both(nic, DEAD)
             host.do(host.agent.bind(getattr(nic, own), "net-1", 5))
@@ -455,7 +468,8 @@ def test_bound_from_held(ovs, release, paced):
 
 @ways("release", RELEASES)
 def test_a_single_vif_bound_from_held(ovs, release, paced):
-    """Migration target on a hold bridge: closed for as long as the memory is copied."""
+    """The vif of a migration's target, on a hold bridge, is closed as long as the memory is
+    copied."""
     nic = Nic(12)
     with Host(ovs, HOLD, hook=True, release=release, paced=paced) as host:
         plugged(host, nic, taps=False)
@@ -469,8 +483,8 @@ def test_a_single_vif_bound_from_held(ovs, release, paced):
 
 @ways("own", ("vif", "emu"))
 def test_libxl_guest(ovs, own, paced):
-    """vif-openvswitch deletes and adds in one transaction; the emulated NIC's row outlives its
-    device, until the guest ends."""
+    """vif-openvswitch deletes and adds the port in one transaction; the row of the emulated NIC
+    outlives its device, until the guest ends."""
     nic = Nic(12)
     with Host(ovs, paced=paced) as host:
         host.do(host.libxl.add(nic.vif, nic), host.libxl.add(nic.emu, nic))
@@ -486,7 +500,7 @@ def test_libxl_guest(ovs, own, paced):
 
 
 def test_os_vifs_ports_are_none_of_ours(ovs):
-    """A libvirt host's own: tap<eleven digits of the Neutron port>."""
+    """The ports of a libvirt host are os-vif's own: tap<eleven digits of the Neutron port>."""
     nic = Nic(12)
     with Host(ovs, HOLD) as host:
         for name, isolate in (("tap0123abcd-4e", True), ("tap12", False)):
@@ -498,8 +512,8 @@ def test_os_vifs_ports_are_none_of_ours(ovs):
 
 
 def test_many_guests_at_once(ovs):
-    """Eight guests plugged, bound, moved to other networks and half of them dead, all interleaved:
-    none gets another's VLAN."""
+    """Eight guests are plugged, bound and moved to other networks, and half of them are dead, all
+    interleaved: none gets another guest's VLAN."""
     nics = [Nic(20 + number, chr(ord("e") + number)) for number in range(8)]
     with Host(ovs, hook=True, paced=False) as host:
         for nic in nics:
@@ -532,9 +546,10 @@ FORGED = {
 
 @pytest.mark.parametrize("what", [None] + sorted(FORGED))
 def test_the_history_tells(ovs, what):
-    """The stories' own proof is none if it can't fail: what a bad watcher might write."""
+    """A bad watcher's writes are forged here: for each of them History must fail, or the stories
+    prove nothing."""
     nic, vif, tap = Nic(12), "vif12.0", "tap12.0"
-    host = Host(ovs)  # and no watcher
+    host = Host(ovs)  # no watcher runs: the test forges the writes
     act(host.stock.add(vif, nic))
     act(host.stock.add(tap, nic))
     act(host.agent.bind(vif, "net-1", 5))

@@ -1,5 +1,5 @@
-"""The watcher and a database that fails it, grows, or holds odd things. After each fault: what can
-be mirrored is, and nothing that is none of its business was written.
+"""The watcher and a database that fails it, grows, or holds odd rows. After each fault the watcher
+has mirrored each pair that can be mirrored, and has written to no other row.
 
 XENVIF_TAGGER_STORM: for how many seconds another client changes tags as fast as it can.
 """
@@ -35,11 +35,12 @@ STORM = float(os.environ.get("XENVIF_TAGGER_STORM", "3"))
 # ---- size --------------------------------------------------------------------------------------
 
 
-# (First, for it takes longest.)
+# (This test is the first, for it takes longest.)
 
 
 def test_20000_ports(ovs):
-    """Most of them single, and stamped. What is in drift is written, and of a change that only."""
+    """Most of the ports are single and stamped. The watcher writes the pairs in drift only, and
+    after a change only the pair that changed."""
     scene = Scene(ovs, range(1, 501))
     boot = boot_id()
     ovs.add_many_ports("br0", [
@@ -65,9 +66,9 @@ def test_20000_ports(ovs):
 
 
 class Storm:
-    """A client that sets tags of vifs as fast as the server takes them, for a while."""
+    """A client that for a while sets tags of vifs as fast as ovsdb-server takes them."""
 
-    WINDOW = 200  # transactions that are on their way
+    WINDOW = 200  # transactions that may be under way at a time
 
     def __init__(self, scene, seconds):
         self._scene = scene
@@ -101,7 +102,7 @@ class Storm:
 
 
 def test_a_storm_of_changes(ovs):
-    """It follows, in bounded memory, and ends in the right state."""
+    """The watcher follows the changes in bounded memory, and ends with each pair alike."""
     scene = Scene(ovs, range(1, 101))
     with Watching(ovs) as watcher:
         watcher.settle()
@@ -147,7 +148,8 @@ def replace_database(ovs, make):
 
 
 def test_an_older_backup(scene):
-    """What was mirrored since is undone; what the backup says counts, its marks included."""
+    """The backup undoes each later change; the watcher takes the backup's rows as they are, marks
+    included."""
     ovs, backup = scene.ovs, scene.ovs.database + ".backup"
     with Watching(ovs) as watcher:
         watcher.settle()
@@ -167,7 +169,8 @@ def test_an_older_backup(scene):
 
 
 def test_a_backup_from_before_any_of_it(ovs):
-    """Not even the bridge is in it; then all is made anew, with other UUIDs."""
+    """The backup has not even the bridge; then the bridge and its ports are made anew, with other
+    UUIDs."""
     backup = ovs.database + ".backup"
     shutil.copy(ovs.database, backup)
     Scene(ovs)
@@ -190,7 +193,7 @@ def test_an_empty_database(scene):
         watcher.settle()
         replace_database(ovs, create)
         until(lambda: watcher.stats()["synced"] and watcher.status()["pairs"] == [])
-        assert ovs.rows("Open_vSwitch") == []  # nobody wrote anything into it
+        assert ovs.rows("Open_vSwitch") == []  # the watcher wrote nothing into the empty database
         ovs.vsctl("init")
         again = Scene(ovs)
         again.assert_works(watcher)
@@ -219,7 +222,7 @@ def test_restarted_with_another_schema(first, then):
             ovs.restart_server(SCHEMAS[then]())
             scene._before = before
             scene.assert_works(watcher)
-            if then == "of today":  # what it did not know before
+            if then == "of today":  # the tables and columns that the first schema lacked
                 ovs.transact({"op": "update", "table": "Port", "where": [["name", "==", "vif1.0"]],
                               "row": {"vlan_mode": "dot1q-tunnel", "cvlans": ["set", [3, 4]]}})
                 until(lambda: ovs.port("tap1.0")["cvlans"] == [3, 4])
@@ -229,7 +232,7 @@ def test_restarted_with_another_schema(first, then):
 
 
 def test_the_form_of_a_held_port_is_what_the_schema_can_do():
-    """The server is upgraded, and the hold with it."""
+    """After an upgrade of the server the hold takes the form that the new schema allows."""
     def form():
         port = ovs.port("tap1.0")
         return port["tag"], port["vlan_mode"]
@@ -245,7 +248,7 @@ def test_the_form_of_a_held_port_is_what_the_schema_can_do():
 
 
 def test_a_schema_that_lacks_what_it_can_do_without(scene):
-    """A database of yore from the start."""
+    """The database lacks those columns from the start, as an old one does."""
     scene.ovs.restart_server(schema_without("Port.cvlans", "Interface.error",
                                             "Interface.ingress_policing_rate"))
     scene._before = scene.foreign()
@@ -254,7 +257,7 @@ def test_a_schema_that_lacks_what_it_can_do_without(scene):
 
 
 def test_no_such_database(tmp_path_factory):
-    """A server that has another one, and then ours: it waits, and says so."""
+    """The server has another database, and later ours: the watcher waits, and says so."""
     directory = str(tmp_path_factory.mktemp("o"))
     other = {"name": "Other", "version": "1.0.0",
              "tables": {"T": {"columns": {"name": {"type": "string"}}}}}
@@ -278,7 +281,8 @@ def test_no_such_database(tmp_path_factory):
 
 
 def test_the_socket_removed_and_made_anew(scene):
-    """Its connection goes on; when that breaks, it finds the new socket."""
+    """The watcher's connection goes on; when the connection breaks, the watcher finds the new
+    socket."""
     ovs = scene.ovs
     with Watching(ovs) as watcher:
         watcher.settle()
@@ -289,12 +293,12 @@ def test_the_socket_removed_and_made_anew(scene):
         ovs.start_server()
         scene.assert_works(watcher)
         ovs.stop_server()
-        with socket.socket(socket.AF_UNIX) as stale:  # a socket on which nobody listens
+        with socket.socket(socket.AF_UNIX) as stale:  # nobody listens on this socket
             stale.bind(ovs.socket_path)
         until(lambda: not watcher.stats()["connected"])
         os.remove(ovs.socket_path)
         with open(ovs.socket_path, "w"):
-            pass  # not even a socket
+            pass  # a plain file in place of the socket
         until(lambda: any(ovs.socket_path in line for line in watcher.log()))
         os.remove(ovs.socket_path)
         ovs.start_server()
@@ -302,7 +306,7 @@ def test_the_socket_removed_and_made_anew(scene):
 
 
 def test_a_server_that_hangs(scene):
-    """What happened meanwhile is seen; two changes at once too."""
+    """The watcher sees each change that came while the server hung, also two at once."""
     ovs = scene.ovs
     with Watching(ovs) as watcher:
         watcher.settle()
@@ -310,9 +314,10 @@ def test_a_server_that_hangs(scene):
         ovs.pause()
         waiting = threading.Thread(target=scene.tag, args=("vif1.0", 50))
         waiting.start()
-        assert watcher.stats()["pid"] == watcher.pid  # it can be asked
+        # The watcher answers over its control socket meanwhile.
+        assert watcher.stats()["pid"] == watcher.pid
         assert not watcher.appctl("status").startswith("Traceback")
-        time.sleep(7)  # longer than its keep-alive waits before it asks
+        time.sleep(7)  # longer than the silence after which the watcher sends a keep-alive
         ovs.resume()
         waiting.join()
         scene.await_tags(watcher, vif1=50, vif2=70)
@@ -325,7 +330,8 @@ def test_a_server_that_hangs(scene):
 @pytest.mark.parametrize("when", ["before the server has it", "when the server has it",
                                   "before the reply"])
 def test_cut_in_the_middle_of_a_transaction(scene, when):
-    """All or nothing is written, whichever it cannot know, and it ends alike."""
+    """The server has all of the transaction or nothing; the watcher cannot know which, and in
+    either case the pair ends alike."""
     cuts = []
 
     def is_next(message):
@@ -351,7 +357,7 @@ def test_cut_in_the_middle_of_a_transaction(scene, when):
 
 
 def test_the_server_killed_in_the_middle_of_a_transaction(scene):
-    """kill -9, and the lock is gone with it."""
+    """kill -9 of ovsdb-server: the watcher's lock is gone, too."""
     for number in range(3):
         killed = []
 
@@ -374,7 +380,7 @@ def test_the_server_killed_in_the_middle_of_a_transaction(scene):
 
 
 def test_disconnected_all_the_time(scene):
-    """Every 0.2 s for a while, also in the middle of its sync."""
+    """The connection breaks every 0.2 s for a while, also in the middle of the watcher's sync."""
     with Gate(scene.ovs) as gate, Watching(scene.ovs, remote=gate.remote) as watcher:
         for number in range(15):
             scene.tag("vif1.0", 200 + number)
@@ -413,7 +419,8 @@ GARBAGE = {
 
 @pytest.mark.parametrize("what", sorted(GARBAGE))
 def test_garbage(scene, what):
-    """From the start, and from a server that was fine: no traceback, no end, no busy loop."""
+    """Garbage from the start, and garbage from a server that was fine until then: no traceback, no
+    end, no busy loop."""
     with Gate(scene.ovs) as gate, Watching(scene.ovs, remote=gate.remote) as watcher:
         watcher.settle()
         gate.greeting = GARBAGE[what]
@@ -429,7 +436,7 @@ def test_garbage(scene, what):
         assert gate.links <= links + 30
 
 
-# What a real server's answer to this method is replaced by.
+# Name -> (method, the result that takes the place of the real server's).
 ODD_REPLIES = {
     "get_schema is null": ("get_schema", None),
     "get_schema has no tables": ("get_schema", {"name": "Open_vSwitch", "version": "1.0.0"}),
@@ -469,7 +476,7 @@ def test_odd_replies(scene, what):
 
 
 def test_connected_and_never_answered(scene):
-    """Something takes the connection and says nothing; one that breaks it is as good as none."""
+    """A server that takes the connection and says nothing is as good as none."""
     with Gate(scene.ovs) as gate:
         gate.deaf = True
         with Watching(scene.ovs, remote=gate.remote, wait=False) as watcher:
@@ -484,7 +491,8 @@ def test_connected_and_never_answered(scene):
 
 
 def test_connected_again_and_never_answered(scene):
-    """What was known of the database before is not what stands there now."""
+    """A watcher that has connected again but got no answer does not count as connected: the
+    database may have changed."""
     def on_request(message):
         return {"id": "nobody's", "error": None, "result": {}}
 
@@ -510,7 +518,7 @@ def test_a_server_that_hangs_from_the_start(scene):
 
 
 def test_deaf_after_a_while(scene):
-    """A connection over a network goes dead without an end: the keep-alive finds out."""
+    """A connection over a network can go dead without an end: the keep-alive finds that out."""
     with Gate(scene.ovs, tcp=True) as gate, Watching(scene.ovs, remote=gate.remote) as watcher:
         watcher.settle()
         links = gate.links

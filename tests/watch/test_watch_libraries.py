@@ -1,6 +1,6 @@
 """The watcher on each version of Open vSwitch's Python library that a host may have.
 
-make (.ci/setup) puts them beside the one that pip chose, in the virtual environment.
+.ci/setup puts those versions beside the one that pip chose, in the virtual environment.
 """
 import os
 import subprocess

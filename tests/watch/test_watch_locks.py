@@ -1,7 +1,7 @@
-"""One writer at a time: several watchers, a stolen lock, and the commands and the plug hook beside
-them, who need no lock; and watchers killed at any moment.
+"""One writer at a time: several watchers, a stolen lock, the commands and the plug hook, which need
+no lock, beside a watcher; and watchers that are killed at any moment.
 
-XENVIF_TAGGER_KILLS: how many watchers are killed in the test of that.
+XENVIF_TAGGER_KILLS: how many watchers test_killed_at_any_moment kills.
 """
 import contextlib
 import json
@@ -38,7 +38,7 @@ def await_lock(watcher, state):
 
 @contextlib.contextmanager
 def two(scene):
-    """(the one that has the lock, the one that waits for it)"""
+    """(the watcher that has the lock, the watcher that waits for the lock)"""
     with Watching(scene.ovs) as first:
         await_lock(first, "held")
         with Watching(scene.ovs) as second:
@@ -80,7 +80,7 @@ class Session:
 
 
 def test_the_second_one_stands_by(scene):
-    """It knows all, writes nothing, and says who does."""
+    """The second watcher has all rows, writes nothing, and says that the first has the lock."""
     with two(scene) as (first, second):
         for tag in range(100, 110):
             scene.tag("vif1.0", tag)
@@ -104,7 +104,7 @@ def test_it_takes_over_when_the_first_ends(scene, how):
             first.appctl("exit")
         else:
             first.process.send_signal(getattr(signal, how))
-        scene.tag("vif1.0", 50)  # nothing but this, and the lock, wakes it
+        scene.tag("vif1.0", 50)  # only this change and the lock wake the second watcher
         scene.await_tags(second, vif1=50)
         assert lock(second) == "held"
         first.process.wait(PATIENCE)
@@ -112,7 +112,8 @@ def test_it_takes_over_when_the_first_ends(scene, how):
 
 
 def test_what_changed_before_it_took_over(scene):
-    """The first has stopped with the lock: the change waits, and is done by whoever has it next."""
+    """The first watcher is stopped and has the lock: the change waits, and the next owner of the
+    lock mirrors it."""
     with two(scene) as (first, second):
         first.process.send_signal(signal.SIGSTOP)
         scene.tag("vif1.0", 50)
@@ -124,7 +125,7 @@ def test_what_changed_before_it_took_over(scene):
 
 
 def test_the_first_was_only_stopped_for_a_while(scene):
-    """It still has the lock when it goes on, and does what is to be done once."""
+    """The first watcher still has the lock when it goes on, and mirrors the change once."""
     with two(scene) as (first, second):
         first.process.send_signal(signal.SIGSTOP)
         scene.tag("vif1.0", 50)
@@ -146,7 +147,7 @@ def test_a_conflict_is_told_by_one_only(scene):
 
 
 def test_a_row_of_them(scene):
-    """Each is killed as soon as it has the lock; the last one has all the work."""
+    """Each watcher is killed as soon as it has the lock; the last one has all the work."""
     with contextlib.ExitStack() as stack:
         watchers = [stack.enter_context(Watching(scene.ovs)) for _ in range(4)]
         for number, watcher in enumerate(watchers):
@@ -164,7 +165,8 @@ def test_a_row_of_them(scene):
 
 
 def test_a_stolen_lock(scene):
-    """Without it nothing is written, and with it again all that is due."""
+    """Without the lock the watcher writes nothing; with the lock again it writes all that is
+    due."""
     with Watching(scene.ovs) as watcher:
         watcher.settle()
         for number in range(3):
@@ -182,7 +184,7 @@ def test_a_stolen_lock(scene):
 
 
 def test_it_sleeps_while_another_has_the_lock(scene):
-    """Even if a grace ends meanwhile, of which it would have to do something."""
+    """A grace ends meanwhile, after which the owner of the lock would write the hold."""
     config = "[hold]\nbridges = br0\norphan_grace = 0.5\n"
     with Watching(scene.ovs, config) as watcher, Session(scene.ovs) as thief:
         watcher.settle()
@@ -190,15 +192,15 @@ def test_it_sleeps_while_another_has_the_lock(scene):
         scene.await_state(watcher, 3, "orphan")
         thief.call("steal", LOCK)
         await_lock(watcher, "waiting")
-        time.sleep(0.6)  # the grace
+        time.sleep(0.6)  # longer than the grace
         before = watcher.stats()["wakeups"]
-        time.sleep(1)  # in which nothing may happen
+        time.sleep(1)  # the watcher may write nothing meanwhile
         assert watcher.stats()["wakeups"] - before <= 10
 
 
 @pytest.mark.parametrize("first", [True, False], ids=["from the start", "stolen"])
 def test_a_change_that_waited_for_the_lock_was_not_mirrored_slowly(scene, first):
-    """The latency is our own: it begins when we have the lock."""
+    """The latency counts our own time only: it begins when the watcher has the lock."""
     with Session(scene.ovs) as other:
         if first:
             other.call("lock", LOCK)
@@ -210,7 +212,7 @@ def test_a_change_that_waited_for_the_lock_was_not_mirrored_slowly(scene, first)
             before = (watcher.stats()["latency_ms"] or {"max": 0})["max"]
             scene.tag("vif1.0", 50)
             scene.await_state(watcher, 1, "drift")
-            time.sleep(2)  # the other one's
+            time.sleep(2)  # the other client has the lock for this time
             had = time.monotonic()
             other.call("unlock", LOCK)
             scene.await_tags(watcher, vif1=50)
@@ -220,7 +222,7 @@ def test_a_change_that_waited_for_the_lock_was_not_mirrored_slowly(scene, first)
 
 
 def test_a_lock_stolen_just_before_the_write(scene):
-    """The write is on its way when the lock goes: the server does not take it."""
+    """The lock goes while the write is on its way: the server refuses the write."""
     thieves, refused = [], []
 
     def on_request(message):
@@ -264,7 +266,8 @@ def test_somebody_has_the_lock_from_the_start(scene):
 
 
 def test_a_stolen_lock_and_a_lost_connection(scene):
-    """It must not think that it has it still, nor that it never will."""
+    """After the reconnect the watcher neither believes that it still has the lock, nor gives the
+    lock up for ever."""
     with Gate(scene.ovs) as gate, Watching(scene.ovs, remote=gate.remote) as watcher:
         watcher.settle()
         with Session(scene.ovs) as thief:
@@ -283,7 +286,7 @@ def test_a_stolen_lock_and_a_lost_connection(scene):
 
 
 def test_commands_need_no_lock(scene):
-    """With a watcher that has it and does nothing."""
+    """The watcher beside the commands has the lock and does nothing."""
     with Watching(scene.ovs) as watcher:
         watcher.settle()
         watcher.process.send_signal(signal.SIGSTOP)
@@ -293,7 +296,7 @@ def test_commands_need_no_lock(scene):
         at = commits(scene.ovs)
         watcher.process.send_signal(signal.SIGCONT)
         watcher.settle()
-        assert commits(scene.ovs) == at  # nothing left to do, nothing done
+        assert commits(scene.ovs) == at  # the commands find nothing to do and write nothing
         assert lock(watcher) == "held" and watcher.stats()["failed"] == 0
         assert_done(run("check", db=scene.ovs))
         assert_done(run("mirror", "dom", 1, "--wait", 30, db=scene.ovs))
@@ -304,14 +307,15 @@ def test_a_choice_by_hand_beside_a_watcher(scene):
     scene.tag("tap1.0", 99)
     with Watching(scene.ovs) as watcher:
         watcher.settle()
-        assert scene.tags()["vif1.0"] == scene.first(1)  # a conflict
+        assert scene.tags()["vif1.0"] == scene.first(1)  # the pair is in conflict
         assert_done(run("mirror", "dom", 1, "--from", "tap", db=scene.ovs))
         watcher.settle()
         assert scene.agree(vif1=99)
 
 
 def test_three_tools_at_once(scene):
-    """Two watchers and commands over and over while tags change: no fight, the last tag counts."""
+    """Two watchers and commands run over and over while tags change: they do not fight, and the
+    last tag counts."""
     at = commits(scene.ovs)
     with two(scene) as (first, second):
         changes = 60
@@ -334,7 +338,7 @@ def test_three_tools_at_once(scene):
 
 
 def test_a_race_that_is_lost(scene):
-    """Somebody changes the row while our write is on its way: it is decided anew."""
+    """Another client changes the row while our write is on its way: the watcher decides anew."""
     left = [51, 52, 53]
 
     def on_request(message):
@@ -354,7 +358,8 @@ def test_a_race_that_is_lost(scene):
 
 
 def test_a_race_does_not_hold_up_the_others(ovs):
-    """One VIF changes with each try; the others of its batch are written all the same."""
+    """One VIF changes with each try; the watcher writes the other VIFs of its batch all the
+    same."""
     scene = Scene(ovs, range(1, 21))
     tries = []
 
@@ -406,7 +411,8 @@ def dom0():
 
 
 def test_the_hook_beside_a_watcher(dom0):
-    """Plugged, re-plugged and gone: none of the two undoes or repeats what the other did."""
+    """Ports are plugged, re-plugged and unplugged: neither of the two undoes or repeats the other's
+    writes."""
     tags = lambda *names: [dom0.ovs.port(name)["tag"] for name in names]  # noqa: E731
     with Watching(dom0.ovs) as watcher:
         watcher.settle()
@@ -426,7 +432,8 @@ def test_the_hook_beside_a_watcher(dom0):
         watcher.settle()
         assert tags("vif5.0", "tap5.0") == [[6], [6]]
         assert watcher.stats()["failed"] == 0 and watcher.stats()["conflicts"] == 0
-        watcher.process.send_signal(signal.SIGSTOP)  # with the lock: the hook does not wait for it
+        # The stopped watcher has the lock: the hook does not wait for the lock.
+        watcher.process.send_signal(signal.SIGSTOP)
         plug(dom0, 6, "vif", setup_vif_rules=HOOK)
         dom0.ovs.vsctl("set", "Port", "vif6.0", "tag=7")
         plug(dom0, 6, "tap")
@@ -440,7 +447,7 @@ def test_the_hook_beside_a_watcher(dom0):
 
 
 class Agent:
-    """Changes the vifs' tags all the time, in a thread."""
+    """A stand-in for the agent: changes the vifs' tags all the time, in a thread."""
 
     def __init__(self, scene):
         self._scene = scene
@@ -466,7 +473,8 @@ class Agent:
 
 
 def test_killed_at_any_moment(scene):
-    """While tags change: whatever it left behind, the next one ends it well."""
+    """Watchers are killed while tags change: whatever a killed one left behind, the next one ends
+    with each pair alike."""
     moment = random.Random(12)
     for _ in range(KILLS):
         with Agent(scene) as agent:
@@ -482,7 +490,7 @@ def test_killed_at_any_moment(scene):
 
 @pytest.mark.parametrize("when", ["before", "after"])
 def test_killed_at_its_write(scene, when):
-    """Just before the server has it, and just after."""
+    """The watcher is killed just before the server has its write, and just after."""
     killed = []
 
     def kill(message):
@@ -528,7 +536,8 @@ class KillAtWrite:
 
 
 def test_killed_during_its_first_look(ovs):
-    """Hundreds of pairs, and it never gets through: batches are whole, the next goes on."""
+    """Watchers are killed before they get through hundreds of pairs: each batch is whole, and the
+    next watcher goes on."""
     scene = Scene(ovs, range(1, 601))
     for number in (1, 2, 1):
         with Gate(ovs) as gate, Watching(ovs, remote=gate.remote, wait=False) as watcher:

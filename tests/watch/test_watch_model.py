@@ -22,7 +22,7 @@ from xenvif_tagger.core.unit import is_open_trunk
 
 @st.composite
 def programs(draw):
-    """A host, and what happens on it: few kinds of acts in each, so that they meet."""
+    """A host and the acts on it: few kinds of acts in each example, so that they meet."""
     kinds = draw(kinds_of(NAMES + [RESTART, STANDBY, GRACE, BOOT]))
     slots = draw(st.sampled_from([[0], [1], [0, 1, 2]]))
     step = st.tuples(st.sampled_from(kinds * (6 // len(kinds)) + [LOOK] * 3 + [STEP] * 4),
@@ -77,7 +77,7 @@ def test_random_histories(program):
     run(program)
 
 
-# Rare at random: the invariants hold in these, too.
+# Acts that are rare at random: the invariants hold in these histories, too.
 ALL = (LOOK, 0, "vif", 11)
 
 
@@ -113,7 +113,7 @@ def test_history(host, begun, slot, acts):
     run((host, "one", begun, acts))
 
 
-# -- what the search has found: histories that once ended otherwise than docs/design.md 4 says
+# -- histories found by the search that once ended otherwise than docs/design.md 4 says
 
 
 def units_after(program):
@@ -124,7 +124,7 @@ def test_found_both_changed_since_the_conflict_and_one_back_to_the_base():
     """Base without VLAN, conflict of 101 and 102 reported; then tap 101, last vif cleared.
 
     4.5, 7: "if exactly one differs from `seen`, it has changed since, and wins; else conflict".
-    Once the older decision won instead, and nothing was reported.
+    Once the older decision won instead, and no conflict was reported.
     """
     assert units_after(("upstream", "one", 2, [
         ("set_unit", 0, "vif", 0), ("set_unit", 0, "tap", 1), (LOOK, 0, "vif", 11),
@@ -134,8 +134,8 @@ def test_found_both_changed_since_the_conflict_and_one_back_to_the_base():
 def test_found_both_cleared_between_two_looks_on_a_hold_bridge():
     """Tag 201 on both, then both are cleared before the watcher looks.
 
-    4.5, 3: a clear "on a hold bridge: hold instead", as with a look in between. Once both stayed
-    trunks of every VLAN.
+    4.5, 3: a clear "on a hold bridge: hold instead", as with a look in between. Once both ports
+    stayed trunks of every VLAN.
     """
     assert units_after(("upstream", "one", 1, [
         ("set_unit", 1, "vif", 0), (LOOK, 1, "vif", 11), ("set_unit", 1, "vif", 2),
@@ -146,7 +146,7 @@ def test_late_clear_after_the_base_has_gone_is_not_seen():
     """Trunks on both, the base on the vif. The vif is plugged anew, the tap's late clear comes.
 
     4.5, 4: a row that "lost only its `trunks`, so that it would now be open" is repaired; but the
-    pair's one base stood on the row that went, and nothing is left that knows them
+    pair's one base stood on the row that went, and no row is left that knows the trunks
     (docs/design.md 4.9).
     """
     units = units_after(("upstream", "one", 1, [

@@ -15,7 +15,8 @@ from support.zoo import commits, identity, our_commits
 
 @pytest.mark.parametrize("sizes", [(1,), (1, 2, 3, 5, 7, 4095), (4097, 1)], ids=str)
 def test_letters_split_between_two_reads(ovs, sizes):
-    """Every boundary in UTF-8 there is, and a large sync: one connection does for all."""
+    """Letters of each length in UTF-8, split at each byte, and a large sync: one connection does
+    for all."""
     Scene(ovs)
 
     def put(name, key, value):
@@ -63,7 +64,8 @@ ODD = ["", " ", "a\nb", "\t\r\f", '"', "\\", '\\"', "{", "}", "[1]", "a=b,c", "\
 
 
 def test_odd_keys_and_values(ovs):
-    """All that a server takes: mirrored as it is, changed and taken away again."""
+    """Each key and value that a server takes is mirrored as it is, changed, and taken away
+    again."""
     scene = Scene(ovs)
     ids = {key or "empty": value for key, value in zip(ODD, reversed(ODD))}
     ids.pop("xenvif-tagger")
@@ -95,7 +97,7 @@ def test_odd_keys_and_values(ovs):
 
 
 def test_odd_marks(ovs):
-    """Anybody may write to our key: what is not understood counts as not there."""
+    """Anybody may write to our key: a mark that the watcher can't read counts as no mark."""
     scene = Scene(ovs)
     with Watching(ovs) as watcher:
         watcher.settle()
@@ -113,8 +115,8 @@ def test_odd_marks(ovs):
 
 
 def refusing(uuid, how):
-    """An on_request that lets no write of this row through, as a server would say it, and the
-    list of those that it has refused."""
+    """(an on_request that refuses each write of this row with a server's error, the list of the
+    writes that it has refused)."""
     refused = []
 
     def on_request(message):
@@ -138,7 +140,8 @@ def refusing(uuid, how):
 
 @pytest.mark.parametrize("how", ["at the operation", "at the commit"])
 def test_one_bad_pair(ovs, how):
-    """The others are mirrored; it is told once, and tried again only after a change."""
+    """The watcher mirrors the other pairs; it tells of the bad pair once, and tries it again only
+    after a change."""
     scene = Scene(ovs, range(1, 41))
     on_request, refused = refusing(ovs.port("tap7.0")["_uuid"], how)
     with Gate(ovs, on_request=on_request) as gate:
@@ -153,14 +156,14 @@ def test_one_bad_pair(ovs, how):
 
             assert len(until(told)) == 1 and "\x1b" not in told()[0]
             tries = len(refused)
-            assert tries <= 12  # alone, or by halves
+            assert tries <= 12  # the pair's write alone, or in a batch that is halved
             for number in range(20):
                 scene.tag("vif8.0", 500 + number)
                 scene.await_tag("tap8.0", 500 + number)
             assert len(refused) == tries and len(told()) == 1
             at = watcher.stats()["transactions"]
             assert at <= 60
-            scene.tag("vif7.0", 700)  # a change
+            scene.tag("vif7.0", 700)  # a change of the bad pair
             until(lambda: len(refused) > tries)
             until(lambda: watcher.stats()["last_error"])
             gate.on_request = None
@@ -175,7 +178,7 @@ def others(scene):
 
 
 def test_a_bad_pair_is_tried_again_by_itself(ovs):
-    """After some 30 s; here with the server's mind changed meanwhile."""
+    """The watcher tries again after some 30 s; here the server takes the write by then."""
     scene = Scene(ovs, range(1, 4))
     on_request, refused = refusing(ovs.port("tap2.0")["_uuid"], "at the commit")
     with Gate(ovs, on_request=on_request) as gate:
@@ -191,7 +194,7 @@ def test_a_bad_pair_is_tried_again_by_itself(ovs):
 
 
 def test_a_resync_tries_a_bad_pair_again(ovs):
-    """At once: the operator has mended what was wrong, and waits."""
+    """A resync tries at once: the operator has mended the fault, and waits."""
     scene = Scene(ovs, range(1, 4))
     on_request, refused = refusing(ovs.port("tap2.0")["_uuid"], "at the operation")
     with Gate(ovs, on_request=on_request) as gate:
@@ -203,7 +206,8 @@ def test_a_resync_tries_a_bad_pair_again(ovs):
 
 
 def test_somebody_changes_a_port_all_the_time(ovs):
-    """Nothing of theirs is overwritten; others are not held up, and a person is told."""
+    """The watcher overwrites nothing of that client's, writes the other pairs, and tells of the
+    port in its log."""
     scene = Scene(ovs, range(1, 4))
     uuid, tags = ovs.port("tap2.0")["_uuid"], itertools.cycle(range(100, 200))
 
@@ -213,7 +217,7 @@ def test_somebody_changes_a_port_all_the_time(ovs):
 
     with Gate(ovs, on_request=on_request) as gate:
         with Watching(ovs, remote=gate.remote, wait=False) as watcher:
-            until(lambda: "changes it all the time" in text(watcher))
+            until(lambda: "changes the rows all the time" in text(watcher))
             assert "vif2.0 -> tap2.0: not written yet" in text(watcher)
             scene.tag("vif1.0", 50)
             scene.await_tag("tap1.0", 50)
@@ -224,7 +228,7 @@ def test_somebody_changes_a_port_all_the_time(ovs):
 
 
 def test_a_real_constraint(ovs):
-    """A schema by which a row may have three keys: one pair has them already, no room for ours."""
+    """By this schema a row may have three keys: one row has three already, and no room for ours."""
     schema = load_schema()
     schema.pop("cksum", None)
     schema["tables"]["Port"]["columns"]["external_ids"]["type"] = dict(
@@ -254,11 +258,13 @@ def test_a_real_constraint(ovs):
 
 @pytest.mark.parametrize("jump", [-86400, 86400 * 365], ids=["back", "on"])
 def test_the_clock_jumps(ovs, tmp_path, jump):
-    """The wall clock counts for nothing: a grace neither ends early nor never, all else goes on."""
+    """No timer counts by the wall clock: a grace ends neither early nor never, and the watcher
+    mirrors as before."""
     scene = Scene(ovs)
     offset = tmp_path / "offset"
     offset.write_text("0")
-    # The clock itself can't be set here: a Python whose wall clock is read from a file.
+    # The test can't set the clock itself: it runs a Python that adds a file's number to the wall
+    # clock.
     (tmp_path / "sitecustomize.py").write_text(
         "import time\n"
         "_time = time.time\n"

@@ -10,6 +10,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from support import model_actors as actors
+from support.constants import LONG
 from support.invariants import LOOK, NAMES, STEP, check, kinds_of
 from support.model_actors import HOSTS, World, begin, quiesce
 from support.ovsdb_model import MAPS, TAGGER, Commit, Row
@@ -25,12 +26,12 @@ from xenvif_tagger.ovsdb.vswitch import Unwritten, Vswitch
 
 COLUMNS = {"port_ids": ("Port", "external_ids"), "interface_ids": ("Interface", "external_ids"),
            "other_config": ("Port", "other_config")}
-WHO = "actor "  # begins the comment of what an actor commits
+WHO = "actor "  # the comment of each commit of an actor begins with this
 OPTIONAL = ("tag", "vlan_mode", "ofport", "error")
 
 
 def values_of(value):
-    """A column as Python has it: a dict, or a sorted list of what is in the set."""
+    """A column's value in Python: a dict, or a sorted list of the members of the set."""
     if isinstance(value, list) and value[:1] == ["map"]:
         return dict(value[1])
     found = value[1] if isinstance(value, list) and value[:1] == ["set"] else [value]
@@ -46,7 +47,7 @@ def patched(column, old, new):
 
 
 class Tables(object):
-    """What the server's log says: table -> UUID -> column -> value (see values_of)."""
+    """The tables as the server's log has them: table -> UUID -> column -> value (see values_of)."""
 
     def __init__(self):
         self.rows = {"Port": {}, "Interface": {}, "Bridge": {}}
@@ -106,7 +107,7 @@ class Database(object):
 
     def __init__(self, ovs):
         self.ovs = ovs
-        self.client = Client(ovs.remote, 30)
+        self.client = Client(ovs.remote, LONG)
         self.first = 0
         self.journal = []
         self._log = open(ovs.database, "rb")
@@ -122,12 +123,13 @@ class Database(object):
         return self._tables.vifs(self.first)
 
     def begin(self, first):
-        """A new example, on the domains from this number on."""
+        """Begin a new example, with domains from the number `first` on."""
         self.read_log()
         self.first, self.journal = first, []
 
     def read_log(self):
-        """Take what the server has committed since: it is in the file before the answer is sent."""
+        """Take the commits that the server has made since: a commit is in the log before its answer
+        is sent."""
         while True:
             at = self._log.tell()
             header = self._log.readline().split()
@@ -229,7 +231,7 @@ class Host(object):
         self.watchers[-1].__enter__()
 
     def restart(self):
-        """The one that writes is killed, and a new one begins."""
+        """Kill the watcher that writes, and start a new one."""
         dead = self.watchers.pop(0)
         dead.kill()
         dead.__exit__(None, None, None)
@@ -251,7 +253,7 @@ def host(request):
         found = Host(ovs, request.param)
         try:
             found.watch()
-            found.settle()  # it has the lock
+            found.settle()  # the first watcher has the lock
             found.watch()
             yield found
         finally:
@@ -293,8 +295,8 @@ def run(host, program):
         host.db.commit("test", ("delete", row.uuid))
 
 
-# EXAMPLES=1000 for a long search. An example that fails can't be made smaller: the watchers run
-# at their own speed. What it was is in its journal; test_watch_model.py finds the smallest.
+# EXAMPLES=1000 for a long search. Hypothesis can't shrink an example that fails: the watchers run
+# at their own speed. The example is in its journal; test_watch_model.py finds the smallest one.
 @hypothesis_settings(
     max_examples=int(os.environ.get("EXAMPLES", "25")), deadline=None, database=None,
     phases=[Phase.generate],

@@ -21,7 +21,7 @@ def test_ssl_without_keys(ovs):
 
 @pytest.mark.parametrize("option", ["--private-key", "--certificate", "--ca-cert"])
 def test_ssl_with_a_file_that_is_none(ovs, keys, tmp_path, option):
-    """Not a PEM file: it is told which."""
+    """The file is no PEM file: the watcher names the file."""
     wrong = tmp_path / "wrong.pem"
     wrong.write_text("nonsense")
     options = ssl_options(keys + "/right")
@@ -55,7 +55,7 @@ def openssl(directory, *args):
 
 
 def make_keys(directory, authority, *names):
-    """A CA of our own, and keys that it has signed."""
+    """Make a CA of our own, and for each name a key that the CA has signed."""
     os.makedirs(directory)
     openssl(directory, "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj",
             "/CN=" + authority, "-keyout", "ca.key", "-out", "ca.pem")
@@ -81,7 +81,7 @@ def keys(tmp_path_factory):
 
 @pytest.fixture
 def ssl_port(lab, keys):
-    """lab's server listens with these keys."""
+    """The port (int) on which lab's server listens with these keys."""
     right = keys + "/right"
     lab.ovs.transact(
         {"op": "insert", "table": "SSL", "uuid-name": "s", "row": {
@@ -115,7 +115,7 @@ def test_ssl(lab, ssl_port, keys):
 
 
 def test_ssl_of_another_authority(lab, ssl_port, keys):
-    """It is no database to us, nor are we anybody to it: it says so and waits."""
+    """Neither side trusts the other's certificate: the watcher says so and waits."""
     lab.plug("vif", {"tag": 5})
     lab.plug("tap")
     with Watching(lab.ovs, options=ssl_options(keys + "/wrong"),
@@ -128,7 +128,8 @@ def test_ssl_of_another_authority(lab, ssl_port, keys):
 
 
 def test_a_unix_socket_by_a_relative_path(lab):
-    """ovs takes that as relative to its own directory; the command line means the working one."""
+    """The ovs library takes a relative path from its own directory; the command line means the
+    working directory."""
     lab.plug("vif", {"tag": 5})
     lab.plug("tap")
     env = environment(OVS_RUNDIR="/nonexistent", PYTHONPATH=ROOT)

@@ -1,11 +1,10 @@
 """The traces of docs/design.md 4.10 with a real watcher, which is stopped, killed or stopped by
-SIGSTOP
-where a trace says that it is down.
+SIGSTOP where a trace says that it is down.
 
-The same by single looks, with more of their variants: test_traces.py. What the real hook does at a
-plug (d, g, j, m, n, o) is in test_plug.py; here the stock script's commands go through its Plug.
-Host.check holds the whole history against what may be written (story.py): that is where "never"
-is proved.
+test_traces.py has the same traces by single looks, with more of their variants. The real hook's
+writes at a plug (d, g, j, m, n, o) are tested in test_plug.py; here the stock script's commands go
+through the hook's Plug. Host.check compares the whole history with the writes that are allowed
+(story.py), and so proves each "never".
 """
 import functools
 import json
@@ -29,7 +28,7 @@ down = pytest.mark.parametrize("how", DOWN)
 
 
 def nics_for(*axes):
-    """A NIC of a guest of its own for each combination: list of (nic, values...)."""
+    """Make a NIC, each of another guest, for each combination: list of (nic, values...)."""
     return [(Nic(20 + number, "%x" % number),) + values
             for number, values in enumerate(product(*axes))]
 
@@ -39,7 +38,7 @@ def other(nic, side):
 
 
 def set_unit(host, name, unit):
-    """All columns at once, by hand."""
+    """Set all columns of the unit at once, as an operator does."""
     act(host.operator.unit(name, **{column: unit.get(column) for column in (
         "tag", "vlan_mode", "trunks", "cvlans")}))
 
@@ -48,7 +47,7 @@ def set_unit(host, name, unit):
 
 
 class Wire:
-    """One connection to the database, for transactions in quick succession."""
+    """A connection to the database that sends transactions in quick succession."""
 
     def __init__(self, ovs):
         self._socket = socket.socket(socket.AF_UNIX)
@@ -76,8 +75,8 @@ class Wire:
 @pytest.mark.parametrize("managed", EITHER)
 @pytest.mark.parametrize("side", SIDES)
 def test_trace_a_tag_5_copied_then_tag_7_at_once(ovs, side, managed):
-    """The 7 comes a little later each time, until it has come while our copy of the 5 was on its
-    way: the watcher says that it has lost a race. No 5 ever comes after the 7."""
+    """The 7 comes a little later each time, until it comes while our copy of the 5 is on its way:
+    the watcher says that it has lost a race. The 5 never comes after the 7."""
     nic = Nic(12)
     with Host(ovs) as host, Wire(ovs) as wire:
         host.old_pairs([nic], T7, side if managed else None)
@@ -101,7 +100,8 @@ def test_trace_a_tag_5_copied_then_tag_7_at_once(ovs, side, managed):
 
 @down
 def test_trace_b_restart_between_tag_and_other_config(ovs, how):
-    """The tag seen before it went down, or not; other_config written before it is up, or after."""
+    """The watcher has seen the tag before it went down, or not; the agent writes other_config
+    before the watcher is up, or after."""
     cases = nics_for(SIDES, EITHER, EITHER)
     with Host(ovs, paced=False) as host:
         host.old_pairs([nic for nic, _, _, _ in cases], NONE)
@@ -158,7 +158,8 @@ def test_trace_c_dead_set_on_either_side_while_down(ovs, how):
 
 @pytest.mark.parametrize("watching", EITHER)
 def test_trace_d_retagged_between_the_hooks_read_and_add_port(ovs, watching):
-    """Hook and watcher may both see it, and agree; without a watcher the hook sees it."""
+    """The hook and the watcher may both see the new tag, and agree; without a watcher the hook sees
+    the new tag."""
     cases = nics_for(SIDES, (T7, DEAD, NONE, TRUNK), ("meanwhile", "afterwards"))
     with Host(ovs, hook=True) as host:
         host.old_pairs([nic for nic, _, _, _ in cases], T5)
@@ -205,7 +206,8 @@ def test_trace_d_and_the_hook_dies_before_its_second_look(ovs, how):
 @pytest.mark.parametrize("hook", EITHER)
 @pytest.mark.parametrize("seen", ["alive", "gone"])
 def test_trace_e_left_over_tap_of_another_guest(ovs, seen, hook):
-    """B's tap with tag 77 is left, and ovs-xapi-sync makes it look like A's: 77 never on A."""
+    """B's tap with tag 77 is left over, and ovs-xapi-sync gives it A's identity: A never gets the
+    77."""
     b, a = Nic(12, "b"), Nic(12, "a")
     with Host(ovs, hook=hook, paced=hook) as host:
         ovs.add_port("br0", b.tap, b.xapi_ids, tag=77, ofport=8 if seen == "alive" else -1,
@@ -214,17 +216,17 @@ def test_trace_e_left_over_tap_of_another_guest(ovs, seen, hook):
         host.do(host.stock.add(a.vif, a))
         for _ in range(2):
             host.sync_until_quiet()
-            assert host.ids(a.tap)["xs-vif-uuid"] == "vif-a0"  # laundered
+            assert host.ids(a.tap)["xs-vif-uuid"] == "vif-a0"  # the left-over now has A's identity
             assert host.unit(a.vif) == NONE
             host.do(host.stock.add(a.vif, a))
             assert host.unit(a.vif) == NONE
-        if seen == "gone":  # A's device appears before the stock script deletes the row
+        if seen == "gone":  # ovs-vswitchd opens A's device before the stock script deletes the row
             host.vswitchd.opened(a.tap)
             host.settle()
             assert host.unit(a.vif) == NONE
         host.do(host.agent.bind(a.vif, "net-1", 5))
         assert host.unit(a.vif) == T5 and host.state(a) == "refused"
-        # Made anew it is A's.
+        # The row that is made anew is A's.
         host.do(host.stock.add(a.tap, a))
         host.sync_until_quiet()
         host.assert_both(a, T5)
@@ -235,7 +237,8 @@ def test_trace_e_left_over_tap_of_another_guest(ovs, seen, hook):
 
 
 def test_trace_f_identity_key_removed_by_an_operator(ovs):
-    """Not from the other one, however often we look; xs-vif-uuid or the MAC alone prove enough."""
+    """However often the watcher looks, the sibling keeps the key; xs-vif-uuid or the MAC alone
+    proves the pair."""
     cases = nics_for(SIDES, sorted(Nic(1).xapi_ids))
     with Host(ovs) as host:
         host.old_pairs([nic for nic, _, _ in cases], T5)
@@ -282,7 +285,8 @@ def test_trace_g_second_held_sibling_and_a_tag_while_down(ovs, how):
 
 @pytest.mark.parametrize("how", ["stopped", "paused"])
 def test_trace_g_marks_left_on_a_single_port(ovs, how):
-    """Tagged, and its sibling gone, both while the watcher is down: the hold goes all the same."""
+    """The port is tagged, and its sibling goes, both while the watcher is down: the hold ends all
+    the same."""
     nic = Nic(12)
     with Host(ovs, HOLD, hook=True) as host:
         host.do(host.stock.add(nic.vif, nic), host.stock.add(nic.tap, nic))
@@ -294,7 +298,7 @@ def test_trace_g_marks_left_on_a_single_port(ovs, how):
 
 @pytest.mark.parametrize("paced", EITHER)
 def test_trace_g_stock_sets_trunks_on_a_held_port(ovs, paced):
-    """A VIF with trunks, xapi 26.17: that opens neither a single port nor a pair."""
+    """The trunks of a VIF (xapi 26.17) open neither a single port nor a pair."""
     alone, nic = Nic(12), Nic(13, "e")
     with Host(ovs, HOLD, hook=True, paced=paced) as host:
         host.do(host.stock.add(alone.vif, alone, trunks=[5, 6]))
@@ -314,8 +318,9 @@ def test_trace_g_stock_sets_trunks_on_a_held_port(ovs, paced):
 @pytest.mark.parametrize("held", EITHER)
 @pytest.mark.parametrize("release", ["yoga", "queens"])
 def test_trace_h_other_config_first_and_vlan_mode_never_cleared(ovs, release, held):
-    """queens leaves the vlan_mode and trunks of Neutron's dead form: that is its port's form then,
-    and the sibling's. What the hold has set goes with either."""
+    """The agent of queens leaves the vlan_mode and trunks of Neutron's dead form: its port keeps
+    them, and the sibling gets them. Whichever release binds the port, the columns that the
+    hold set are gone."""
     nic = Nic(12)
     with Host(ovs, HOLD, hook=True, release=release) as host:
         if held:
@@ -340,7 +345,7 @@ def test_trace_h_other_config_first_and_vlan_mode_never_cleared(ovs, release, he
 
 @pytest.mark.parametrize("managed", EITHER)
 def test_trace_i_dead_form_then_tag_then_the_clears(ovs, managed):
-    """Three transactions, the watcher looking after any of them or not."""
+    """The agent writes three transactions; the watcher looks after each of them or not."""
     cases = nics_for(SIDES, EITHER, EITHER)
     steps = [DEAD_FORM, unit(5, "trunk", [4095]), T5]
     with Host(ovs) as host:
@@ -355,7 +360,7 @@ def test_trace_i_dead_form_then_tag_then_the_clears(ovs, managed):
                     host.settle()
                     host.assert_both(nic, steps[number])
                 elif number < 2:
-                    # What comes next comes before it can look.
+                    # The next transaction comes before the watcher can look.
                     with host.away("paused"):
                         set_unit(host, getattr(nic, side), steps[number + 1])
         for nic, _, _, _ in cases:
@@ -369,7 +374,8 @@ def test_trace_i_dead_form_then_tag_then_the_clears(ovs, managed):
 @pytest.mark.parametrize("how, hook", [("stopped", True), ("killed", False), ("paused", True),
                                        ("paused", False)])
 def test_trace_j_watcher_started_between_plug_and_stock_clear(ovs, how, hook):
-    """Or after both, by the hook's base."""
+    """The watcher starts between the plug and the clear, or after the clear: then the hook's base
+    tells which trunks were cleared."""
     closed = (TRUNK, unit(None, None, [5, 6]), unit(5, "native-untagged", [5, 6]))
     cases = nics_for(SIDES, closed, ("between", "after") if hook else ("between",))
     with Host(ovs, hook=hook) as host:
@@ -421,12 +427,14 @@ def test_trace_k_agent_binds_a_gone_emulated_row(ovs, boot, how):
             assert host.mark(nic.emu)["boot"]
         host.settle()
         with host.away(how):
-            if boot == "before":  # no run can make that: the stamp of another boot, by hand
+            # The stamp of another boot is written by hand: no run can write it.
+            if boot == "before":
                 noted = dict(host.mark(nic.emu), boot="boot-before")
                 act(host.operator.ids(nic.emu, "Port", **{mark.KEY: mark.encode(noted)}))
             act(host.libxl.add(nic.vif, nic))
             act(host.operator.ids(nic.emu, iface_id=nic.iface_id))
-            # ofport -1: an agent does not find it; bound by one that had looked before.
+            # An agent does not find a row with ofport -1: this agent has looked for the port
+            # before.
             act(host.agent.bind(nic.emu, "net-1", 5))
         lent = boot == "now"
         assert host.unit(nic.emu) == T5 and host.unit(nic.vif) == (T5 if lent else NONE)
@@ -472,7 +480,7 @@ def test_trace_m_fake_bridges_and_vif_move(ovs, hook):
         host.do(host.stock.move(nic, "fake6"), host.stock.add(nic.tap, nic))
         host.assert_both(nic, T6)
         assert host.state(nic) == "in-sync"
-        # Nobody but ovs-vsctl, which does so at add-port, has given any of them a tag.
+        # Only ovs-vsctl gives the ports a tag, at add-port on a fake bridge.
         assert not [record for record in History(ovs).ours() for name in (nic.vif, nic.tap)
                     if name in record.before
                     and record.before[name].unit != record.after[name].unit]
@@ -483,7 +491,8 @@ def test_trace_m_fake_bridges_and_vif_move(ovs, hook):
 
 @pytest.mark.parametrize("both, how", [(True, "stopped"), (True, "paused"), (False, "killed")])
 def test_trace_n_tap_deleted_at_take_over(ovs, both, how):
-    """The hook's two transactions, seen one by one (here), or as one, with the watcher down."""
+    """The watcher sees the hook's two transactions one by one (as here), or as one, if it is
+    down."""
     nic, unseen = Nic(12), Nic(13, "e")
     with Host(ovs, "[mirror]\niface_id = both\n" if both else "", hook=True) as host:
         host.old_pairs([nic, unseen], T5, own="vif")
@@ -491,7 +500,8 @@ def test_trace_n_tap_deleted_at_take_over(ovs, both, how):
         before = [(host.interface_version(each.vif), host.unit(each.vif)) for each in pairs]
         for each in pairs:
             assert ("iface-id" in host.ids(each.tap)) == both
-        # As the hook: taken off; the watcher looks; then the delete.
+        # The test writes as the hook does: the keys are taken off, the watcher looks, the row is
+        # deleted.
         if both:
             act(host.operator.ids(nic.tap, iface_id=None, attached_mac=None))
             host.settle()
@@ -509,7 +519,7 @@ def test_trace_n_tap_deleted_at_take_over(ovs, both, how):
 
 @pytest.mark.parametrize("hook, how", [(True, "stopped"), (False, "killed"), (False, "paused")])
 def test_trace_o_vif_replugged(ovs, hook, how):
-    """While the watcher is down, or not: iface-id and tag are back on it."""
+    """The watcher is down meanwhile, or not: iface-id and tag are back on the vif."""
     nic = Nic(12)
     with Host(ovs, hook=hook) as host:
         host.old_pairs([nic], T5, own="vif")
@@ -521,7 +531,8 @@ def test_trace_o_vif_replugged(ovs, hook, how):
             assert host.ids(nic.vif)["iface-id"] == nic.iface_id
             assert "iface-id" not in host.ids(nic.tap)
             host.do(host.stock.clear(nic.vif), host.stock.add(nic.vif, nic))
-        # The agent had forgotten the network: a new tag, the sibling's old one is stale.
+        # The agent had forgotten the network: it sets a new tag, and the sibling's old one is
+        # stale.
         host.agent.vlans = {}
         host.do(host.agent.bind(nic.vif, "net-1", 7))
         host.assert_both(nic, T7)
@@ -533,7 +544,7 @@ def test_trace_o_vif_replugged(ovs, hook, how):
 @pytest.mark.parametrize("how", DOWN[:2])
 @pytest.mark.parametrize("listed", EITHER)
 def test_trace_p_agents_port_gone_for_longer_than_the_grace(ovs, listed, how):
-    """A new watcher counts anew: it was down when the agent's port went."""
+    """A new watcher begins the grace anew: it was down when the agent's port went."""
     nic, tenant = Nic(12), Nic(13, "e")
     bridge = "br0" if listed else "br1"
     with Host(ovs, "[hold]\nbridges = %s\norphan_grace = 0.3\n" % bridge, hook=True) as host:

@@ -1,4 +1,4 @@
-"""An XAPI that listens with TLS, and a password for it."""
+"""A stand-in for XAPI that speaks TLS, and the file with its password."""
 import pytest
 
 from support.xapi_calls import vif_uuid
@@ -15,7 +15,7 @@ def tls_server():
 @pytest.fixture
 def tls(tls_server):
     yield tls_server
-    assert tls_server.sessions == set(), "not logged out"
+    assert tls_server.sessions == set(), "the client has not logged out"
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""The client of XAPI by itself, against an XAPI of our own."""
+"""The client of XAPI by itself, with the stand-in for XAPI of support/xapi_server.py."""
 import collections
 import contextlib
 import os
@@ -26,7 +26,8 @@ def ask(server, timeout=LONG, **how):
 
 
 def fails(server, *words, ask_for=None, timeout=LONG):
-    """What asking the server raises: one line that has these words."""
+    """Check that asking the server raises an XapiError of one line with these words; returns the
+    error."""
     with pytest.raises(XapiError) as caught:
         with Xapi(getattr(server, "remote", server), timeout=timeout) as session:
             (ask_for or (lambda session: session.names([vif_uuid(12)])))(session)
@@ -41,7 +42,8 @@ def fails(server, *words, ask_for=None, timeout=LONG):
 
 
 def test_the_server_speaks_with_xenapi_as_it_is():
-    """Nothing of ours between them; XenAPI's own transport can't do paths with underscores."""
+    """XenAPI alone can talk with the stand-in. The test uses TLS, because XenAPI's own transport
+    can't take a socket's path with an underscore."""
     with XapiServer(tls=True) as server:
         session = XenAPI.Session(server.remote, ignore_ssl=True)
         session.xenapi.login_with_password("root", PASSWORD, "1.0", "a test")
@@ -86,7 +88,7 @@ def test_names(xapi):
 
 @pytest.mark.parametrize("asked", [[], ["another"], ['" or field "uuid" = "x'], ["x\n"], [""]])
 def test_what_is_no_uuid_is_not_asked_for(xapi, asked):
-    """external_ids may be anybody's: none of it may get into a query."""
+    """Anybody may have written external_ids: a value that is no uuid may not get into a query."""
     xapi.add_vm("web", [vif_uuid(12)])
     with ask(xapi) as session:
         assert session.names(asked) == {}
@@ -102,7 +104,7 @@ def test_a_vif_that_xapi_has_not_got(xapi):
 @pytest.mark.parametrize("number", [1, MANY, MANY + 1, 10000])
 def test_calls_are_bounded(xapi, number):
     uuids = [vif_uuid(domid) for domid in range(number)]
-    for domid in range(0, number, 2):  # of two VIFs each
+    for domid in range(0, number, 2):  # each VM has two VIFs
         xapi.add_vm("vm-%d" % domid, uuids[domid:domid + 2])
     xapi.add_vm("another's", [vif_uuid(99999)])
     xapi.add_vm("a template", [], is_a_template=True)
@@ -142,7 +144,7 @@ def test_find_vms(xapi):
 
 @pytest.mark.parametrize("number", [1, 10000])
 def test_calls_for_a_vm_are_bounded(xapi, number):
-    """However many VIFs there are, and however many VMs have the name."""
+    """The number of calls grows neither with the VIFs nor with the VMs that have the name."""
     for domid in range(number):
         xapi.add_vm("web", [vif_uuid(domid)])
     xapi.add_vm("another's", [vif_uuid(99999)])
@@ -170,10 +172,11 @@ def test_faults(xapi, method, what, words):
         error = fails(xapi, *words)
         assert error.details == (tuple(what) if isinstance(what, list)
                                  and what[0] != "SESSION_INVALID" else ())
-    # What was logged in is logged out; what login itself did is in the fixture.
+    # If the fault came after the login, the client has logged out. (After a fault of the login
+    # itself, the fixture checks that no session is open.)
     assert xapi.calls[LOGOUT] >= (method != LOGIN)
     if method == LOGIN and what == "cut":
-        xapi.sessions.clear()  # its name never came here
+        xapi.sessions.clear()  # the session's name never reached the client
 
 
 @pytest.mark.parametrize("xml, words", [
@@ -184,7 +187,7 @@ def test_faults(xapi, method, what, words):
      "ValueError"),
 ])
 def test_an_answer_that_python_fails_on(xapi, monkeypatch, xml, words):
-    """Each in its own way: what the libraries raise is not of one class."""
+    """Python's libraries raise another class of exception for each of these answers."""
     monkeypatch.setattr(xapi, "_read", lambda *_: None)
     monkeypatch.setattr(xapi, "_xml", lambda value, xml_of=xapi._xml: (
         xml.encode() if value is None else xml_of(value)))
@@ -193,7 +196,8 @@ def test_an_answer_that_python_fails_on(xapi, monkeypatch, xml, words):
 
 @pytest.mark.parametrize("odd", ["a\x01b", "\x1b[2J", os.fsdecode(b"\xff"), "\ufffe"], ids=ascii)
 def test_what_xml_can_not_carry(host, xapi, tls, monkeypatch, odd):
-    """XAPI could make nothing of the whole request: it is not XAPI that is wrong."""
+    """XAPI could not parse a request with such a character: the client blames the name, the user or
+    the password, and not XAPI."""
     result = Run("--xapi", xapi.remote, "mirror", "vm", odd, db=host, env={"LC_ALL": "C.UTF-8"})
     with result:
         assert_error(result.end(), 2, "XAPI knows no VM of this name")
@@ -216,7 +220,7 @@ def test_a_name_that_is_no_text(xapi, odd):
 @pytest.mark.parametrize("method", [LOGIN, VIFS, VMS])
 @pytest.mark.parametrize("what", ["hang", "drip"])
 def test_time_out(xapi, method, what):
-    """A byte now and then is no answer, either."""
+    """An answer that comes a byte now and then takes too long, too."""
     xapi.add_vm("web", [vif_uuid(12)])
     xapi.fault(method, what)
     fails(xapi, "within 0.5 s", "--timeout", timeout=0.5)
@@ -225,7 +229,7 @@ def test_time_out(xapi, method, what):
 
 
 def test_the_time_is_for_all_calls_together(xapi):
-    """And what we do in between is not on XAPI's account."""
+    """All calls share one time limit, so each call leaves less time for the next."""
     with ask(xapi, timeout=1000) as session:
         first = session._transport.patience
         session.names([vif_uuid(12)])
@@ -234,7 +238,7 @@ def test_the_time_is_for_all_calls_together(xapi):
 
 
 def test_no_more_connections(tmp_path):
-    """XAPI hangs, and its queue is full."""
+    """XAPI hangs, and the queue of XAPI's socket is full."""
     path = str(tmp_path / "x")
     with contextlib.ExitStack() as stack:
         listener = stack.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM))
@@ -295,7 +299,7 @@ def test_logged_out_whatever_happens(xapi, what):
     (["status"], VIFS), (["mirror", "vm", "web"], VMS), (["pool", "check"], "host.get_all_records"),
     (["pool", "check"], "host.call_plugin")], ids=str)
 def test_logged_out_when_a_signal_ends_it(host, xapi, args, method, name, code):
-    """In the middle of a call, whose answer nobody will read."""
+    """The signal comes in the middle of a call: the command logs out without reading the answer."""
     add_pair(host, 12, tap={"tag": 5})
     xapi.add_vm("web", [vif_uuid(12)])
     xapi.fault(re.escape(method), "hang")
@@ -326,16 +330,16 @@ def until(condition):
 
 
 def test_logged_out_over_a_new_connection(xapi):
-    """That on which it was logged in is lost."""
+    """The connection of the login is lost, so the client logs out over a new connection."""
     xapi.fault(VIFS, "drop")
     fails(xapi, "dropped")
     assert (xapi.logins, xapi.calls[LOGOUT]) == (1, 1)
 
 
 @pytest.mark.parametrize("what", [["HOST_STILL_BOOTING"], "drop", "hang"], ids=str)
-def test_logged_out_where_logging_in_goes_on(xapi, monkeypatch, what):
-    """XenAPI of xapi 24 and older, as in XenServer 8, asks for the version of the API in its login:
-    there is a session by then."""
+def test_logged_out_if_a_login_fails_after_its_session_is_open(xapi, monkeypatch, what):
+    """XenAPI of xapi 24 and older, as in XenServer 8, asks for the API's version as a part of its
+    login: if that fails, there is a session already, and the client ends the session."""
     class Older(XenAPI.Session):
         def _login(self, *args):
             super()._login(*args)
@@ -354,7 +358,7 @@ def test_a_lost_answer_to_a_login_is_no_second_session(xapi):
     xapi.fault(LOGIN, "drop after")
     fails(xapi, "dropped")
     assert xapi.calls[LOGIN] == 1
-    xapi.sessions.clear()  # its name never came here
+    xapi.sessions.clear()  # the session's name never reached the client
 
 
 @pytest.mark.parametrize("what", [["SESSION_INVALID", "x"], ["HOST_IS_SLAVE", "x"], "drop", "hang",
@@ -369,8 +373,8 @@ def test_a_logout_that_fails_costs_no_answer(xapi, what):
     xapi.sessions.clear()
 
 
-def test_errors_of_the_users_own_are_left_alone(xapi):
-    """An error beside the calls is not XAPI's."""
+def test_an_error_of_the_callers_own_is_left_alone(xapi):
+    """The client does not turn an error that another part of our code raises into an XapiError."""
     with pytest.raises(ValueError, match="ours"):
         with ask(xapi):
             raise ValueError("ours")
@@ -405,11 +409,11 @@ def test_tls_is_verified(tls, monkeypatch):
     with pytest.raises(XapiError) as caught:
         with Xapi(tls.remote.replace("127.0.0.1", "localhost"), timeout=LONG, **how):
             pass
-    assert "--no-verify" in str(caught.value), "another host's certificate"
+    assert "--no-verify" in str(caught.value), "the certificate names another host"
 
 
-def test_tls_with_one_who_says_nothing():
-    """The handshake has its time, too."""
+def test_tls_with_a_server_that_says_nothing():
+    """The time limit counts for the TLS handshake, too."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         listener.listen(8)

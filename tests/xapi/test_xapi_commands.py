@@ -1,4 +1,4 @@
-"""The commands that ask XAPI: names in the table, VMs, options."""
+"""The commands that ask XAPI: VMs' names in the table, `mirror vm`, and the options for XAPI."""
 import contextlib
 import json
 import os
@@ -23,7 +23,8 @@ def asking(xapi, *args, **how):
 
 
 def warning(result, code, *words):
-    """The command's answer is there, and one line on stderr says why it has no names."""
+    """The command has ended with this code, and with one line on stderr that says why the output
+    has no VM names."""
     assert result.code == code, result
     assert re.match(r"xenvif-tagger: no VM names: [^\n]+\n\Z", result.err), result
     for word in words:
@@ -56,7 +57,8 @@ def test_names_in_json(host, xapi):
 
 
 def test_never_by_domain_or_by_the_vms_uuid(host, xapi):
-    """Another VM has this domain id elsewhere in the pool; the VIF says whose it is."""
+    """Another VM may have this domain id on another host of the pool: the command knows the VM by
+    the uuid of its VIF."""
     add_pair(host, 12, tap={"tag": 5})
     xapi.add_vm("wrong", [vif_uuid(13)], domid="12", uuid=identity(12)["xs-vm-uuid"])
     xapi.add_vm("right", [vif_uuid(12)], domid="99")
@@ -79,7 +81,8 @@ def test_a_name_that_would_steer_the_terminal(host, xapi):
 
 
 def test_names_of_10000_ports(host, xapi):
-    """One VIF here, in a pool of as many: two calls, and the session."""
+    """The host has one VIF, and the pool has 10,000: the command makes two calls, besides login and
+    logout."""
     add_pair(host, 12, tap={"tag": 5})
     for domid in range(10000):
         xapi.add_vm("vm-%d" % domid, [vif_uuid(domid)])
@@ -113,7 +116,8 @@ def test_xapi_that_was_named_and_is_not_there(host, tmp_path):
 
 @pytest.mark.skipif(os.path.exists("/var/lib/xcp/xapi"), reason="this host has an XAPI")
 def test_where_there_is_no_xapi(host):
-    """A host with libxl: not a word, and not even XenAPI is imported."""
+    """On a host with libxl, status says nothing about XAPI; `mirror vm` says that there is no XAPI
+    socket."""
     add_pair(host, 12)
     assert_done(run("status", db=host))
     assert_error(run("mirror", "vm", "web", db=host), 3, "/var/lib/xcp/xapi", "no such socket")
@@ -148,14 +152,14 @@ finally:
 
 @pytest.mark.parametrize("args", [["--help"], ["mirror", "all"], ["mirror", "dom", "12"],
                                   ["-q", "check"], ["status"]], ids=" ".join)
-def test_nobody_pays_for_what_is_not_asked(host, args):
-    """The last one: where no VIF is XAPI's."""
+def test_a_command_that_does_not_ask_xapi_imports_no_xenapi(host, args):
+    """The last command, status, asks XAPI only if a VIF has a uuid of XAPI's."""
     host.add_port("xenbr0", "vif12.0", {"xen-vm-name": "x"}, tag=5)
     argv = [sys.executable, "-c", IMPORTED % (["--db", host.remote] + args)]
     assert_done(run(argv=argv))
 
 
-def test_that_import_is_seen(host, xapi):
+def test_the_program_reports_an_import_of_xenapi(host, xapi):
     add_pair(host, 12, tap={"tag": 5})
     argv = [sys.executable, "-c", IMPORTED % (
         ["--db", host.remote, "--xapi", xapi.remote, "status"])]
@@ -171,7 +175,7 @@ def test_neither_the_plug_path_nor_the_watcher_knows_xapi(module):
 
 
 def test_without_the_library(host, xapi):
-    """XenAPI is not there: no traceback."""
+    """Without XenAPI, the commands say so in one line, without a traceback."""
     add_pair(host, 12, tap={"tag": 5})
     for args, code in (["status"], 0), (["mirror", "vm", "web"], 3):
         result = run(argv=[sys.executable, "-c", "import sys\nsys.modules['XenAPI'] = None\n"
@@ -197,7 +201,7 @@ def test_mirror_vm(host, xapi, by):
 
 
 def test_mirror_vm_in_two_domains(host, xapi):
-    """While it migrates to its own host, a VM has two domains."""
+    """A VM that migrates to its own host has two domains for a while."""
     add_pair(host, 12)
     add_pair(host, 13, vif={"tag": 5, "ids": identity(12)}, tap={"ids": identity(12)})
     xapi.add_vm("web", [vif_uuid(12)])
@@ -226,7 +230,8 @@ def test_mirror_vm_from(host, xapi):
 
 
 def test_mirror_vm_wait(host, xapi, tmp_path_factory):
-    """XAPI is asked once, before; a port that comes later is found by its VIF's uuid."""
+    """The command asks XAPI once, before the wait; the command knows a port that comes later by the
+    uuid of its VIF."""
     xapi.add_vm("web", [vif_uuid(12)])
     assert_error(asking(xapi, "mirror", "vm", "web", "--wait", "0", db=host), 1, "web")
     with proxies(tmp_path_factory) as proxied, contextlib.ExitStack() as stack:
@@ -242,7 +247,8 @@ def test_mirror_vm_wait(host, xapi, tmp_path_factory):
 
 
 def test_mirror_vm_reads_its_own_ports_only(host, xapi, tmp_path_factory):
-    """Also at each wake-up of --wait: not what a thousand others have."""
+    """Each time that --wait wakes up, the command reads the VM's ports, and not the other thousand.
+    """
     host.add_many_ports("xenbr0", [{
         "name": "vif%d.0" % domid, "external_ids": identity(domid)} for domid in range(100, 1100)])
     for devid in 0, 1:
@@ -258,7 +264,7 @@ def test_mirror_vm_reads_its_own_ports_only(host, xapi, tmp_path_factory):
     assert [tag(host, name) for name in ("tap12.0", "tap12.1")] == [5, 6]
     answers = [message["result"] for whose, message in proxy.log
                if whose == "server" and isinstance(message.get("result"), list)]
-    assert len(answers) > 4  # more than one look
+    assert len(answers) > 4  # the command has read the ports more than once
     assert max(sum(len(result.get("rows", ())) for result in results) for results in answers) < 20
 
 
@@ -343,7 +349,7 @@ def test_bad_xapi_options(host, tmp_path, command):
 
 
 def test_on_a_terminal_the_warning_is_apart_from_the_table(host, xapi):
-    """Whoever pipes standard output gets the table only."""
+    """The warning goes to standard error, so that standard output is whole JSON."""
     xapi.fault(LOGIN, ["HOST_STILL_BOOTING"])
     add_pair(host, 12)
     master, slave = pty.openpty()

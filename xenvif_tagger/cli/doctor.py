@@ -13,12 +13,13 @@ from .options import Options, absolute
 @click.option("--json", is_flag=True, help="Print JSON.")
 @click.pass_context
 def doctor(context: click.Context, json: bool) -> None:
-    """Is this host set up right, and if not, which command mends it?
+    """Check whether this host is set up right.
 
-    Nothing is changed. A check that needs root or a dom0 says so where it has neither. Exit status:
+    Each check that finds a problem names the command that mends the problem; doctor itself changes
+    nothing. A check that can't be done without root, or outside of a dom0, says so. Exit status:
     1 if any check has failed.
     """
-    # Imported here, because the other commands need none of it.
+    # Imported here, because no other command needs these modules.
     from ..doctor.database import Database
     from ..doctor.examine import examine, is_well
     from ..doctor.host import Host
@@ -26,11 +27,12 @@ def doctor(context: click.Context, json: bool) -> None:
     from ..output import checks
 
     options: Options = context.obj
-    given = context.find_root().params
-    host = Host(given["config_path"])
-    # A remote that can't be understood is the result of a check, not an error of this command.
-    remote = absolute(given["db"] or host.values["ovsdb", "remote"] or default_remote())
-    database = Database(remote, host.values, given["timeout"] or host.values["ovsdb", "timeout"])
+    root_options = context.find_root().params
+    host = Host(root_options["config_path"])
+    # The check `ovsdb` reports a malformed remote: this command does not end with an error.
+    remote = absolute(root_options["db"] or host.values["ovsdb", "remote"] or default_remote())
+    database = Database(remote, host.values,
+                        root_options["timeout"] or host.values["ovsdb", "timeout"])
     results = examine(Patient(host, database, options.xapi))
     if json:
         emit(checks.as_json(results))

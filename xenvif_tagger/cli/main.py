@@ -1,5 +1,5 @@
-"""The command line, a contract that scripts depend on (docs/design.md 6): its options, its
-commands, and how they end."""
+"""The command line: options, commands and exit codes. Scripts depend on all three as on a contract
+(docs/design.md 6)."""
 import gc
 import os
 import signal
@@ -20,26 +20,28 @@ from .options import Options, Seconds, no_library
 from .pool import pool
 from .status import check, status
 
-COMPLETE = "_XENVIF_TAGGER_COMPLETE"  # the variable in which a shell asks; click chooses its name
+# The environment variable by which a shell asks for completions, named as click names it.
+COMPLETE = "_XENVIF_TAGGER_COMPLETE"
 
 
 @click.group(no_args_is_help=False,
              context_settings={"help_option_names": ["-h", "--help"],
                                "auto_envvar_prefix": "XENVIF_TAGGER"})
-@click.option("--db", metavar="REMOTE", help="OVSDB, as for ovs-vsctl: unix:PATH or tcp:HOST:PORT.")
+@click.option("--db", metavar="REMOTE",
+              help="The database, as for ovs-vsctl: unix:PATH or tcp:HOST:PORT.")
 @click.option("--config", "config_path", metavar="FILE", envvar="XENVIF_TAGGER_CONFIG",
               type=click.Path(), help="Config file, instead of %s." % config.DEFAULT_PATH)
 @click.option("--timeout", type=Seconds(0.01), metavar="SECONDS",
-              help="Seconds within which the database and XAPI must answer. If not given: for the "
-                   "database, the config file's timeout, or 5; for XAPI, 10, and 2 for the names "
-                   "in a table.")
+              help="Seconds within which the database and XAPI must answer. Without this option "
+                   "the database has the config file's timeout (5 if none is set), and XAPI has 10 "
+                   "seconds, or 2 for the names in a table.")
 @click.option("--xapi", metavar="REMOTE",
-              help="XAPI, for VMs' names: https://HOST or unix:PATH; this host's own if not given; "
-                   "none for a table without names.")
+              help="The XAPI that knows the VMs' names: https://HOST or unix:PATH; this host's own "
+                   "if not given. With the word none, XAPI is not asked.")
 @click.option("--user", default="root", metavar="NAME",
               help="User of XAPI on another host; root if not given.")
 @click.option("--password-file", metavar="FILE", type=click.Path(),
-              help="File whose first line is that user's password.")
+              help="File whose first line is the password of XAPI's user.")
 @click.option("--no-verify", is_flag=True, help="Accept any TLS certificate from XAPI.")
 @click.option("-v", "--verbose", is_flag=True, help="Print each change.")
 @click.option("-q", "--quiet", is_flag=True, help="Print nothing but errors.")
@@ -50,9 +52,10 @@ def cli(context: click.Context, db: Optional[str], config_path: Optional[str],
         password_file: Optional[str], no_verify: bool) -> None:
     """Keep the two Open vSwitch ports of a Xen guest's NIC, vif and tap, configured alike.
 
-    Exit status: 0 done, or nothing to do; 1 check found a difference, or a port, domain or VM that
-    was named was refused or in conflict; 2 wrong usage, unknown domain, port or VM; 3 the database
-    can't be reached, or XAPI where it is needed.
+    Exit status: 0 done, or nothing to do; 1 check found drift or conflict, or the port, domain or
+    VM named to mirror was refused, in conflict or not ready in time, or a check of doctor has
+    failed; 2 wrong usage, or unknown domain, port, VM or host; 3 the database can't be reached, or
+    XAPI can't be reached and the command needs XAPI.
     """
     if verbose and quiet:
         raise BadUsage("-v and -q contradict each other: choose one")
@@ -73,7 +76,10 @@ def cli(context: click.Context, db: Optional[str], config_path: Optional[str],
 @click.pass_obj
 def watch(options: Options, unixctl: Optional[str], private_key: Optional[str],
           certificate: Optional[str], ca_cert: Optional[str]) -> None:
-    """Keep all ports alike from now on, in the foreground: systemd runs this."""
+    """Keep all ports alike from now on, in the foreground.
+
+    systemd runs this command as xenvif-tagger.service.
+    """
     address, values = options.remote()
     try:
         from ..replica import remote
@@ -91,16 +97,17 @@ for command in (mirror, status, check, doctor, pool):
 
 
 def prepare() -> None:
-    """Set up this process: give it the streams it may lack, and take away what would harm it."""
+    """Set up this process: its standard streams, its garbage collector and its environment."""
     # Some service managers start us without standard output or error. Nobody reads the output then,
     # and the exit status is the answer.
     sys.stdout = sys.stdout or open(os.devnull, "w")
     sys.stderr = sys.stderr or open(os.devnull, "w")
-    # Rows are trees: to look for cycles among those of 10,000 ports is a fifth of the whole time.
+    # The rows of the database form no reference cycles. With 10,000 ports the garbage collector's
+    # search for cycles would take a fifth of the command's time.
     gc.disable()
     for name in list(os.environ):
         if name.startswith("XENVIF_TAGGER_") and name.endswith("_HELP"):
-            del os.environ[name]  # click would take it for --help
+            del os.environ[name]  # click would read this variable as the option --help
 
 
 def complete(instruction: str) -> NoReturn:
@@ -114,19 +121,21 @@ def complete(instruction: str) -> NoReturn:
         sys.exit(1)
     try:
         code = shell_complete(cli, {}, NAME, COMPLETE, instruction)
-    except (KeyError, ValueError, RuntimeError) as error:  # somebody asks who is no shell
-        fail("%s=%s: can't be answered: %r" % (COMPLETE, instruction, error), USAGE)
+    except (KeyError, ValueError, RuntimeError) as error:
+        # No shell's completion script has set the variables that click reads.
+        fail("%s=%s: can't be answered: %r: leave this variable to the shell's completion" % (
+            COMPLETE, instruction, error), USAGE)
     sys.exit(code)
 
 
 def main() -> None:
-    """The console script."""
+    """Run the command line: the entry point of the console script."""
     prepare()
     try:
         if os.environ.get(COMPLETE):
             complete(os.environ[COMPLETE])
-        # Not cli(): click 8.0 on Python 3.6 refuses to work in a locale without UTF-8. And where
-        # the reader of our output has gone cli() exits with 1, which has another meaning here.
+        # Not cli(): with click 8.0 on Python 3.6, cli() refuses to work in a locale without UTF-8.
+        # And if the reader of our output has gone, cli() exits with 1, our code for NOT_ALIKE.
         with cli.make_context(NAME, sys.argv[1:]) as context:
             cli.invoke(context)
     except click.exceptions.Exit as error:
@@ -138,14 +147,16 @@ def main() -> None:
     except OvsdbError as error:
         fail(str(error), UNREACHABLE)
     except click.UsageError as error:
-        # Errors that click finds have a context, but no cure; ours name the cure themselves.
-        path = error.ctx.command_path if error.ctx else NAME
-        fail("%s: see '%s --help'" % (error.format_message().rstrip("."), path), error.exit_code)
+        # click's own messages name no cure, so we name the help of the command that click was
+        # parsing. (Our own errors, in the next clause, name their cures themselves.)
+        command_path = error.ctx.command_path if error.ctx else NAME
+        fail("%s: see '%s --help'" % (error.format_message().rstrip("."), command_path),
+             error.exit_code)
     except click.ClickException as error:
         fail(error.format_message(), error.exit_code)
     except BrokenPipeError:
-        # The reader of our output has gone. Everything is written to the database by then: end as
-        # any filter does.
+        # The reader of our output has gone. By now all changes are in the database: end as any
+        # filter does, by SIGPIPE.
         signal.signal(signal.SIGPIPE, signal.SIG_DFL)
         os.kill(os.getpid(), signal.SIGPIPE)
     except OSError as error:

@@ -1,4 +1,4 @@
-"""How all commands take their options (docs/design.md 6)."""
+"""The options before the command, and the types of options and arguments (docs/design.md 6)."""
 import math
 import os
 from typing import TYPE_CHECKING, Any, Callable, Iterable, List, Optional, Set, Tuple
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from ..host.config import Values
 
-TAB = 1  # seconds for which the database may keep a user waiting who has pressed the Tab key
+TAB_TIMEOUT = 1  # seconds that a user who has pressed the Tab key waits for the database at most
 
 
 class Options(object):
@@ -46,7 +46,7 @@ class Options(object):
         return OneShot(Client(address, self.patience(values)), values)
 
     def patience(self, values: "Values") -> float:
-        """Seconds for which the database may be waited for: --timeout, or else the config's."""
+        """Seconds to wait for the database at most: --timeout, or else the config's timeout."""
         return float(self._timeout or values["ovsdb", "timeout"])
 
     def remote(self) -> "Tuple[str, Values]":
@@ -60,10 +60,11 @@ class Options(object):
                 emit(line)
 
 
-# (click.ParamType takes a type argument in newer click, and none in the click of a dom0.)
+# The next classes ignore mypy's type-arg: newer click has type arguments for ParamType, and the
+# click of a dom0 fails on them.
 
 class Seconds(click.ParamType):  # type: ignore[type-arg]
-    """A number of seconds (float), from a least one (float) to a day."""
+    """A number of seconds (float) from ``least`` (float) to 86400, a day."""
 
     name = "seconds"
 
@@ -113,17 +114,19 @@ class Port(click.ParamType):  # type: ignore[type-arg]
 
 def completions(context: click.Context, incomplete: str,
                 words_in: Callable[[Vswitch], Set[str]]) -> "List[CompletionItem]":
-    """How a shell may complete a word: with those words in the database that begin as it does. If
-    the database can't be read there are none.
+    """The words in the database by which a shell may complete a word; none if the database can't be
+    read.
 
-    :param words_in: gives the words, of a connected Vswitch
+    :param incomplete: the beginning of the word
+    :param words_in: gives all words that may be meant, read by a connected Vswitch
     """
-    from click.shell_completion import CompletionItem  # click 7 has none, and never comes here
+    # click 7 has no such module, and never asks a type for completions.
+    from click.shell_completion import CompletionItem
 
-    given = context.find_root().params
+    root_options = context.find_root().params
     try:
-        address, _ = database(given["db"], given["config_path"])
-        words = words_in(Vswitch(Client(address, TAB)))
+        address, _ = database(root_options["db"], root_options["config_path"])
+        words = words_in(Vswitch(Client(address, TAB_TIMEOUT)))
     except (OvsdbError, click.ClickException):
         return []
     return [CompletionItem(word) for word in sorted(words) if word.startswith(incomplete)]
@@ -132,8 +135,8 @@ def completions(context: click.Context, incomplete: str,
 def database(db: Optional[str], config_path: Optional[str]) -> "Tuple[str, Values]":
     """The database's remote, and the values of the config file.
 
-    :param db: the remote that was given, if any
-    :param config_path: the config file that was given, if any
+    :param db: --db, or None if it is not given
+    :param config_path: --config, or None if it is not given
     """
     values = read_config(config_path)
     return absolute(db or values["ovsdb", "remote"] or default_remote()), values
@@ -149,7 +152,8 @@ def absolute(remote: str) -> str:
 
 
 def read_config(path: Optional[str]) -> "Values":
-    """The values of a config file; None: of the default one, which may be absent."""
+    """The values of the config file at ``path``. If that is None: of the default config file, which
+    may be absent."""
     try:
         values, problems = config.read(path or config.DEFAULT_PATH)
     except FileNotFoundError:
@@ -164,8 +168,8 @@ def read_config(path: Optional[str]) -> "Values":
     return values
 
 
-def no_library(what: str, error: ImportError) -> BadUsage:
-    """The error for a part of the command (what) that needs Open vSwitch's Python library, which
+def no_library(part: str, error: ImportError) -> BadUsage:
+    """The error for a part of the command that needs Open vSwitch's Python library, if that library
     can't be imported (error)."""
-    return BadUsage("%s needs Open vSwitch's Python library (%s): pip install ovs, or the one in "
-                    "/usr/share/openvswitch/python" % (what, error))
+    return BadUsage("%s needs Open vSwitch's Python library (%s): run 'pip install ovs', or add "
+                    "/usr/share/openvswitch/python to PYTHONPATH" % (part, error))

@@ -21,7 +21,11 @@ from .options import Domid, Options, no_library
                                              "below it, until q or Ctrl-C.")
 @click.pass_obj
 def status(options: Options, domid: Optional[int], json: bool, follow: bool) -> None:
-    """Show each VIF's ports, their VLANs, and whether they are alike; and the watcher."""
+    """Show each VIF's ports and whether they are alike.
+
+    The table has the VLANs of both ports and the state of each VIF. The last line says whether the
+    watcher runs.
+    """
     if follow:
         keep_up(options, domid, json)
     else:
@@ -33,8 +37,8 @@ def status(options: Options, domid: Optional[int], json: bool, follow: bool) -> 
 @click.option("--json", is_flag=True, help="Print JSON.")
 @click.pass_obj
 def check(options: Options, domid: Optional[int], json: bool) -> None:
-    """As status, and exit with 1 if any pair is in drift or conflict, if a port has still to be
-    closed or repaired, or if ports can't be paired."""
+    """Print the table of status; exit with 1 on drift or conflict, if a port has still to be closed
+    or repaired, or if ports can't be paired."""
     outcomes, unpaired = show(options, domid, json)
     if unpaired or any(STATES[outcome.state].fails_check or outcome.decision.is_substantial()
                        for outcome in outcomes):
@@ -46,7 +50,7 @@ def keep_up(options: Options, domid: Optional[int], json: bool) -> None:
     if json:
         raise BadUsage("--follow is for people: for JSON, call 'status --json' again and again")
     if options.verbosity < 0:
-        raise BadUsage("--follow says what changes, and -q says nothing: choose one")
+        raise BadUsage("--follow prints each change, and -q prints nothing: choose one")
     try:
         from ..follow.view import follow
     except ImportError as error:
@@ -57,23 +61,24 @@ def keep_up(options: Options, domid: Optional[int], json: bool) -> None:
 
 def show(options: Options, domid: Optional[int],
          json: bool) -> Tuple[List[Outcome], List[List[str]]]:
-    """Print the outcomes for a domain, or for all, and this host's watcher.
+    """Print the outcomes for a domain, or for all domains, and this host's watcher.
 
-    :returns: ``(outcomes, unpaired)``: the latter as core.identity.unpaired gives, [] for a domain
+    :returns: ``(outcomes, unpaired)``; unpaired: as core.identity.unpaired returns, but [] if only
+        one domain is asked for
     """
-    shot = options.connect()
-    outcomes = shot.look(None if domid is None else shot.vswitch.vifs(domid))
+    driver = options.connect()
+    outcomes = driver.look(None if domid is None else driver.vswitch.vifs(domid))
     if domid is not None and not outcomes:
         raise BadUsage(unknown("domain %d" % domid))
-    unpaired = shot.vswitch.unpaired if domid is None else []
+    unpaired = driver.vswitch.unpaired if domid is None else []
     # With -q nothing is printed (check then has its exit status only), so XAPI need not be asked.
-    named = vms.names_for(outcomes, options.xapi) if json or options.verbosity >= 0 else {}
+    vm_names = vms.names_for(outcomes, options.xapi) if json or options.verbosity >= 0 else {}
     pid = pidfile.running(pidfile_path())
     if json:
         emit(report.as_json(outcomes, {
-            "watcher": pid and {"pid": pid}, "unpaired": unpaired}, named))
+            "watcher": pid and {"pid": pid}, "unpaired": unpaired}, vm_names))
     else:
-        options.say(report.table(outcomes, width(), is_terminal(), named))
+        options.say(report.table(outcomes, width(), is_terminal(), vm_names))
         options.say(report.unpaired(unpaired))
         options.say([report.watcher(pid, pidfile.lost_directory(pidfile_path()))])
     return outcomes, unpaired

@@ -1,5 +1,6 @@
-"""What a port is created with, and what is taken off it before it is deleted
-(docs/design.md 4.6, 4.7).
+"""The decisions about a port that is about to be created or deleted (docs/design.md 4.6, 4.7):
+what the plug adds to the new row, and which keys the unplug takes off the old row, or hands to the
+sibling, before the row is deleted.
 """
 from . import identity, mark, merge, names
 from .decide import decide_vif
@@ -14,64 +15,72 @@ if MYPY:
     from .port import Ids
     from .unit import Unit
 
-# Stands in for the UUID of a row that is not there yet: no mark can name it. It is false, by which
-# decide knows such a row.
+# The UUID of a row that is not there yet: no mark can name it, and decide knows the row by it.
 UNBORN = ""
 
 
 def born(name: str, bridge: str, interface_ids: "Mapping[str, str]", siblings: "Iterable[Port]",
-         settings: Settings, own: "Optional[Unit]" = None, cvlans: bool = True,
+         settings: Settings, toolstack_unit: "Optional[Unit]" = None, cvlans: bool = True,
          before: "Optional[Port]" = None) -> "Tuple[Unit, Ids, Decision]":
     """Decide about a port that is about to be created.
 
-    :param str name: of the port; bridge: the Bridge row's name
-    :param dict interface_ids: the Interface external_ids that it will be created with
-    :param siblings: the other ports with its VIF's number
-    :param dict own: the VLAN unit that it will be created with, whatever is decided here: a VLAN
-        ("fake") bridge's tag, or what the command line names
+    :param str name: the port's name
+    :param str bridge: the name of the Bridge row that will have the port
+    :param dict interface_ids: the Interface external_ids that the toolstack creates the port with
+    :param siblings: the ports with this VIF's number (list of port.Port); a row that already has
+        this name is about to be replaced and does not count
+    :param Settings settings: what the operator has set, and the host's facts
+    :param dict toolstack_unit: the VLAN unit that the port is created with whatever is decided
+        here: a VLAN ("fake") bridge's tag, or what the command line names; None for no such unit
     :param bool cvlans: the database's schema has Port.cvlans
-    :param before: the port of this name that the same call of the stock script deletes. If the
-        port was this VIF's since the host booted, the new one keeps what that one had
-    :returns: ``(unit, ids, decision)``: the VLAN unit to create it with, dict; the external_ids
-        to add, ``{"Port": {...}, "Interface": {...}}``; and the Decision, for its reason
+    :param Port before: the port of this name that the same call of the stock script deletes, or
+        None. The new port keeps what that port had, if that port was this VIF's since the host
+        booted
+    :returns: ``(unit, ids, decision)``: the VLAN unit to create the port with (dict, {} for none
+        of ours); the external_ids to add, ``{"Port": {...}, "Interface": {...}}``; and the
+        Decision, whose reason the hook logs
     """
     siblings = [port for port in siblings if port.name != name]
-    new = Port(name, UNBORN, bridge, own, None, interface_ids, cvlans=cvlans)
+    new = Port(name, UNBORN, bridge, toolstack_unit, None, interface_ids, cvlans=cvlans)
     if (before is not None and before.mark.get("boot") == settings.boot
             and identity.may_lend(before, settings.boot)
             and identity.refusal(before, new) is None):
-        new = _anew(before, siblings, interface_ids, own, settings)
+        new = _anew(before, siblings, interface_ids, toolstack_unit, settings)
     decision = decide_vif(siblings + [new], settings)
     unit, ids = after(new, decision.changes)
-    if own is not None and unit != own:
-        # The sibling's unit would win, and add-port will not write it: the second look judges.
+    if toolstack_unit is not None and unit != toolstack_unit:
+        # The sibling's unit would win over the toolstack's unit, but add-port creates the port with
+        # the toolstack's. So note nothing about the sibling yet: the hook reads both rows again
+        # after add-port, and decides about both rows then.
         decision = decide_vif([new], settings)
         ids = after(new, decision.changes)[1]
-    given = {"Port": ids["Port"], "Interface": {
+    ids_to_add = {"Port": ids["Port"], "Interface": {
         key: value for key, value in ids["Interface"].items() if key not in interface_ids}}
-    return {} if own is not None else unit, given, decision
+    return {} if toolstack_unit is not None else unit, ids_to_add, decision
 
 
 def _anew(before: Port, siblings: "Iterable[Port]", interface_ids: "Mapping[str, str]",
-          own: "Optional[Unit]", settings: Settings) -> Port:
-    """The port that has just been deleted, as it is to be created again; parameters as born()."""
-    ids = {table: {key: value for key, value in found.items()
+          toolstack_unit: "Optional[Unit]", settings: Settings) -> Port:
+    """The port that the stock script has just deleted, as the script creates it again; parameters
+    as those of born()."""
+    ids = {table: {key: value for key, value in old_ids.items()
                    if key == IFACE_ID or merge.is_mirrored(key, settings)}
-           for table, found in before.ids.items()}
-    noted = dict(before.mark)
+           for table, old_ids in before.ids.items()}
+    fields = dict(before.mark)
     if before.vlan_network:
-        # The agent's notes go with the row, so the new one follows the one that is gone, until the
-        # agent has bound it.
-        noted["base"] = {"port": before.uuid, "unit": before.unit, "network": before.vlan_network,
-                         "Port": {}, "Interface": {}, "policing": {}}
+        # The agent's notes go with the old row. Until the agent has bound the new row, the new row
+        # follows the old one.
+        fields["base"] = {"port": before.uuid, "unit": before.unit, "network": before.vlan_network,
+                          "Port": {}, "Interface": {}, "policing": {}}
     for sibling in siblings:
         base = sibling.mark.get("base", {})
         if base.get("port") == before.uuid:
-            # Nothing can name the new row, so it has the pair's base: what the sibling has been
-            # given since is a change.
-            noted["base"] = dict(base, port=sibling.uuid)
-    ids["Port"][mark.KEY] = mark.encode(noted)
-    return Port(before.name, UNBORN, before.bridge, before.unit if own is None else own,
+            # The new row has no UUID yet that the sibling's base could name, so the new row gets
+            # the base: what the sibling has been given since is a change.
+            fields["base"] = dict(base, port=sibling.uuid)
+    ids["Port"][mark.KEY] = mark.encode(fields)
+    return Port(before.name, UNBORN, before.bridge,
+                before.unit if toolstack_unit is None else toolstack_unit,
                 ids["Port"], dict(ids["Interface"], **interface_ids),
                 cvlans=before.cvlans, rivals=before.rivals)
 
@@ -79,36 +88,39 @@ def _anew(before: Port, siblings: "Iterable[Port]", interface_ids: "Mapping[str,
 def dying(name: str, ports: "List[Port]", others: "Iterable[Port]") -> "Optional[Decision]":
     """Decide about a port that is about to be deleted.
 
-    Neutron's agent takes the guest's port for deleted when one of two rows with its iface-id goes,
-    unless iface-id and attached-mac were taken off that row in an earlier transaction; and when
-    the only row with it goes (docs/design.md 2.4). So the ids go with whichever row stays.
+    Neutron's agent takes the guest's Neutron port for deleted when one of two rows with its
+    iface-id is deleted, unless iface-id and attached-mac were taken off that row in an earlier
+    transaction; and when the only row with its iface-id is deleted (docs/design.md 2.4). So the
+    iface-id stays with, or goes to, the row that stays.
 
-    :param str name: of the port
-    :param ports: all ports with its VIF's number
-    :param others: all ports of VIFs whose Interface has the same iface-id: local migration has two
-        domains of one guest
-    :returns: Decision, or None where there is nothing to do
+    :param str name: the port's name
+    :param ports: all ports with the VIF's number, the dying one included (list of port.Port)
+    :param others: all ports whose Interface has the dying port's iface-id (iterable of port.Port):
+        in a local migration two domains of one guest have it
+    :returns: Decision, or None where the unplug needs no step of ours
     """
     port = next((port for port in ports if port.name == name), None)
     if port is None or IFACE_ID not in port.ids["Interface"]:
         return None
     ids = port.ids["Interface"]
-    gone = [Change("Interface", name, "external_ids", key, ids[key], None)
-            for key in (IFACE_ID, "attached-mac") if key in ids]
+    dying_keys = [Change("Interface", name, "external_ids", key, ids[key], None)
+                  for key in (IFACE_ID, "attached-mac") if key in ids]
     vif, tap = (port, None) if names.parse_known(name)[2] == names.VIF else (None, port)
     for other in others:
         if (other.uuid != port.uuid and not other.gone
                 and other.ids["Interface"].get(IFACE_ID) == ids[IFACE_ID]):
-            return Decision(vif, tap, DRIFT, "%s goes and %s stays, with the same iface-id" % (
-                name, other.name), changes=gone)
+            return Decision(
+                vif, tap, DRIFT, "%s is deleted, and %s with the same iface-id stays" % (
+                    name, other.name), changes=dying_keys)
     siblings = [other for other in ports if other.name != name and not other.gone]
     if len(siblings) != 1 or identity.refusal(port, siblings[0]):
         return None
     sibling = siblings[0]
-    # With notes of another network it would be the agent's own port of that one.
+    # With the agent's notes of another network the sibling would become the agent's port of that
+    # network.
     if IFACE_ID in sibling.ids["Interface"] or sibling.network not in (None, port.network):
         return None
     vif, tap = (port, sibling) if vif else (sibling, port)
-    return Decision(vif, tap, DRIFT, "%s goes, and %s stays: iface-id goes to that one" % (
-        name, sibling.name), name, sibling.name, changes=gone + [Change(
+    return Decision(vif, tap, DRIFT, "%s is deleted, and %s, which stays, gets its iface-id" % (
+        name, sibling.name), name, sibling.name, changes=dying_keys + [Change(
             "Interface", sibling.name, "external_ids", IFACE_ID, None, ids[IFACE_ID])])

@@ -31,13 +31,14 @@ if MYPY:
 
 def decide_vif(ports: "Iterable[Port]", settings: Settings, prefer: "Optional[str]" = None,
                expired: "Collection[str]" = ()) -> Decision:
-    """Decide about all ports that bear one VIF's number.
+    """Decide about all ports with one VIF's number.
 
-    :param ports: one to three: there are two names for the tap side
-    :param settings: what the operator has set, and the host's boot
-    :param prefer: "vif" or "tap": a person has said which side is right; else None
-    :param expired: the UUIDs of Ports whose grace as an orphan is over (the caller has the clock,
-        docs/design.md 4.5, 8)
+    :param ports: one to three port.Port: the tap side has two possible names
+    :param Settings settings: what the operator has set, and the host's facts
+    :param prefer: "vif" or "tap" where a person has named that side as the right one; else None
+    :param expired: the UUIDs of the Ports whose grace as an orphan is over (docs/design.md 4.5, 8),
+        by the caller's clock
+    :returns: Decision
     """
     every = [Draft(port) for port in sorted(ports, key=lambda port: port.name)]
     sides = {side: [draft for draft in every if names.parse_known(draft.port.name)[2] == side]
@@ -51,14 +52,16 @@ def decide_vif(ports: "Iterable[Port]", settings: Settings, prefer: "Optional[st
         if draft is not rows.get(prefer or ""):
             draft.note(hold.mend_trunks(draft, draft.mark.get("base", {}).get("unit")))
 
-    refusal = None  # type: Optional[str]
+    refusal: "Optional[str]" = None
     if len(sides[TAP]) > 1:
         refusal = "%s and %s both say that they are the emulated NIC" % (
             sides[TAP][0].port.name, sides[TAP][1].port.name)
     elif len(rows) == 2:
         refusal = identity.refusal(rows[VIF].port, rows[TAP].port)
-    source, split, both = None, [], None  # type: Optional[str], List[str], Optional[pair.Pair]
-    orphans = []  # type: List[Port]
+    source: "Optional[str]" = None
+    split: "List[str]" = []
+    both: "Optional[pair.Pair]" = None
+    orphans: "List[Port]" = []
     if len(rows) == 2 and not refusal:
         both = _pair(rows, settings, prefer)
         state, source, reason, split = _together(both, settings, prefer)
@@ -67,29 +70,33 @@ def decide_vif(ports: "Iterable[Port]", settings: Settings, prefer: "Optional[st
         if not refusal:
             state, reason = SINGLE, "%s has no sibling" % every[0].port.name
             if every[0] is rows.get(prefer or ""):
-                # A person says that it is right as it is: it follows nobody any more.
+                # A person has named this port as the right one: the port follows no sibling any
+                # more.
                 every[0].mark.pop("base", None)
         orphans = [draft.port for draft in every if _is_orphan(draft, every)]
         for draft in every:
             if not _lose([draft]) and draft.port in orphans:
                 draft.note(_part(draft, settings, expired))
-                state = state if refusal else ORPHAN
+                if not refusal:
+                    state, reason = ORPHAN, ""
 
-    # A port without a VLAN beside a held one is held itself. On a bridge that is not listed (any
-    # more) a person may open both.
+    # A port without a VLAN beside a held port is held, too. On a bridge that the config does not
+    # list (any more) a person may open both.
     by_hand = prefer in rows and state != REFUSED
     for draft in every:
         draft.note(hold.close(draft, any(
             other.closes or other.port.bridge in settings.hold_bridges
             or not by_hand and hold.is_held(other.port)
             for other in (every if both and state != REFUSED else [draft]))))
-    if any("held" in draft.mark for draft in every) and state in (IN_SYNC, SINGLE, ORPHAN):
+    held = [draft for draft in every if "held" in draft.mark]
+    if held and state in (IN_SYNC, SINGLE, ORPHAN):
         state = HELD
-        reason += "; held until it has a real tag"
+        held[0].note("is held until it has a real tag" if all(
+            hold.is_held(draft.port) for draft in held) else None)
     if both and state in (IN_SYNC, HELD):
         _renew_base(rows, both, settings)
     elif both and state == CONFLICT and not both.is_split():
-        # (Until the agent comes to one mind about a split pair, no change decides it.)
+        # (A split pair gets no "seen": only the agent can end that conflict.)
         rows[TAP].mark["seen"] = dict(
             {side: _decided(rows[side]) for side in SIDES},
             port=rows[VIF].port.uuid)
@@ -115,17 +122,20 @@ def decide_vif(ports: "Iterable[Port]", settings: Settings, prefer: "Optional[st
             target = written[0]
     return Decision(
         rows[VIF].port if VIF in rows else None, rows[TAP].port if TAP in rows else None, state,
-        "; ".join([reason] + [note for side in SIDES for draft in sides[side]
-                              for note in draft.notes]),
+        "; ".join(([reason] if reason else []) + [
+            note for side in SIDES for draft in sides[side] for note in draft.notes]),
         rows[OTHER[target]].port.name if target else None,
         rows[target].port.name if target else None, unit, split, changes, orphans,
         sides[TAP][1].port if len(sides[TAP]) > 1 else None)
 
 
 def _stamp(draft: Draft, settings: Settings) -> None:
-    """Note on a row when it is first seen whose it is, before ovs-xapi-sync can rewrite its ids.
+    """Stamp a row that has no stamp: note in the row's mark the VIF that the row belongs to, and
+    the host's boot in which the row was first seen with its device.
 
-    The boot is noted when it is first seen alive: a row that was gone by then may not lend.
+    The VIF is noted at the first look, before ovs-xapi-sync can rewrite the row's external_ids. The
+    boot is noted at the first look at which the row has its device: a row whose device was gone at
+    every look may not lend.
     """
     stamp = identity.stamp_of(draft.ids["Interface"])
     if stamp and "vif" not in draft.mark:
@@ -136,19 +146,21 @@ def _stamp(draft: Draft, settings: Settings) -> None:
 
 
 def _is_orphan(draft: Draft, every: "List[Draft]") -> bool:
-    """Whether the row had followed a port that is gone, and has not become the agent's own."""
+    """Whether the row has followed a port that is gone, and has not become the agent's own."""
     base = draft.mark.get("base")
     return (base is not None and not hold.is_held(draft.port) and not draft.port.vlan_network
             and not any(base["port"] == other.port.uuid for other in every))
 
 
 def _lose(rows: "Collection[Draft]") -> "List[Draft]":
-    """Take off rows of one VIF the VLAN that the agent has given to another network; which they
-    were.
+    """Take off rows of one VIF the VLAN that the agent has given to another network.
 
-    A base says of which network the VLAN was, or the agent's notes on a row that is not the agent's
-    own any more. Another network's port with the same tag on the same bridge, by the agent's
-    notes, is the proof.
+    The base of a row says to which network the row's VLAN belonged; so do the agent's notes on a
+    row that is not the agent's own any more. The proof is a port of another network on the same
+    bridge that has the same tag by the agent's notes.
+
+    :param rows: all rows of the VIF that may be one pair
+    :returns: the rows that have lost their VLAN
     """
     if any(draft.port.vlan_network for draft in rows):
         return []  # beside its own living port the agent decides
@@ -164,7 +176,7 @@ def _lose(rows: "Collection[Draft]") -> "List[Draft]":
         if not port.managed and is_real(unit) and networks and port.rivals - networks:
             lost.append(draft)
     for draft in lost:
-        draft.note("its VLAN (%s) is another network's by now" % describe(draft.unit))
+        draft.note("had a VLAN (%s) that is another network's by now" % describe(draft.unit))
         draft.unit = without_vlan(draft.unit)
         draft.mark.pop("base", None)
         draft.closes = True
@@ -172,32 +184,33 @@ def _lose(rows: "Collection[Draft]") -> "List[Draft]":
 
 
 def _rival(every: "List[Draft]") -> "Optional[str]":
-    """What is wrong where the tag of the agent's own port is another network's too, in words."""
+    """Why the agent's own port can't be trusted, in words: its tag is another network's, too."""
     for draft in every:
-        port = draft.port
-        if port.vlan_network and port.rivals:
+        network = draft.port.vlan_network
+        rivals = draft.port.rivals - {network}
+        if network and rivals:
             return "%s has %s for network %s, and the agent has this tag in use for network %s: " \
                 "the agent has forgotten this port: plug it anew" % (
-                    port.name, describe(draft.unit), port.vlan_network, min(port.rivals))
+                    draft.port.name, describe(draft.unit), network, min(rivals))
     return None
 
 
 def _part(draft: Draft, settings: Settings, expired: "Collection[str]") -> str:
-    """What becomes of a row that had followed a port that is gone; returns the reason."""
-    # The agent's own port is never written, not even here: whether the agent still knows the port
-    # can't be told from the rows.
+    """Decide about a row that has followed a port that is gone; returns words for Draft.note."""
+    # The tag of a managed row is never written, not even after the grace: the rows don't tell
+    # whether the agent still counts the port as the agent's own.
     if (draft.port.uuid in expired and draft.port.bridge in settings.hold_bridges
             and not draft.port.managed and draft.unit.get("tag") != DEAD):
-        had = describe(draft.unit)
+        old_unit = describe(draft.unit)
         draft.unit = without_vlan(draft.unit)
         draft.mark.pop("base", None)
-        return "its sibling is gone for longer than the grace, and its VLAN (%s) may be another " \
-            "tenant's by now" % had
-    return "its sibling is gone; it keeps %s" % describe(draft.unit)
+        return "is held: its sibling was deleted longer than orphan_grace ago, and the VLAN (%s) " \
+            "may be another tenant's by now" % old_unit
+    return "has no sibling any more, and keeps %s" % describe(draft.unit)
 
 
 def _pair(rows: "Dict[str, Draft]", settings: Settings, prefer: "Optional[str]") -> pair.Pair:
-    """The two rows that may be siblings, with what their marks say of their history."""
+    """The Pair of the two rows, with the trunks restored that a mark shows to be lost."""
     _lose(rows.values())
     both = pair.Pair(rows[VIF], rows[TAP], settings)
     seen = both.seen() or {}
@@ -211,8 +224,11 @@ def _pair(rows: "Dict[str, Draft]", settings: Settings, prefer: "Optional[str]")
 
 def _together(both: pair.Pair, settings: Settings, prefer: "Optional[str]"
               ) -> "Tuple[str, Optional[str], str, List[str]]":
-    """Two rows that may be siblings: change their drafts. Returns
-    ``(state, source side, reason, split)``."""
+    """Decide about two rows that may be siblings, and change the drafts of the two rows.
+
+    :returns: ``(state, source, reason, split)``: source is the side whose unit was copied, or None;
+        split lists the external_ids keys that stay different
+    """
     rows = both.rows
     vif, tap = rows[VIF], rows[TAP]
     verdict, source, reason = both.choose(prefer, vif.port.bridge in settings.hold_bridges)
@@ -232,38 +248,42 @@ def _together(both: pair.Pair, settings: Settings, prefer: "Optional[str]"
 
 
 def _decided(draft: Draft) -> "Unit":
-    """The draft's unit, for a mark. A held row's VLAN is the hold's, nobody's decision."""
+    """The draft's unit, for a mark. The unit of a held row is nobody's decision: the hold has set
+    that unit."""
     return without_vlan(draft.unit) if "held" in draft.mark else dict(draft.unit)
 
 
 def _renew_base(rows: "Dict[str, Draft]", both: pair.Pair, settings: Settings) -> None:
-    """Note the state in which the pair is alike, on one row: the one that was written.
+    """Note the base, the state in which the pair is alike, on one of the two rows.
 
-    Beside the agent's own port always on the other one: when the agent's goes, what is left must
-    be known for an orphan, whose VLAN may become another tenant's.
+    The base goes to the row that was written, or to the tap if both or neither were written. Where
+    exactly one port is the agent's own, the base goes to the sibling of that port: when the agent's
+    port goes, the base shows that the sibling is an orphan, whose VLAN may become another tenant's.
+    A row that is about to be created holds the base itself: no other row can name it yet.
     """
     vif, tap = rows[VIF], rows[TAP]
     unborn = [side for side in SIDES if not rows[side].port.uuid]
     if unborn and rows[OTHER[unborn[0]]].is_written():
-        return  # only the new row is written now: they are not alike yet
-    base = merge.alike(vif, tap, settings)
-    base["unit"] = _decided(tap if "held" in tap.mark else vif)
+        return  # the hook writes only the new row now, so the two rows are not alike yet
+    common = merge.alike(vif, tap, settings)
+    common["unit"] = _decided(tap if "held" in tap.mark else vif)
     before = both.base or both.old_base
-    networks = {row.port.network_of(base["unit"].get("tag")) for row in rows.values()} - {None}
+    networks = {row.port.network_of(common["unit"].get("tag")) for row in rows.values()} - {None}
     if len(networks) == 1:
-        base["network"] = networks.pop()
-    elif not networks and before and before["unit"] == base["unit"] and "network" in before:
-        base["network"] = before["network"]
-    written = [side for side in SIDES if rows[side].is_written()]
+        common["network"] = networks.pop()
+    elif not networks and before and before["unit"] == common["unit"] and "network" in before:
+        common["network"] = before["network"]
+    written_sides = [side for side in SIDES if rows[side].is_written()]
+    old_base = both.base
     if unborn:
-        holder = unborn[0]  # nothing can name it
+        holder = unborn[0]
     elif both.owner:
         holder = OTHER[both.owner]
-    elif len(written) == 1:
-        holder = written[0]
-    elif both.base and not written and dict(base, port=both.base["port"]) == both.base:
-        holder = both.holder
+    elif len(written_sides) == 1:
+        holder = written_sides[0]
+    elif old_base and not written_sides and dict(common, port=old_base["port"]) == old_base:
+        holder = both.holder  # the base is there already
     else:
         holder = TAP
-    rows[holder].mark["base"] = dict(base, port=rows[OTHER[holder]].port.uuid)
+    rows[holder].mark["base"] = dict(common, port=rows[OTHER[holder]].port.uuid)
     rows[OTHER[holder]].mark.pop("base", None)

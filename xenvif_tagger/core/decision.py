@@ -1,5 +1,5 @@
-"""What a decision is made with and what it says: states, settings, drafts of rows, the Decision
-itself, and the Outcome of writing it."""
+"""The classes for a decision: State, Settings, the Draft of a row, the Decision itself, and the
+Outcome of writing the Decision's changes."""
 from .port import is_bookkeeping
 
 MYPY = False
@@ -13,7 +13,7 @@ if MYPY:  # mypy takes this for True; at run time no plug pays for the import of
 class State(object):
     """How tables, log and exit codes treat a VIF that is in one of the states.
 
-    shows_reason (bool): a table has the reason below the VIF's row.
+    shows_reason (bool): a table prints the reason below the VIF's row.
     logged (bool): the watcher logs one line when a VIF comes into the state.
     colour (str or None): the colour of the state's name on a terminal, as click.style() names it.
     fails_check (bool): ``check`` exits with 1.
@@ -37,11 +37,11 @@ MIRRORED = "mirrored"  # the ports differed until this command made them alike
 CONFLICT = "conflict"  # the ports differ, and nothing says which one is right
 REFUSED = "refused"  # the ports must not be treated as siblings
 HELD = "held"  # a port is closed until an agent sets a real tag
-SINGLE = "single"  # the port has no sibling, and had none that it followed
-ORPHAN = "orphan"  # the port followed a sibling that is gone
+SINGLE = "single"  # the port has no sibling, and has followed none
+ORPHAN = "orphan"  # the port followed a sibling that was deleted
 FAILED = "failed"  # the database did not accept the changes
 
-# The only table of what follows from each state; docs/operating.md explains the states in words.
+# The treatment of each state is in this table only. docs/operating.md explains the states in words.
 STATES = {
     #               shows_reason, logged, colour, fails_check, fails_target
     IN_SYNC: State(False, False, "green", False, False),
@@ -59,7 +59,7 @@ STATES = {
 class Settings(object):
     """The operator's settings, and the one fact of the host that decisions need.
 
-    iface_id (str): ``one`` or ``both``: on how many of the siblings iface-id may stand.
+    iface_id (str): how many of the two siblings may have iface-id: ``one`` or ``both``.
     exclude (tuple of str): further external_ids keys that are never mirrored; a ``*`` at the end
         of a key stands for any rest.
     policing (bool): mirror the Interface columns ingress_policing_rate and _burst too.
@@ -94,11 +94,13 @@ def settings_of(values: "Mapping[Tuple[str, str], Any]", boot: str) -> Settings:
 
 
 class Draft(object):
-    """A row as it should become. It begins as a copy of the Port, and the rules change it in place.
+    """A row as the decision wants the row to be: at first a copy of the Port, then changed in place
+    by the rules.
 
     port (Port): the row as read.
     unit, ids, policing, mark: as those of Port.
-    notes (list of str): for the reason: what was mended on this row, whatever its sibling has.
+    notes (list of str): sentences for the reason, one for each repair that the row needed whatever
+        its sibling has.
     closes (bool): the port is to be closed, whatever its bridge.
     """
 
@@ -113,10 +115,13 @@ class Draft(object):
         self.notes: "List[str]" = []
         self.closes = False
 
-    def note(self, mended: "Optional[str]") -> None:
-        """Add to the notes what was mended on this row, in words; None if nothing was."""
-        if mended:
-            self.notes.append("%s: %s" % (self.port.name, mended))
+    def note(self, repair: "Optional[str]") -> None:
+        """Add a repair of this row to the notes.
+
+        :param repair: the words that follow the port's name in a sentence (str); None for no repair
+        """
+        if repair:
+            self.notes.append("%s %s" % (self.port.name, repair))
 
     def is_written(self) -> bool:
         """Whether anything beside our mark differs from the row as read."""
@@ -131,7 +136,7 @@ class Decision(object):
     third (Port or None): a second row of the tap side: there are a tap and an -emu of one number.
     state (str): one of STATES.
     reason (str): why, for people.
-    source, target (str or None): the name of the port that gives, and of the port that takes.
+    source, target (str or None): the name of the port that lends, and of the port that takes.
     unit (dict): the VLAN unit that both ports have once the changes are written; {} also where the
         ports will differ.
     split (list of str): external_ids keys that stay different.
@@ -165,18 +170,18 @@ class Decision(object):
 
     def who(self) -> str:
         """The ports that the decision is about, in words: ``vif12.0 -> tap12.0`` where the first
-        gives to the second, else ``vif12.0, tap12.0``."""
+        lends to the second, else ``vif12.0, tap12.0``."""
         if self.target:
             return "%s -> %s" % (self.source, self.target)
         return ", ".join(port.name for port in self.ports())
 
     def is_substantial(self) -> bool:
-        """Whether the changes are to more than our own marks."""
+        """Whether at least one change is to more than our own marks."""
         return any(not is_bookkeeping(change) for change in self.changes)
 
 
 class Outcome(object):
-    """A Decision about a VIF, and what came of writing it.
+    """A Decision about a VIF, and whether the Decision's changes were written.
 
     domid, devid (int): the VIF's number.
     ports (list of str): the names of all ports with that number.
@@ -202,7 +207,8 @@ class Outcome(object):
 
     @property
     def state(self) -> str:
-        """The decision's state; ``mirrored`` or ``failed`` where the writing has changed that."""
+        """The VIF's state: ``mirrored`` for a drift that was written, ``failed`` where the database
+        did not accept the changes, else the decision's state."""
         if self.written:
             mirrored = self.decision.state == DRIFT and self.decision.is_substantial()
             return MIRRORED if mirrored else self.decision.state

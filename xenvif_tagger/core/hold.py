@@ -1,9 +1,9 @@
 """The hold: how a port without a VLAN is written where it must not be a trunk of every VLAN
 (docs/design.md 4.6), and what would open a port by mistake.
 
-All here is about one row by itself, with a sibling or without one. A decision begins with
-``lift``, which shows the row without its hold, and ends with ``close``, which writes the hold on a
-row that has got no VLAN.
+Each rule here looks at one row by itself, so each rule applies to single ports, and to the ports of
+a refused pair, too. A decision begins with ``lift``, which shows the row without its hold, and ends
+with ``close``, which writes the hold on a row that has got no VLAN.
 """
 from .unit import (
     DEAD,
@@ -29,15 +29,17 @@ _TUNNEL = "dot1q-tunnel"
 def form(cvlans: bool) -> "Unit":
     """The VLAN unit of a held port.
 
-    :param bool cvlans: whether the database has the column
+    :param bool cvlans: the database's schema has Port.cvlans
 
-    Tag 4095 is what Neutron's agent takes for "dead, mine to bind". A dot1q-tunnel lets through
-    only what carries a customer VLAN of cvlans, and 4095 is reserved (IEEE 802.1Q, table 9-2), so
-    nobody's. Nothing in it is in ``trunks``, which newer xapi clears after the plug. When an agent
-    sets a tag and clears vlan_mode, cvlans without dot1q-tunnel means nothing: the port is open.
-    Without cvlans (Open vSwitch 2.5) an access port of VLAN 4095 is the closest: closed to every
-    VLAN but the reserved one, also after that clear; Neutron's own dead form, a trunk of 4095,
-    would be open to all after that clear.
+    Neutron's agent takes a port with tag 4095 for a dead port that the agent may bind. A port in
+    mode dot1q-tunnel passes only frames with a customer VLAN that is in cvlans, and no customer has
+    VLAN 4095: that number is reserved (IEEE 802.1Q, table 9-2). The unit has no ``trunks``, because
+    newer xapi clears the trunks of a port after the plug (docs/design.md 2.1). An agent opens the
+    port by setting a tag and clearing vlan_mode: without dot1q-tunnel, cvlans has no effect.
+
+    The schema of Open vSwitch 2.5 has no cvlans. There the port becomes an access port of VLAN
+    4095, and stays closed to every other VLAN when xapi clears its trunks. A port in Neutron's own
+    dead form, a trunk of 4095, would be open to every VLAN once xapi has cleared its trunks.
     """
     if cvlans:
         return {"tag": DEAD, "vlan_mode": _TUNNEL, "cvlans": [DEAD]}
@@ -45,21 +47,22 @@ def form(cvlans: bool) -> "Unit":
 
 
 def is_held(row: "Union[Port, Draft]") -> bool:
-    """Whether the row (a Port, or a draft of it) is held: its mark says so, and it has no real
-    tag."""
+    """Whether the row (a Port, or a draft of one) is held: the row's mark has the hold, and the row
+    has no real tag."""
     return "held" in row.mark and not is_real(row.unit)
 
 
 def lift(draft: "Draft") -> "Optional[str]":
-    """Show a row without its hold: what stands then is what others have set.
+    """Show a row without its hold: the columns that are left are those that others have set.
 
-    A real tag ends the hold. What the hold has set beside the tag goes (older agents never clear
-    vlan_mode themselves), unless somebody has changed cvlans: then dot1q-tunnel is that one's mode
-    as well. Whoever sets dot1q-tunnel on a held port changes nothing that Open vSwitch could tell
-    of; the mark's ``opened`` remembers that the mode went with the hold, and cvlans that come
-    without a mode bring it back.
+    A real tag ends the hold. Then the columns beside the tag that the hold has set are cleared,
+    because older agents set the tag only (docs/design.md 2.4). If somebody has changed cvlans,
+    dot1q-tunnel is the mode that the same program wants, and the mode stays. A program that sets
+    dot1q-tunnel on a held port before it sets the tag changes no column, so nobody sees it: the
+    mark's ``opened`` notes that the mode was cleared with the hold, and cvlans that come without a
+    mode bring the mode back.
 
-    :returns: what was done in words, or None
+    :returns: the repair in words, for Draft.note, or None
     """
     unit = draft.unit
     held = draft.mark.pop("held", None)
@@ -71,7 +74,7 @@ def lift(draft: "Draft") -> "Optional[str]":
             draft.mark["opened"] = opened
             return None
         unit["vlan_mode"] = _TUNNEL
-        return "its cvlans came after its hold: it is a dot1q-tunnel"
+        return "got its cvlans after the hold had ended: it is a dot1q-tunnel"
     if not is_real(unit):
         draft.unit = without_vlan(unit)
         return None
@@ -81,7 +84,7 @@ def lift(draft: "Draft") -> "Optional[str]":
             draft.mark["opened"] = True
         if "cvlans" in held:
             unit.pop("cvlans", None)
-    return "it has a real tag: the hold goes"
+    return "has a real tag, so its hold ends"
 
 
 def close(draft: "Draft", closes: bool) -> "Optional[str]":
@@ -90,7 +93,7 @@ def close(draft: "Draft", closes: bool) -> "Optional[str]":
     The agent's own port is left to the agent, unless the agent has only begun to bind it.
 
     :param bool closes: a port without a VLAN is to be closed here
-    :returns: what was done in words, or None
+    :returns: the repair in words, for Draft.note, or None
     """
     port, unit = draft.port, draft.unit
     was_held = is_held(port)
@@ -108,36 +111,39 @@ def close(draft: "Draft", closes: bool) -> "Optional[str]":
     draft.unit = dict(without_vlan(unit), **form(port.cvlans))
     draft.mark["held"] = form(port.cvlans)
     if was_held:
-        return "it is held, and only a real tag opens it: its form is restored"
-    return "closed until it has a real tag"
+        return "is held, and only a real tag ends a hold: its VLAN columns are restored"
+    return "is closed until it has a real tag"
 
 
 def mend_dead(draft: "Draft") -> "Optional[str]":
-    """Close a dead port that gapes.
+    """Close a dead row that has lost its trunks.
 
-    Neutron's dead form after the "clear Port DEV trunks" of newer xapi's vif-real is a trunk of
-    every VLAN.
+    Newer xapi's vif-real runs "clear Port DEV trunks" after the plug. That command makes Neutron's
+    dead form, a trunk of 4095, a trunk of every VLAN.
 
-    :returns: what was done in words, or None
+    :returns: the repair in words, for Draft.note, or None
     """
     unit = draft.unit
     if unit.get("tag") == DEAD and unit.get("vlan_mode") == "trunk" and not unit.get("trunks"):
         unit["trunks"] = [DEAD]
-        return "it is dead, and without trunks it was open to every VLAN"
+        return "is dead, but had lost its trunks, and was open to every VLAN"
     return None
 
 
-def mend_trunks(draft: "Draft", was: "Optional[Unit]") -> "Optional[str]":
-    """Give back trunks whose loss alone would open the port.
+def mend_trunks(draft: "Draft", old_unit: "Optional[Unit]") -> "Optional[str]":
+    """Restore the trunks of a row that is open to every VLAN without trunks, if the row's unit
+    differs from the old unit in nothing else.
 
-    The end of newer xapi's vif-real clears them after the plug (xapi-project/xen-api 26.17,
-    ocaml/xenopsd/scripts/vif-real, handle_trunks): nobody's decision.
+    Newer xapi's vif-real clears the trunks at the end of a plug (xapi-project/xen-api 26.17,
+    ocaml/xenopsd/scripts/vif-real, handle_trunks). That clear is nobody's decision
+    to open the port.
 
-    :param dict was: the VLAN unit that the row had by a mark, or None
-    :returns: what was done in words, or None
+    :param dict old_unit: the VLAN unit that the row had by a mark, or None
+    :returns: the repair in words, for Draft.note, or None
     """
-    if was and was.get("trunks") and dict(draft.unit, trunks=was["trunks"]) == was and (
+    if old_unit and old_unit.get("trunks") and (
+            dict(draft.unit, trunks=old_unit["trunks"]) == old_unit) and (
             is_open_trunk(draft.unit)):
-        draft.unit = dict(was)
-        return "it had lost its trunks, and would have been open to every VLAN"
+        draft.unit = dict(old_unit)
+        return "had lost its trunks, and was open to every VLAN"
     return None

@@ -8,7 +8,8 @@ if MYPY:
 
     from .port import Port
 
-# What proves a VIF, and what must not contradict.
+# PROOF: external_ids keys. If both rows have the same value of one of these keys, the rows are the
+# same VIF's. KEYS: keys on which the two rows must not contradict each other.
 PROOF = ("xs-vif-uuid", "xen-vm-uuid", "attached-mac")
 KEYS = PROOF + ("xs-vm-uuid", "xs-network-uuid")
 
@@ -19,10 +20,13 @@ def keys_of(ids: "Mapping[str, str]") -> "Dict[str, str]":
 
 
 def stamp_of(ids: "Mapping[str, str]") -> "Dict[str, str]":
-    """The identity that a row is stamped with (mark ``vif``), {} where its ids prove nothing.
+    """The identity for the stamp (the mark's ``vif``) of a row with these Interface external_ids:
+    as few keys as prove the VIF; {} where no key does.
 
-    ovs-xapi-sync rewrites the keys of whatever tap has the number (openvswitch/ovs branch-2.5,
-    xenserver/usr_share_openvswitch_scripts_ovs-xapi-sync), so the fewest that prove it are kept.
+
+    The stamp has no further key, because ovs-xapi-sync overwrites the further keys of any tap that
+    has the VIF's number (openvswitch/ovs branch-2.5,
+    xenserver/usr_share_openvswitch_scripts_ovs-xapi-sync).
     """
     if PROOF[0] in ids:
         return {PROOF[0]: ids[PROOF[0]]}
@@ -64,7 +68,7 @@ def unpaired(interfaces: "Iterable[Tuple[str, Mapping[str, str]]]") -> "List[Lis
 
 
 def refusal(vif: "Port", tap: "Port") -> "Optional[str]":
-    """Why two ports must not be treated as siblings, in words; None if they may be.
+    """Why two ports must not be treated as siblings, in words; None if no rule forbids the pair.
 
     :param Port vif, tap: the two rows as they stand
     """
@@ -73,27 +77,30 @@ def refusal(vif: "Port", tap: "Port") -> "Optional[str]":
     ids = vif.ids["Interface"], tap.ids["Interface"]
     key = contradiction(*ids)
     if key:
-        return "they are of different VIFs: %s is %s on %s and %s on %s" % (
+        return "the ports are of different VIFs: %s is %s on %s and %s on %s" % (
             key, ids[0][key], vif.name, ids[1][key], tap.name)
     for port, sibling in ((vif, tap), (tap, vif)):
         stamp = port.mark.get("vif", {})
         if contradiction(stamp, port.ids["Interface"]):
-            return "%s was plugged for another VIF than its external_ids name now: plug it anew" % (
-                port.name)
+            return ("%s was plugged for another VIF than its external_ids name now: plug the port "
+                    "anew" % port.name)
         if (contradiction(stamp, sibling.ids["Interface"])
                 or contradiction(stamp, sibling.mark.get("vif", {}))):
             return "%s was plugged for another VIF than %s" % (port.name, sibling.name)
     if not any(key in ids[0] and key in ids[1] for key in PROOF):
-        return "nothing proves that they are one VIF's: none of %s is on both" % ", ".join(PROOF)
+        return "nothing proves that the ports are one VIF's: none of %s is on both" % (
+            ", ".join(PROOF))
     return None
 
 
 def may_lend(port: "Port", boot: str) -> bool:
-    """Whether the sibling may be given what stands on this row.
+    """Whether a row's VLAN unit and external_ids may be given to its sibling.
 
-    A living row may. A row without its device may only if it was seen alive since the host booted:
-    else it is what another guest, of the same domain number, has left behind. And not if the agent
-    had bound it, and has its tag in use for another network by now.
+    A living row may lend. A row whose device is gone may lend only if the row was seen alive since
+    the host booted: else another guest of the same domain number may have left the row behind. Nor
+    may such a row lend if the agent had bound it, and has its tag in use for another network now.
+
+    :param str boot: the id of the host's present boot
     """
     return not port.gone or "vif" in port.mark and port.mark.get("boot") == boot and not (
         port.managed and port.rivals - {port.network})

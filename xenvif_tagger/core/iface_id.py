@@ -1,8 +1,8 @@
 """iface-id: which of two siblings has the key, and which row may be given the key.
 
 Neutron's agent groups Interfaces by their iface-id and configures one of a group (docs/design.md
-2.4). With the setting ``iface_id = one`` only one of the two rows has the key: where both have it,
-the agent takes the guest's port for deleted when either row goes.
+2.4). With the setting ``iface_id = one`` only one of the two rows has the key: if both rows had
+the key, the agent would take the guest's Neutron port for deleted when either row is deleted.
 """
 from .names import OTHER, SIDES
 
@@ -19,8 +19,8 @@ IFACE_ID = "iface-id"
 def may_be_given(row: "Draft") -> bool:
     """Whether a row may be given an iface-id.
 
-    A Port that still has the agent's notes of a network (net_uuid) would become the agent's own
-    port by an iface-id, and the agent would believe those old notes at its restart (neutron,
+    An iface-id would make a Port that still has the agent's notes of a network (net_uuid) the
+    agent's own port, and a restarted agent would believe those old notes (neutron,
     _restore_local_vlan_map).
     """
     return row.port.network is None
@@ -34,8 +34,8 @@ def is_unbound(ports: "Iterable[Port]") -> bool:
 
 
 def keep(drafts: "Dict[str, Draft]", lends: "Mapping[str, bool]", settings: "Settings") -> None:
-    """Note one sibling's iface-id in the other's mark (``kept``). A sibling that was plugged anew
-    without its iface-id gets the noted one back.
+    """Note one sibling's iface-id in the other sibling's mark (``kept``). A sibling that was
+    plugged anew without an iface-id gets the noted iface-id back.
 
     :param drafts: side -> Draft; both sides
     :param lends: side -> whether that row may lend now

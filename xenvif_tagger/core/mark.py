@@ -1,8 +1,8 @@
 """The mark, our own notes on a row: one key in Port external_ids, a small JSON object
 (docs/design.md 4.2).
 
-The history of a pair stands in the database, not in a process: so a restart forgets nothing, and
-hook, one-shot and watcher come to the same decision. The fields, all optional:
+The history of a pair is kept in the database, not in a process. So a restart forgets nothing, and
+hook, one-shot commands and watcher come to the same decision. The fields, all optional:
 
 ``vif``   the identity keys of the VIF that the row was plugged for: ``{"xs-vif-uuid": ...}`` or
           ``{"xen-vm-uuid": ..., "attached-mac": ...}``.
@@ -30,8 +30,8 @@ if MYPY:
     from typing import Any, Dict, Mapping, Optional
 
 
-def _is_map(value: "Any", of: type = str) -> bool:
-    return isinstance(value, dict) and all(isinstance(item, of) for item in value.values())
+def _is_map(value: "Any", item_type: type = str) -> bool:
+    return isinstance(value, dict) and all(isinstance(item, item_type) for item in value.values())
 
 
 def _is_base(value: "Any") -> bool:
@@ -69,13 +69,13 @@ def parse(text: "Optional[str]") -> "Dict[str, Any]":
     if not text:
         return {}
     try:
-        found = json.loads(_json_of(text))
+        fields = json.loads(_json_of(text))
     except (ValueError, RecursionError):
         return {}
-    if not isinstance(found, dict):
+    if not isinstance(fields, dict):
         return {}
-    return {name: found[name] for name, good in _FIELDS.items()
-            if name in found and good(found[name])}
+    return {name: fields[name] for name, is_well_formed in _FIELDS.items()
+            if name in fields and is_well_formed(fields[name])}
 
 
 def encode(fields: "Mapping[str, Any]") -> str:

@@ -35,36 +35,37 @@ def _cells(row: "Draft", settings: "Settings") -> "Dict[str, Dict[str, Any]]":
 def alike(one: "Draft", other: "Draft", settings: "Settings") -> "Dict[str, Any]":
     """The mirrored external_ids and policing that both rows have with the same value, as a base
     has them: ``{"Port": {...}, "Interface": {...}, "policing": {...}}``."""
-    ours, theirs = _cells(one, settings), _cells(other, settings)
+    cells, other_cells = _cells(one, settings), _cells(other, settings)
     common: "Dict[str, Any]" = {"Port": {}, "Interface": {}, "policing": {}}
-    for place in ours:
-        for key, value in ours[place].items():
-            if theirs[place].get(key) == value and is_mirrored(key, settings):
+    for place in cells:
+        for key, value in cells[place].items():
+            if other_cells[place].get(key) == value and is_mirrored(key, settings):
                 common[place][key] = value
     return common
 
 
-def _source(a: "Any", b: "Any", was: "Any", lends: "Mapping[str, bool]",
+def _source(values: "Mapping[str, Any]", base_value: "Any", lends: "Mapping[str, bool]",
             winner: "Optional[str]") -> "Optional[str]":
     """The side whose value of one key goes to the other side: "vif", "tap", or None for neither.
 
-    :param a, b: the vif's and the tap's value of the key, None where the row has no such key; the
-        two differ
-    :param was: the value of the key in the base, None where the base has no such key
+    :param values: side -> the row's value of the key, None where the row has no such key; the two
+        differ
+    :param base_value: the value of the key in the base, None where the base has no such key
     :param lends, winner: as for merge
     """
-    for side, other, theirs in (("vif", "tap", b), ("tap", "vif", a)):
-        if not lends[other]:
-            value = a if side == "vif" else b
-            # A key that only the row without a right to lend has was written by somebody: it stays,
-            # unless the base shows that the key was removed on the lending side.
-            return side if value is not None or theirs == was else None
-    if b == was:
+    for lender, taker in OTHER.items():
+        if not lends[taker]:
+            # If only the taker has the key, somebody wrote the key there: the key stays, unless the
+            # base shows that the key was removed from the lender.
+            unchanged = values[taker] == base_value
+            return lender if values[lender] is not None or unchanged else None
+    vif_value, tap_value = values["vif"], values["tap"]
+    if tap_value == base_value:
         return "vif"
-    if a == was:
+    if vif_value == base_value:
         return "tap"
-    if a is None or b is None:
-        return "tap" if a is None else "vif"
+    if vif_value is None or tap_value is None:
+        return "tap" if vif_value is None else "vif"
     return winner
 
 
@@ -73,13 +74,13 @@ def merge(vif: "Draft", tap: "Draft", base: "Optional[Dict[str, Any]]", settings
     """Merge the mirrored keys of two drafts, in place.
 
     With a base the merge is a three-way one; without a base each row gets the keys that it lacks.
-    Where both rows have changed a key to different values, each row keeps its own value, unless
-    there is a winner.
+    Where the values of a key have changed on both rows, each row keeps its own value, unless there
+    is a winner.
 
     :param vif, tap: Draft of the two rows
     :param base: the mark's ``base`` that names the other row, or None
     :param lends: side -> whether that row may lend; at least one row may
-    :param winner: the side whose value wins where both have changed, or None
+    :param winner: the side whose value wins where the values on both rows have changed, or None
     :returns: list of the keys that stay different
     """
     split = []
@@ -90,13 +91,13 @@ def merge(vif: "Draft", tap: "Draft", base: "Optional[Dict[str, Any]]", settings
             values = {side: cells[side][place].get(key) for side in rows}
             if values["vif"] == values["tap"] or not is_mirrored(key, settings):
                 continue
-            was = (base or {}).get(place, {}).get(key)
-            source = _source(values["vif"], values["tap"], was, lends, winner)
+            base_value = (base or {}).get(place, {}).get(key)
+            source = _source(values, base_value, lends, winner)
             if source and place != "Port" and rows[OTHER[source]].port.managed:
                 # The managed row keeps its value: of two Interfaces with one iface-id Neutron's
                 # agent takes the one modified last, so a write to the managed row's Interface
-                # could make the agent jump there (docs/design.md 2.4). A key that was taken off
-                # the sibling alone is put back on the sibling.
+                # could make the agent jump to that row (docs/design.md 2.4). A key that was taken
+                # off the sibling alone is put back on the sibling.
                 managed = OTHER[source]
                 put_back = (
                     values[source] is None and not rows[source].port.managed and lends[managed])

@@ -17,8 +17,8 @@ _DIGITS = frozenset("0123456789")
 
 
 def _number(text: str) -> "Optional[int]":
-    """The text as an int, or None if the toolstack does not write a number like that (a sign, a
-    leading 0)."""
+    """The text as an int, or None for a text that no toolstack writes for a number: with a sign, or
+    with a leading 0."""
     if not text or not _DIGITS.issuperset(text) or (text[0] == "0" and text != "0"):
         return None
     return int(text)

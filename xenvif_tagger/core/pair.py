@@ -1,6 +1,7 @@
 """Which of two siblings decides about the VLAN unit (docs/design.md 4.5, rules 1 to 5 and 7).
 
-Where a base names the other row, the rules are those of a three-way merge of whole units.
+Where a base names the other row, the choice is a three-way merge of whole units (docs/design.md
+4.5, rule 2).
 """
 from . import identity
 from .iface_id import IFACE_ID
@@ -16,12 +17,12 @@ if MYPY:
 
     Choice = Tuple[str, Optional[str], str]
 
-# What can be said of a pair.
-COPY = "copy"  # one side's unit goes to the other
-ALIKE = "alike"  # nothing to do
-WAIT = "wait"  # the agent's own port has no tag yet: wait for it
-CONFLICT = "conflict"
-REFUSED = "refused"
+# The verdicts of Pair.choose on the two units of a pair.
+COPY = "copy"  # one side's unit goes to the other side
+ALIKE = "alike"  # both units are the same and stay
+WAIT = "wait"  # the agent's own port has no tag yet: both units stay until it has one
+CONFLICT = "conflict"  # nothing says which of the two units is right
+REFUSED = "refused"  # no unit may be given to the other side
 
 
 class Pair(object):
@@ -29,8 +30,8 @@ class Pair(object):
 
     rows (dict): side -> Draft.
     lends (dict): side -> whether the row may lend.
-    base (dict or None): the ``base`` that names the other row as it stands.
-    old_base (dict or None): where no base does, the ``base`` that names a row that is gone.
+    base (dict or None): the ``base`` whose ``port`` is the present UUID of the other row.
+    old_base (dict or None): the only ``base`` of the pair, if that names a row that was deleted.
     holder (str): the side whose mark has base or old_base; "tap" where both are None.
     owner (str or None): the side that is the agent's own port, if exactly one is.
     """
@@ -41,13 +42,13 @@ class Pair(object):
                       for side in SIDES}
         bases = {side: self.rows[side].mark["base"] for side in SIDES
                  if "base" in self.rows[side].mark}
-        named = [side for side in bases if bases[side]["port"] == self.rows[OTHER[side]].port.uuid]
-        # Rule 5: of two bases the one that names the other row counts. If both do or neither does,
-        # none counts.
-        counting = named if len(named) == 1 else list(bases) if len(bases) == 1 else []
-        self.holder = counting[0] if counting else TAP
-        self.base = bases[self.holder] if counting and named else None
-        self.old_base = bases[self.holder] if counting and not named else None
+        naming = [side for side in bases if bases[side]["port"] == self.rows[OTHER[side]].port.uuid]
+        # Rule 5: of two bases the one that names the other row counts. If both bases name the other
+        # row, or neither of the two bases does, no base counts.
+        holders = naming if len(naming) == 1 else list(bases) if len(bases) == 1 else []
+        self.holder = holders[0] if holders else TAP
+        self.base = bases[self.holder] if holders and naming else None
+        self.old_base = bases[self.holder] if holders and not naming else None
         managed = [side for side in SIDES if self.rows[side].port.managed]
         self.owner = managed[0] if len(managed) == 1 else None
 
@@ -80,49 +81,49 @@ class Pair(object):
             unit goes to the other side, else None; and the reason in words
         """
         if not any(self.lends.values()):
-            return REFUSED, None, "both devices are gone, and nobody has seen one of them since " \
-                "the host booted: neither may lend to the other"
+            return REFUSED, None, "both ports are left over: neither may lend to the other"
         if prefer:
             return self._choose_by_hand(prefer, listed)
         if self.unit(VIF) == self.unit(TAP):
-            return ALIKE, None, "both have %s" % describe(self.unit(VIF))
+            return ALIKE, None, "both ports have %s" % describe(self.unit(VIF))
         for side in SIDES:
             if not self.lends[side]:
                 return self._choose_lender(OTHER[side])
         if self.owner:
             return self._choose_owner(self.owner)
         if self.is_split():
-            return self._conflict("the agent has bound them to different networks")
+            return self._conflict("the agent has bound the two to different networks")
         for side in SIDES:
             if (self.base and "held" in self.rows[side].port.mark and is_real(self.unit(side))
                     and self.unit(OTHER[side]).get("tag") == DEAD):
-                return COPY, side, "%s: that releases both" % self.says(side)
-        # A change since the conflict was reported comes first: it is the last decision, also where
-        # it goes back to the base.
+                return COPY, side, "%s, which ends the hold of both" % self.says(side)
+        # After the report of a conflict a side has changed if its unit differs from the reported
+        # unit, not from the base's unit: a change back to the base's unit is somebody's latest
+        # decision, too.
         before = self.seen() or self.base and dict.fromkeys(SIDES, self.base["unit"])
         changed = self.changed_from(before) if before else []
         empty = [side for side in SIDES if not self.unit(side)]
         if len(empty) == 1 and (not self.base or self.seen() and changed == empty):
-            # Who clears one side of a conflict chooses the other side.
+            # Somebody who clears one side of a conflict chooses the other side.
             source = OTHER[empty[0]]
             return COPY, source, "%s, and %s has no VLAN" % (
                 self.says(source), self.rows[empty[0]].port.name)
         if before and len(changed) == 1:
             return COPY, changed[0], "%s, changed from %s" % (
                 self.says(changed[0]), describe(before[changed[0]]))
-        return self._conflict("both changed from %s" % describe(self.base["unit"])
-                              if self.base else "no history says which is right")
+        return self._conflict("both ports changed from %s" % describe(self.base["unit"])
+                              if self.base else "nothing says which VLAN is right")
 
     def is_split(self) -> bool:
-        """Whether the agent has both for its own, each in another network: with the same tag on
-        both, its restart would end in a KeyError (neutron, _restore_local_vlan_map)."""
+        """Whether both ports are the agent's own, each in another network. With the same tag on
+        both, the agent's restart would end in a KeyError (neutron, _restore_local_vlan_map)."""
         ports = [self.rows[side].port for side in SIDES]
         return all(port.managed for port in ports) and ports[0].network != ports[1].network
 
     def _choose_by_hand(self, prefer: str, listed: bool) -> "Choice":
         source, target = self.rows[prefer], self.rows[OTHER[prefer]]
         if not self.lends[prefer]:
-            return REFUSED, None, "%s is left over from another guest: no source" % (
+            return REFUSED, None, "%s is left over from another guest and can't be the source" % (
                 source.port.name)
         if self.owner == OTHER[prefer]:
             return REFUSED, None, "%s is the agent's own port: only the agent sets its VLAN" % (
@@ -132,31 +133,33 @@ class Pair(object):
             return REFUSED, None, "only a real tag opens a held port on a bridge in [hold]: set " \
                 "%s's tag first" % source.port.name
         if source.unit == target.unit:
-            return ALIKE, None, "both have %s" % describe(source.unit)
-        return COPY, prefer, "%s, and it was named as the source" % self.says(prefer)
+            return ALIKE, None, "both ports have %s" % describe(source.unit)
+        return COPY, prefer, "%s, and was named as the source" % self.says(prefer)
 
     def _choose_lender(self, lender: str) -> "Choice":
         """Choose where only one side may lend."""
         taker = OTHER[lender]
         if self.owner == taker:
-            return REFUSED, None, "%s is left over, and the agent's own port" % (
-                self.rows[taker].port.name)
+            return REFUSED, None, (
+                "%s is left over, but is the agent's own port: only the agent sets its VLAN" % (
+                    self.rows[taker].port.name))
         if self.unit(lender):
-            return COPY, lender, "%s, and %s may only take" % (
+            return COPY, lender, "%s, and %s, which is left over, takes the same" % (
                 self.says(lender), self.rows[taker].port.name)
-        return REFUSED, None, "%s is left over: its %s is lent to nobody" % (
-            self.rows[taker].port.name, describe(self.unit(taker)))
+        return REFUSED, None, "%s is left over: %s does not take its %s" % (
+            self.rows[taker].port.name, self.rows[lender].port.name, describe(self.unit(taker)))
 
     def _choose_owner(self, owner: str) -> "Choice":
         """Choose where one side is the agent's own port (rule 1)."""
         other = OTHER[owner]
         if self._agent_has_moved(other):
-            return COPY, other, "%s, and the agent has set it: iface-id is on both" % (
+            return COPY, other, "%s, which the agent has set: iface-id is on both ports" % (
                 self.says(other))
         if self.unit(owner):
-            return COPY, owner, "%s, and it is the agent's own port" % self.says(owner)
-        # Older agents write their notes before the tag (docs/design.md 2.4): to copy the emptiness
-        # in between would open the sibling to every VLAN for a moment.
+            return COPY, owner, "%s, and is the agent's own port" % self.says(owner)
+        # The agent is just binding a port without a tag: older agents write other_config first and
+        # the tag later (docs/design.md 2.4). A copy of the empty unit would open the sibling to
+        # every VLAN.
         return WAIT, None, "%s is the agent's own port and has no tag yet: %s stays as it is" % (
             self.rows[owner].port.name, self.rows[other].port.name)
 

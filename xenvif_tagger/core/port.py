@@ -13,9 +13,9 @@ if MYPY:
 
 POLICING = ("ingress_policing_rate", "ingress_policing_burst")
 
-# One cell of the database that is to change. table: "Port" or "Interface"; row: the port's name,
-# which its Interface has too; column; key: the key in a map column, None in any other column;
-# old, new: the value before and after, None where the cell is not set.
+# One cell of the database that is to change. table: "Port" or "Interface"; row: the name, which is
+# the same for a port and its Interface; column: the column's name; key: the key in a map column,
+# None in any other column; old, new: the value before and after, None where the cell is not set.
 Change = namedtuple("Change", "table row column key old new")
 
 
@@ -31,9 +31,9 @@ class Port(object):
     policing (dict): those columns of POLICING that are not 0, with their values (int).
     network (str or None): the network that Neutron's agent has noted on the Port: net_uuid of
         other_config (neutron, port_bound).
-    gone (bool): the row is there, but Open vSwitch has no device for it any more.
+    gone (bool): the row is there, but Open vSwitch has no device for the port any more.
     mark (dict): our own notes on the row, see mark.py.
-    cvlans (bool): the database's schema has Port.cvlans (Open vSwitch 2.5 had not).
+    cvlans (bool): the database's schema has Port.cvlans (Open vSwitch 2.5 has no such column).
     noted_tag (str or None): the tag that the agent has noted on the Port: tag of other_config.
     rivals (frozenset of str): the networks, other than followed_network, for which the agent has
         this port's tag in use, by its notes on other ports of the bridge (vlan_network).
@@ -59,7 +59,7 @@ class Port(object):
         self.policing = {key: value for key, value in (policing or {}).items() if value}
         self.network = (other_config or {}).get("net_uuid")
         self.noted_tag = (other_config or {}).get("tag")
-        # A port with an empty ofport is not gone: ovs-vswitchd has not opened its device yet.
+        # A port with an empty ofport is not gone: ovs-vswitchd has yet to open the port's device.
         self.gone = ofport == -1 or bool(error)
         self.mark = mark.parse(self.ids["Port"].get(mark.KEY))
         self.cvlans = cvlans
@@ -97,7 +97,7 @@ class Port(object):
         return network
 
     def is_same(self, other: "Port", unit: "Unit", ids: "Ids") -> bool:
-        """Whether this port equals the other one, if the other one had this unit and these ids."""
+        """Whether this port equals a copy of the other port that has this unit and these ids."""
         return (self.uuid == other.uuid and self.unit == unit and self.ids == ids
                 and self.bridge == other.bridge and self.network == other.network
                 and self.gone == other.gone and self.rivals == other.rivals
@@ -141,8 +141,8 @@ def differences(port: Port, draft: "Any") -> "List[Change]":
 
 
 def after(port: Port, changes: "Iterable[Change]") -> "Tuple[Unit, Ids]":
-    """The VLAN unit and the ids (see Port) that a port has once the changes are written. Changes to
-    other rows are ignored, and so is policing."""
+    """The VLAN unit and the ids (see Port) that a port has once the changes are written. Changes of
+    other rows and of policing are ignored."""
     unit = dict(port.unit)
     ids = {table: dict(keys) for table, keys in port.ids.items()}
     for change in changes:

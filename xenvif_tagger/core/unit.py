@@ -1,8 +1,8 @@
 """The VLAN unit: the columns of a Port that say together which VLANs the port is in.
 
-A unit is a dict of those columns of UNIT that are set, with their values. It is copied as a whole
-(docs/design.md 4.4). ``{}``, the empty unit, is that of a port on which none of the columns is set:
-to Open vSwitch such a port is a trunk of every VLAN.
+A unit is a dict of those columns of UNIT that are set, with their values. A unit is always copied
+as a whole (docs/design.md 4.4). ``{}`` is the empty unit, the unit of a port on which none of the
+columns is set: to Open vSwitch such a port is a trunk of every VLAN.
 """
 
 MYPY = False
@@ -12,7 +12,7 @@ if MYPY:
     Unit = Dict[str, Any]
 
 # The columns of the unit, and the Python type of each column's value; a list is a sorted list of
-# int. The code that reads, guards, writes, marks and shows a unit goes by this table, so a further
+# int. The code that reads, guards, writes, marks and shows a unit uses this table, so a further
 # column of the unit is a further entry here. (cvlans came with Open vSwitch 2.8.) A name with a
 # colon is a key of a map column, in ovs-vsctl's notation: the two keys of other_config are VLAN
 # settings of Open vSwitch's own (ovs-vswitchd.conf.db(5), Port, VLAN Configuration).

@@ -14,15 +14,15 @@ if TYPE_CHECKING:
 class Database(object):
     """Open vSwitch's database, as read when this object was made.
 
-    remote (str). error (OvsdbError or None): why the database can't be read; then the attributes
-    below say nothing.
-    unpaired (list of lists of str): as core.identity.unpaired gives.
+    remote (str). error (OvsdbError or None): why the database can't be read. If there is an error,
+    the attributes below say nothing.
+    unpaired (list of lists of str): as core.identity.unpaired returns.
     outcomes (list of Outcome): of all VIFs. settings (Settings): what the operator has set.
-    version (str or None): of Open vSwitch, if the database says it. schema (str): its version.
-    has_cvlans (bool): whether the schema has Port.cvlans.
+    version (str or None): Open vSwitch's version, if the database has it. schema (str): the version
+    of the schema. has_cvlans (bool): whether the schema has Port.cvlans.
 
-    :param values: of the config file
-    :param timeout: seconds for which the database may be waited for
+    :param values: the config file's values
+    :param timeout: seconds to wait for the database at most
     """
 
     def __init__(self, remote: str, values: "Values", timeout: float) -> None:
@@ -34,16 +34,16 @@ class Database(object):
         self.version: Optional[str] = None
         try:
             client = Client(remote, timeout)
-            self._shot = OneShot(client, values)
-            self.settings = self._shot.settings
+            self._driver = OneShot(client, values)
+            self.settings = self._driver.settings
             schema = client.call("get_schema", [DATABASE])
             self.schema = str(schema["version"])
             self.has_cvlans = "cvlans" in schema["tables"]["Port"]["columns"]
             row = client.transact([{"op": "select", "table": "Open_vSwitch", "where": [],
                                     "columns": ["ovs_version"]}])[0]["rows"][0]
             self.version = row["ovs_version"] if isinstance(row["ovs_version"], str) else None
-            self.outcomes = self._shot.look()
-            self.unpaired = self._shot.vswitch.unpaired
+            self.outcomes = self._driver.look()
+            self.unpaired = self._driver.vswitch.unpaired
         except OvsdbError as error:
             self.error = error
         except (AttributeError, IndexError, KeyError, TypeError) as error:
@@ -71,7 +71,7 @@ class Database(object):
 
         :raises OvsdbError: the database can't be read any more
         """
-        return [outcome.decision for outcome in self._shot.look(vifs)]
+        return [outcome.decision for outcome in self._driver.look(vifs)]
 
     def pairs(self) -> List[Decision]:
         """The decisions about VIFs that have two ports."""

@@ -1,5 +1,5 @@
-"""`doctor`: checks of the config file, the network backend, xenopsd, and whether it has our hook.
-"""
+"""`doctor`: checks of the config file, the network backend, xenopsd, and our hook in xenopsd's
+config."""
 import os
 
 from ..host.paths import BASE, HOOK, INSTALL
@@ -8,9 +8,10 @@ from .patient import Patient, Result
 
 LIBXL_LINK = "/etc/xen/scripts/vif-openvswitch-tagger"
 SETTING_NAME = "zz-xenvif-tagger.conf"
-# dom0-install.sh writes here the boot id and the pid of the xenopsd that has not read the setting.
+# The file in which dom0-install.sh notes the boot id, and the pid of the xenopsd that has not read
+# the setting yet.
 UNREAD = BASE + "/unread"
-NO_DOM0 = SKIP, "not a dom0: neither xenopsd nor libxl's scripts", None
+NO_DOM0 = SKIP, "not a dom0: neither xenopsd nor libxl's scripts are here", None
 NOT_RUNNING = SKIP, "xenopsd does not run, so its command line is not known", None
 
 
@@ -37,11 +38,13 @@ def network(patient: Patient) -> Result:
     loaded = os.path.exists(host.path("/sys/module/openvswitch"))
     cure = "xe-switch-network-backend openvswitch, then reboot the host"
     if chosen == "bridge":
-        return FAIL, "Linux bridge, by /etc/xensource/network.conf: there are no tags", cure
+        return FAIL, ("/etc/xensource/network.conf says Linux bridge: the ports of a Linux bridge "
+                      "have no tags"), cure
     if not loaded:
         return (FAIL, "the module openvswitch is not loaded: plugs go to the Linux bridge",
                 "modprobe openvswitch" if chosen or host.flavour == "libxl" else cure)
-    return OK, "Open vSwitch" + (", by /etc/xensource/network.conf" if chosen else ""), None
+    return OK, "plugs go to Open vSwitch" + (
+        ", as /etc/xensource/network.conf says" if chosen else ""), None
 
 
 def xenopsd(patient: Patient) -> Result:
@@ -54,7 +57,8 @@ def xenopsd(patient: Patient) -> Result:
     if host.xenopsd is None:
         hidden = host.hidden()
         return (SKIP, hidden, None) if hidden else (
-            FAIL, "it does not run: no VM can be started or stopped", "systemctl start xenopsd-xc")
+            FAIL, "xenopsd does not run: no VM can be started or stopped",
+            "systemctl start xenopsd-xc")
     return OK, "%s runs, pid %d" % (os.path.basename(host.xenopsd.argv[0]), host.xenopsd.pid), None
 
 
@@ -77,7 +81,7 @@ def hook_setting(patient: Patient) -> Result:
     if name <= SETTING_NAME or not os.path.exists(host.path(os.path.join(folder, SETTING_NAME))):
         return FAIL, text, INSTALL
     # The later file wins, so the user's file must sort before the installer's. The installer then
-    # takes the script that it names for the stock script.
+    # finds the script in the user's file, and takes that script for the stock script.
     return FAIL, text, "mv %s %s/0-%s && %s" % (file, folder, name, INSTALL)
 
 
@@ -98,7 +102,7 @@ def hook_file(patient: Patient) -> Result:
 
 
 def hook_read(patient: Patient) -> Result:
-    """Whether the xenopsd that runs was started after the setting was made, and so has read it."""
+    """Whether the running xenopsd was started after the setting was made, and so has read it."""
     host = patient.host
     if host.flavour == "libxl":
         return SKIP, "libxl has no daemon that must read a setting", None
@@ -118,8 +122,8 @@ def hook_read(patient: Patient) -> Result:
     if started is None:
         return SKIP, "it is not known when xenopsd was started", None
     # One second of difference may come from the kernel's clock ticks and the file system's times.
-    later = os.stat(host.path(file)).st_mtime - started
-    if later > 1:
+    seconds_later = os.stat(host.path(file)).st_mtime - started
+    if seconds_later > 1:
         return (FAIL, "%s was written %d s after xenopsd, pid %d, was started" % (
-            file, later, pid), "xe-toolstack-restart")
+            file, seconds_later, pid), "xe-toolstack-restart")
     return OK, "xenopsd, pid %d, was started after the setting was made" % pid, None

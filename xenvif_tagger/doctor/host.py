@@ -12,18 +12,18 @@ LIBXL_STOCK = "/etc/xen/scripts/vif-openvswitch"
 XENOPSD = ("xenopsd-xc", "xenopsd")
 PATIENCE = 20  # seconds for which we wait for a command of the host
 
-# argv: the words of its command line, at least one.
+# argv: the words of the process's command line, at least one.
 Process = NamedTuple("Process", [("pid", int), ("argv", List[str])])
 
 
 class Host(object):
     """A host's files and processes.
 
-    config_path (str): of our config file. must_have_config (bool): the user has named that file.
-    values (dict): of the config file. problems (list of str): its mistakes; None if there is no
-    such file.
-    processes (list of Process): those that have a command line and are visible, by pid.
-    xenopsd (Process or None): None if it does not run.
+    config_path (str): the path of our config file. must_have_config (bool): the user has named that
+    file. values (dict): the config file's values. problems (list of str): the config file's
+    mistakes; None if there is no config file.
+    processes (list of Process): the visible processes that have a command line, by pid.
+    xenopsd (Process or None): None if xenopsd does not run.
     flavour (str or None): the toolstack, "xenopsd" or "libxl"; None if this is no dom0.
 
     :param named_config: the path of our config file, if the user has named one
@@ -53,7 +53,7 @@ class Host(object):
             self.flavour = "libxl" if os.path.exists(self.path(LIBXL_STOCK)) else None
 
     def path(self, name: str) -> str:
-        """The path here of a file of the host."""
+        """Where this process finds the file that has the path ``name`` on the host."""
         return self.root + name
 
     def read(self, name: str) -> Optional[str]:
@@ -88,9 +88,10 @@ class Host(object):
         return "other users' processes are hidden here: run as root"
 
     def started(self, pid: int) -> Optional[float]:
-        """When a process was started: seconds as of time(); None if that is not known."""
+        """When a process was started, in seconds as of time(); None if the start is not known."""
         try:
-            # The 22nd field (proc(5)). The 2nd is a name in parentheses, which may have spaces.
+            # The start is the 22nd field (proc(5)). The 2nd field is a name in parentheses, which
+            # may have spaces, so the fields are counted from the last parenthesis on.
             fields = (self.read("/proc/%d/stat" % pid) or "").rpartition(")")[2].split()
             ticks = float(fields[19])
             up = float((self.read("/proc/uptime") or "").split()[0])
@@ -103,13 +104,14 @@ class Host(object):
         one counts. (dom0-install.sh, find_stock, reads the same.)
 
         :param argv: the words of xenopsd's command line
-        :returns: ``(value, where it is set)``; the value is None if it is set nowhere
+        :returns: ``(value, place)``: the value, None if the setting is made nowhere; and the path
+            of the file that makes the setting, or "xenopsd's command line"
         """
         service = os.path.basename(argv[0])
         conf = _option(argv, "config") or "/etc/%s.conf" % service
         folder = _option(argv, "config-dir") or "/etc/%s.conf.d" % service
         folder = (self._values(conf, "config-dir") or [folder])[-1].rstrip("/")
-        setting = _option(argv, "setup-vif-rules"), "its command line"
+        setting = _option(argv, "setup-vif-rules"), "xenopsd's command line"
         try:
             names = sorted(os.listdir(os.fsencode(self.path(folder))))
         except OSError:
@@ -119,12 +121,12 @@ class Host(object):
                 setting = value, file
         return setting[0] or None, setting[1]
 
-    def _values(self, name: str, wanted: str) -> List[str]:
-        """The values that a config file of xenopsd gives a key, read as xenopsd reads it."""
+    def _values(self, name: str, key: str) -> List[str]:
+        """The values that a config file of xenopsd gives a key, by xenopsd's own rules."""
         values = []
         for line in (self.read(name) or "").splitlines():
             match = re.search(r"([^=\\ \t]+)[\\ \t]*=[\\ \t]*(.*)", line.split("#")[0].rstrip())
-            if match and match.group(1) == wanted:
+            if match and match.group(1) == key:
                 value = match.group(2)
                 quoted = len(value) > 1 and value[0] == value[-1] and value[0] in "\"'"
                 values.append(value[1:-1] if quoted else value)
@@ -143,19 +145,20 @@ class Host(object):
 
 
 def _option(argv: Sequence[str], name: str) -> Optional[str]:
-    """The value of an option of a command line; None if it is not given."""
+    """The value of an option of a command line; None if the command line has no such option."""
     value = None
     for number, word in enumerate(argv):
-        option, equals, given = word.partition("=")
+        option, equals, text = word.partition("=")
         if option in ("--" + name, "-" + name):
-            value = given if equals else "".join(argv[number + 1:number + 2])
+            value = text if equals else "".join(argv[number + 1:number + 2])
     return value
 
 
 def run(words: List[str]) -> Tuple[str, Optional[str]]:
     """Run a command.
 
-    :returns: ``(output, problem)``: its standard output; None, or why it did not end well
+    :returns: ``(output, problem)``: the command's standard output; and None, or why the command
+        did not end well
     """
     try:
         done = subprocess.run(words, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,

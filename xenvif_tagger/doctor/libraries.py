@@ -18,7 +18,7 @@ def python(_patient: Patient) -> Result:
     words = "%d.%d.%d, %s; xenvif-tagger %s in %s" % (
         sys.version_info[:3] + (sys.executable, __version__, PACKAGE))
     if sys.version_info < (3, 6):
-        return FAIL, words + ": 3.6 is the oldest that will do", INSTALL
+        return FAIL, words + ": Python 3.6 is the oldest that will do", INSTALL
     return OK, words, None
 
 
@@ -26,13 +26,13 @@ def python_ovs(_patient: Patient) -> Result:
     """Whether Open vSwitch's Python library is there."""
     directory, version = _library("ovs", "ovs.version")
     if directory is None:
-        return FAIL, "not there, so the watcher can't run (%s)" % version, INSTALL
+        return FAIL, "the library is not there, so the watcher can't run (%s)" % version, INSTALL
     return OK, "%s, %s, JSON parser in %s" % (
         version, directory, "C" if sys.modules["ovs.json"].PARSER == "C" else "Python"), None
 
 
 def python_click(_patient: Patient) -> Result:
-    """Which click is used. It is there, or this command would not run."""
+    """Which click is used. (There is a click, or this command would not run.)"""
     directory, version = _library("click")
     return OK, "%s, %s" % (version, directory), None
 
@@ -41,15 +41,15 @@ def python_xenapi(_patient: Patient) -> Result:
     """Whether XAPI's Python library is there."""
     directory, version = _library("XenAPI")
     if directory is None:
-        return WARN, "not there, so VMs can't be named (%s)" % version, INSTALL
+        return WARN, "the library is not there, so VMs' names are not known (%s)" % version, INSTALL
     return OK, "%s, %s" % (version, directory), None
 
 
 def _library(name: str, version_module: Optional[str] = None) -> Tuple[Optional[str], str]:
     """Import a library.
 
-    :param version_module: its module that has VERSION, if there is one
-    :returns: ``(its directory, its version)``, or ``(None, why it can't be imported)``
+    :param version_module: the library's module that has VERSION, if there is one
+    :returns: ``(the library's directory, its version)``, or ``(None, why the import fails)``
     """
     try:
         module = importlib.import_module(name)
@@ -58,7 +58,7 @@ def _library(name: str, version_module: Optional[str] = None) -> Tuple[Optional[
         version = None
         if version_module:
             version = getattr(importlib.import_module(version_module), "VERSION", None)
-    except Exception as error:  # a broken one may raise anything
+    except Exception as error:  # the import of a broken library may raise anything
         return None, "%s: %s" % (type(error).__name__, error)
     return os.path.dirname(module.__file__ or ""), version or _version(module, name)
 
@@ -67,20 +67,20 @@ def _version(module: ModuleType, name: str) -> str:
     """The version of a library by its module, its distribution or its RPM, in words."""
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # since click 8.2 its __version__ warns
+            warnings.simplefilter("ignore")  # to read click.__version__ warns since click 8.2
             version: Optional[str] = getattr(module, "__version__", None)
         version = version or _of_distribution(module, name)
     except Exception:  # __version__ of newer click looks for the distribution, which may be absent
         version = None
-    if not version:  # the XenAPI of a dom0 has neither
+    if not version:  # as in a dom0: XenAPI has no __version__ and no distribution
         output, problem = run(["rpm", "-qf", "--qf", "%{VERSION}", module.__file__ or ""])
         version = None if problem else output.strip()
     return version or "of unknown version"
 
 
 def _of_distribution(module: ModuleType, name: str) -> Optional[str]:
-    """The version of the installed distribution of a name; None if the module is not of it: there
-    may be two copies of a library, and only one of them installed by pip."""
+    """The version of the installed distribution of a name; None if the module belongs to another
+    copy of the library: of two copies pip may have installed only one."""
     if sys.version_info >= (3, 8):
         metadata: Any = importlib.import_module("importlib.metadata")
         distribution = metadata.distribution(name)

@@ -1,4 +1,5 @@
-"""`doctor`: what the checks look at, gathered once, so that all checks speak of the same moment."""
+"""`doctor`: the host, database and watcher as the checks see them, read once, so that all checks
+speak of the same moment."""
 import json
 import os
 from typing import Any, Callable, Dict, Optional, Tuple
@@ -16,16 +17,18 @@ TIMEOUT = 5  # seconds within which the watcher must answer
 class Watch(object):
     """The watcher of this host, by its pidfile and its control socket.
 
-    path (str): of the pidfile. pid (int or None): of the watcher; None if none runs.
-    is_denied (bool): the pidfile can't be read, so nothing is known.
-    lost (str or None): the pidfile's directory, if it is not there: so nothing is known.
-    stats (dict): the watcher's answer; {} if it gave none. why (str): why it gave none; else "".
+    path (str): the path of the pidfile. pid (int or None): the watcher's pid; None if no watcher
+    runs. is_denied (bool): the pidfile can't be read, so nothing is known about the watcher.
+    lost (str or None): the pidfile's directory, if that directory does not exist, so that nothing
+    is known about the watcher; else None.
+    stats (dict): the watcher's answer to ``stats``; {} if there is no answer. silence (str): why
+    there is no answer; else "".
     """
 
     def __init__(self) -> None:
         self.path = pidfile_path()
         self.stats: Dict[str, Any] = {}
-        self.why = ""
+        self.silence = ""
         self.is_denied = False
         try:
             os.stat(self.path)
@@ -37,14 +40,15 @@ class Watch(object):
         self.pid = pidfile.running(self.path)
         self.lost = pidfile.lost_directory(self.path)
         if self.pid is None:
-            self.why = "there is no %s" % self.lost if self.lost else "the watcher does not run"
+            self.silence = ("there is no %s" % self.lost if self.lost
+                            else "the watcher does not run")
             return
         socket = "unix:%s.%d.ctl" % (self.path[:-len(".pid")], self.pid)
         try:
             with Client(socket, TIMEOUT) as client:
                 self.stats = json.loads(client.call("stats", ["--json"]))
         except (OvsdbError, TypeError, ValueError) as error:
-            self.why = "the watcher can't be asked: %s" % error
+            self.silence = "the watcher can't be asked: %s" % error
 
 
 class Patient(object):
@@ -59,5 +63,5 @@ class Patient(object):
 
 # (state, result in words, the command that mends the fault, or None), as in output.checks.Check.
 Result = Tuple[str, str, Optional[str]]
-# A check. What can't be known is SKIP, and the result says why.
+# A check. If a check can't know the answer, its result is SKIP, and says why.
 Examination = Callable[[Patient], Result]

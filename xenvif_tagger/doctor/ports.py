@@ -21,7 +21,7 @@ STOP_XAPI_SYNC = "systemctl disable --now openvswitch-xapi-sync"
 
 
 def of_database(check: Callable[[Database], Result]) -> Examination:
-    """Make a check of the database: SKIP where the database could not be read."""
+    """Turn a function of the database into a check, which is SKIP if the database can't be read."""
     def checked(patient: Patient) -> Result:
         if patient.database.error:
             return SKIP, "the database can't be read", None
@@ -36,7 +36,7 @@ def reachable(patient: Patient) -> Result:
     if error is None:
         text = "Open vSwitch %s, schema %s, %s" % (
             database.version or "of unknown version", database.schema, database.remote)
-        if not database.version:  # ovs-ctl writes it
+        if not database.version:  # ovs-ctl writes ovs_version
             return WARN, text + ": not started by ovs-ctl", "systemctl start openvswitch"
         if not database.has_cvlans and database.settings.hold_bridges:
             return (WARN, text + ": without Port.cvlans a hold closes a port only as an access "
@@ -45,7 +45,7 @@ def reachable(patient: Patient) -> Result:
     if os.geteuid() and "permission denied" in str(error):
         return SKIP, str(error), None
     if isinstance(error, BadRemote) and database.remote.startswith("ssl:"):
-        return SKIP, "%s: doctor speaks unix: and tcp: only" % database.remote, None
+        return SKIP, "%s: doctor connects to unix: and tcp: remotes only" % database.remote, None
     if not database.remote.startswith("unix:"):
         return FAIL, str(error), "ovs-vsctl --db=%s show" % database.remote
     return FAIL, str(error), "systemctl %s openvswitch" % (
@@ -76,18 +76,19 @@ def xapi_sync(patient: Patient) -> Result:
             if any(os.path.basename(word) == XAPI_SYNC for word in process.argv[:3])]
     if not pids:
         hidden = patient.host.hidden()
-        return (SKIP, hidden, None) if hidden else (OK, "it does not run", None)
-    text = "it runs, pid %d" % pids[0]
+        return (SKIP, hidden, None) if hidden else (OK, "ovs-xapi-sync does not run", None)
+    text = "ovs-xapi-sync runs, pid %d" % pids[0]
     if patient.database.error:
-        return (WARN, text + "; whether it writes iface-id can't be told without the database",
-                STOP_XAPI_SYNC)
+        return (WARN, text + "; without the database it is not known whether pairs have iface-id "
+                "on both ports", STOP_XAPI_SYNC)
     if not _with_two_iface_ids(patient.database):
         return OK, text + "; no pair has iface-id on both ports", None
     if not _agent_bound(patient.database):
         return (WARN, text + ", and pairs have iface-id on both ports. Under a Neutron agent a "
                 "guest's port would go DOWN when its tap goes", STOP_XAPI_SYNC)
     return (FAIL, text + ", and pairs have iface-id on both ports, under a Neutron agent: the "
-            "agent changes from one to the other, and a guest's port goes DOWN when its tap goes",
+            "agent changes from one port to the other, and a guest's port goes DOWN when its tap "
+            "goes",
             STOP_XAPI_SYNC)
 
 
@@ -96,51 +97,52 @@ def iface_id(database: Database) -> Result:
     """Whether only one port of each pair has iface-id."""
     both = _with_two_iface_ids(database)
     if not both:
-        return OK, "no pair has it on both ports", None
-    text = "on both ports of %s" % first_few(_names(decision) for decision in both)
+        return OK, "no pair has iface-id on both ports", None
+    text = "iface-id is on both ports of %s" % first_few(_names(decision) for decision in both)
     if database.settings.iface_id == "both":
         return WARN, text + ", as the config's iface_id = both wants it", None
     # Remove iface-id from the tap, even if the agent has bound the tap: of the two ports the tap is
-    # the one that goes. An agent whose port loses its iface-id goes on with the sibling that has
-    # the same (docs/design.md 2.4).
+    # the one that goes away. An agent whose port loses its iface-id goes on with the sibling that
+    # has the same iface-id (docs/design.md 2.4).
     cure = "ovs-vsctl remove Interface %s external_ids iface-id" % both[0].ports()[1].name
     if any(port.network is not None for decision in both for port in decision.ports()):
-        return (FAIL, text + ", under a Neutron agent: a guest's port goes DOWN there when its "
-                "tap goes other than by our hook (PV drivers loaded)", cure)
-    return WARN, text + ": a Neutron agent would take either for the guest's port", cure
+        return (FAIL, text + ", under a Neutron agent: a guest's port goes DOWN when the tap goes "
+                "without our hook, as when the guest loads its PV drivers", cure)
+    return WARN, text + ": a Neutron agent would take either port for the guest's", cure
 
 
 @of_database
 def drift(database: Database) -> Result:
-    """Whether pairs are in drift, and still are at a second look: at the first one the watcher or
-    an agent may have been at work on them."""
+    """Whether pairs are in drift, at a second look too: during the first look the watcher or an
+    agent may have been writing the two ports."""
     vifs = [outcome.vif for outcome in database.outcomes if outcome.decision.state == DRIFT]
     if vifs:
         try:
             decisions = database.look_again(vifs)
         except OvsdbError as error:
             return SKIP, "the database can't be read again: %s" % error, None
-        left = [decision for decision in decisions if decision.state == DRIFT]
-        if any(decision.is_substantial() for decision in left):
-            return FAIL, _with_reasons(left), "xenvif-tagger mirror all"
-        if left:
-            return WARN, _with_reasons(left), "systemctl restart neutron-openvswitch-agent"
-    return OK, "no pair is to be mirrored", None
+        drifting = [decision for decision in decisions if decision.state == DRIFT]
+        if any(decision.is_substantial() for decision in drifting):
+            return FAIL, _with_reasons(drifting), "xenvif-tagger mirror all"
+        if drifting:
+            return WARN, _with_reasons(drifting), "systemctl restart neutron-openvswitch-agent"
+    return OK, "no pair is in drift", None
 
 
 @of_database
 def conflict(database: Database) -> Result:
     """Whether no pair is in conflict."""
-    wrong = database.in_state(CONFLICT)
-    if not wrong:
+    conflicts = database.in_state(CONFLICT)
+    if not conflicts:
         return OK, "no pair is in conflict", None
-    forgotten = [port for decision in wrong for port in decision.ports()
-                 if port.vlan_network and port.rivals]
+    # Neutron's agent uses the port's VLAN for another network, too.
+    forgotten = [port for decision in conflicts for port in decision.ports()
+                 if port.vlan_network and port.rivals - {port.vlan_network}]
     if forgotten:  # to choose a side does not help: the VLAN of the agent's own port is wrong
-        return FAIL, _with_reasons(wrong), _replug(forgotten[0]) or (
+        return FAIL, _with_reasons(conflicts), _replug(forgotten[0]) or (
             "systemctl restart neutron-openvswitch-agent")
-    return FAIL, _with_reasons(wrong), "xenvif-tagger mirror port %s --from vif   (or tap)" % (
-        wrong[0].ports()[0].name)
+    return FAIL, _with_reasons(conflicts), "xenvif-tagger mirror port %s --from vif   (or tap)" % (
+        conflicts[0].ports()[0].name)
 
 
 def _parted(database: Database) -> List[Decision]:
@@ -153,16 +155,16 @@ def _parted(database: Database) -> List[Decision]:
 def refused(database: Database) -> Result:
     """Whether no pair is refused, but for those on two bridges, which have a check of their own."""
     parted = _parted(database)
-    wrong = [decision for decision in database.in_state(REFUSED) if decision not in parted]
-    if not wrong:
+    others = [decision for decision in database.in_state(REFUSED) if decision not in parted]
+    if not others:
         return OK, "no pair is refused", None
-    port = wrong[0].ports()[0]
-    return WARN, _with_reasons(wrong), _replug(port) or (
+    port = others[0].ports()[0]
+    return WARN, _with_reasons(others), _replug(port) or (
         "xenvif-tagger --verbose mirror dom %d --dry-run" % parts_of(port)[0])
 
 
 def _replug(port: Port) -> Optional[str]:
-    """The command that plugs a VIF anew, None where XAPI does not know the VIF."""
+    """The command that plugs a VIF anew; None if XAPI does not know the VIF."""
     uuid = port.ids["Interface"].get("xs-vif-uuid")
     return uuid and "xe vif-unplug uuid={0} && xe vif-plug uuid={0}".format(shlex.quote(uuid))
 
@@ -178,14 +180,15 @@ def held(patient: Patient) -> Result:
     settings = patient.database.settings
     past = [port for port in closed if port.bridge not in settings.hold_bridges]
     if past:
-        return (WARN, "%s: held, and [hold] does not list the bridge. An agent's tag opens it; or "
-                "this command, after which a port without a tag is a trunk of every VLAN:" % (
+        return (WARN, "%s: held, and [hold] does not list the bridge. An agent's tag opens the "
+                "port. So does this command, after which a port without a tag is a trunk of every "
+                "VLAN:" % (
                     first_few(_names_of(past))), "xenvif-tagger mirror port %s --from %s" % (
                         past[0].name, parts_of(past[0])[2]))
     since = patient.watch.stats.get("held_seconds")
     if since is None:
-        text = "%s: held until an agent sets a tag; only a watcher would know since when: check " \
-            "that it is no longer than a minute" % first_few(_names_of(closed))
+        text = "%s: held until an agent sets a tag, which should take less than a minute. Only a " \
+            "watcher would know since when" % first_few(_names_of(closed))
     else:
         seconds = {port.name: since.get("vif%d.%d" % parts_of(port)[:2], 0) for port in closed}
         closed = [port for port in closed if seconds[port.name] >= LONG_HELD]
@@ -199,8 +202,8 @@ def held(patient: Patient) -> Result:
 
 
 def unbound(patient: Patient) -> Result:
-    """Whether Neutron's agent, if there is one here, has bound each VIF that has iface-id. Since
-    when one waits for the agent only the watcher knows."""
+    """Whether Neutron's agent, if there is one here, has bound each VIF that has iface-id. The
+    database does not say since when a VIF waits for the agent; only the watcher knows."""
     if patient.database.error:
         return SKIP, "the database can't be read", None
     waiting = {outcome.vif: outcome for outcome in patient.database.outcomes
@@ -209,9 +212,9 @@ def unbound(patient: Patient) -> Result:
         return OK, "no port with iface-id waits for an agent that has bound others", None
     since = patient.watch.stats.get("unbound_seconds")
     if since is None:
-        return SKIP, "%s: with iface-id, and no agent has bound it so far; only a watcher would " \
-            "know since when" % first_few(_names(outcome.decision) for outcome in waiting.values()
-                                          ), None
+        return SKIP, "%s: no agent has bound these ports so far, though they have iface-id; only " \
+            "a watcher would know since when" % first_few(
+                _names(outcome.decision) for outcome in waiting.values()), None
     long = [(outcome, since.get("vif%d.%d" % vif, 0)) for vif, outcome in waiting.items()
             if since.get("vif%d.%d" % vif, 0) >= LONG_HELD]
     if not long:
@@ -237,7 +240,7 @@ def dead_vlan(database: Database) -> Result:
         cure = "openstack port show %s   (admin_state_up, binding)" % shlex.quote(iface_ids[0])
     else:
         cure = "ovs-vsctl set Port %s tag=VLAN" % dead[0].name
-    return WARN, "%s: tag 4095, dead to the agent: the guest is cut off" % first_few(
+    return WARN, "%s: tag 4095, by which an agent closes a port: the guest is cut off" % first_few(
         _names_of(dead)), cure
 
 
@@ -246,15 +249,15 @@ def bridges(database: Database) -> Result:
     """Whether both ports of each pair are on the same bridge."""
     parted = _parted(database)
     if not parted:
-        return OK, "all siblings are on the same bridge", None
-    return WARN, "%s: VIF.move takes only the vif along; the guest is on the old network while " \
+        return OK, "the two ports of each pair are on the same bridge", None
+    return WARN, "%s: XAPI's VIF.move moves only the vif; the guest is on the old network while " \
         "it uses the emulated NIC" % first_few(decision.reason for decision in parted), _move(
             *parted[0].ports())
 
 
 def _move(vif: Port, tap: Port) -> str:
-    """The command that moves a tap to its vif's bridge. It has the vif's VLAN unit from the start:
-    a port without one is open to every VLAN."""
+    """The command that moves a tap to its vif's bridge and, in the same transaction, gives the tap
+    the vif's VLAN unit: a port without a VLAN unit is open to every VLAN."""
     keys = identity.keys_of(vif.ids["Interface"])
     command = ["ovs-vsctl", "--", "del-port", tap.name, "--", "add-port", vif.bridge, tap.name]
     command += words("port", tap.name, vif.unit, {}) + words("interface", tap.name, {}, keys)
@@ -263,11 +266,11 @@ def _move(vif: Port, tap: Port) -> str:
 
 @of_database
 def unpaired(database: Database) -> Result:
-    """Whether the names of all ports of libxl's NICs tell which two are one NIC's."""
+    """Whether the names of the ports of each of libxl's NICs are a pair's names."""
     if not database.unpaired:
-        return OK, "no ports of one NIC have other names than a pair's", None
+        return OK, "the ports of each NIC have the names of a pair", None
     return (FAIL, "%s: one NIC's by their MAC, and not by their names, so nothing is mirrored. "
-            "Take vifname= out of the guest's config file CFG (a stub domain's port must be tagged "
+            "Take vifname= out of the guest's config file CFG (you must tag a stub domain's port "
             "by hand)" % first_few(" and ".join(group) for group in database.unpaired),
             "xl config-update DOMID CFG && xl reboot DOMID")
 
@@ -286,14 +289,14 @@ def orphans(database: Database) -> Result:
 
 @of_database
 def unmarked(database: Database) -> Result:
-    """Whether our hook or our watcher has stamped every port."""
+    """Whether every port has a mark of our hook or our watcher."""
     unseen = [port for port in database.ports() if "vif" not in port.mark]
     if not unseen:
         return OK, "all ports were plugged by our hook, or seen by the watcher", None
     if any(identity.stamp_of(port.ids["Interface"]) for port in unseen):
-        return WARN, "plugged without us: %s. Another guest may have left one of them behind" % (
+        return WARN, "plugged without our hook: %s. A former guest may have left such a port" % (
             first_few(_names_of(unseen))), "xenvif-tagger mirror all"
-    return (WARN, "plugged without us, and without an external_id that names their VIF: %s" %
+    return (WARN, "plugged without our hook, and without an external_id that names the VIF: %s" %
             first_few(_names_of(unseen)), "xenvif-tagger status")
 
 

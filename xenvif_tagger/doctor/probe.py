@@ -1,11 +1,11 @@
 """A dry run of the stock setup-vif-rules: does its add-port go through the function in which our
-hook adds to it?
+hook adds words to that command?
 
 doctor/stock.py runs this as a process of its own. The hook's own code (plug.stock.run_here,
 plug.hook.Plug.around) runs the stock script, for a VIF that does not exist. No command is executed:
-the stock script runs all its commands through doexec of its common.py, and here a doexec takes its
-place that only notes them down. Before that this process gives up whatever else could start a
-process or change a file.
+the stock script runs all its commands through the function doexec of its common.py, and the dry run
+replaces doexec by a function that only notes the commands down. Before that, shut() disables all
+other functions by which this process could start a process or change a file.
 """
 import builtins
 import io
@@ -22,20 +22,23 @@ VM = "00000000-0000-4000-8000-000000000000"
 METADATA = {"backend": ["Local", "xenvif-tagger"], "mac": "02:00:00:00:00:00", "mtu": 1500,
             "other_config": {}, "locking_mode": "Unlocked", "extra_private_keys": {}}
 PROOF = "external_ids:xenvif-tagger-doctor=proof"
+# The functions of the module os that start a process, and those that change a file or a process.
 STARTS = ("fork", "forkpty", "system", "posix_spawn", "posix_spawnp", "execv", "execve")
 CHANGES = ("unlink", "remove", "rename", "replace", "rmdir", "mkdir", "link", "symlink", "chmod",
            "chown", "truncate", "mkfifo", "mknod", "kill", "killpg")
 
 
 def _refuse(*_args: Any, **_named: Any) -> Any:
-    raise PermissionError("it would have done more than run commands by common.doexec")
+    raise PermissionError(
+        "the script would have done more than run commands by common.doexec")
 
 
 def shut() -> None:
-    """From now on this process starts no other, and changes no file."""
+    """Make this process unable to start another process or to change a file."""
     import _posixsubprocess
 
-    # Done before subprocess is imported: newer versions of it import the function itself.
+    # Replaced before subprocess is imported: newer versions of subprocess import the function
+    # itself, not its module.
     _replace(_posixsubprocess, "fork_exec", _refuse)
     import posix
     import subprocess
@@ -57,7 +60,7 @@ def _replace(owner: Any, name: str, function: Callable[..., Any]) -> None:
 
 
 def _guarded(opener: Callable[..., Any]) -> Callable[..., Any]:
-    """open(), but for reading only; the metadata of our VIF is METADATA."""
+    """open(), but for reading only; the file of our VIF's metadata has METADATA."""
     def guarded(path: Any, mode: str = "r", *args: Any, **named: Any) -> Any:
         if str(path).endswith("/VM/%s/vif.0" % VM):
             return io.StringIO(json.dumps(METADATA))
@@ -74,7 +77,7 @@ def _read_only(opener: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def names_add_port(code: types.CodeType) -> bool:
-    """Whether the compiled code has the word add-port somewhere."""
+    """Whether compiled code has the word add-port among its constants."""
     return any(constant == "add-port" or isinstance(constant, types.CodeType)
                and names_add_port(constant) for constant in code.co_consts)
 
@@ -82,10 +85,11 @@ def names_add_port(code: types.CodeType) -> bool:
 def probe(stock_script: str) -> Dict[str, Any]:
     """Make the dry run.
 
-    :param stock_script: its path
-    :returns: a dict with proved (bool): its add-port went through doexec with what our hook adds;
-        doexec (bool): its common.py has that function; add_port (bool): its code has that word;
-        commands (int): how many it would have run; problem (str or None): how it ended, if not well
+    :param stock_script: the script's path
+    :returns: a dict with proved (bool): the script's add-port went through doexec, with the words
+        that our hook adds; doexec (bool): the script's common.py has the function doexec; add_port
+        (bool): the script's code has the word add-port; commands (int): how many commands the
+        script would have run; problem (str or None): how the script ended, if it did not end well
     """
     report: Dict[str, Any] = {"proved": False, "doexec": False, "add_port": False, "commands": 0,
                               "problem": None}
@@ -115,7 +119,7 @@ def probe(stock_script: str) -> Dict[str, Any]:
             common.VIF.get_mode = lambda _: "openvswitch"
         _replace(stock, "log", lambda _: None)
         _replace(hook, "log", lambda _: None)
-        # Our part of the plug, which has no database here: it adds PROOF to the add-port command.
+        # The hook's part of the plug has no database here, and adds PROOF to the add-port command.
         plug = hook.Plug(DEVICE, "filter", {})
         _replace(plug, "connect", _refuse)
         _replace(plug, "before_replug", lambda *_: None)
@@ -125,7 +129,8 @@ def probe(stock_script: str) -> Dict[str, Any]:
         _replace(plug, "look_again", lambda *_: None)
         stock.run_here(stock_script, plug)
     except SystemExit as error:
-        report["problem"] = "it ended with exit status %s" % error.code if error.code else None
+        report["problem"] = (
+            "the script ended with exit status %s" % error.code if error.code else None)
     except BaseException as error:
         report["problem"] = "%s: %s" % (type(error).__name__, error)
     report["commands"] = len(commands)
@@ -135,7 +140,7 @@ def probe(stock_script: str) -> Dict[str, Any]:
 
 
 def main() -> None:
-    """The process: prints as JSON what probe() gives for the script argv[1]."""
+    """The main program: print the result of probe() for the script argv[1], as JSON."""
     output = os.fdopen(os.dup(1), "w")
     quiet = os.open(os.devnull, os.O_WRONLY)
     os.dup2(quiet, 1)

@@ -1,5 +1,5 @@
-"""`doctor`: checks of the stock script, of what we add to its add-port, and of the VIFs that it
-plugged without us."""
+"""`doctor`: checks of the stock script, of our additions to its add-port, and of the VIFs that were
+plugged without our hook."""
 import json
 import os
 import re
@@ -11,10 +11,12 @@ from .hook import LIBXL_LINK, NO_DOM0
 from .host import Host, run
 from .patient import Patient, Result
 
-# What libxl writes for each VIF (xen docs/misc/xenstore-paths.pandoc).
+# A line of xenstore-ls on a host of libxl: the domain, the number of its device, and the script of
+# the VIF (xen docs/misc/xenstore-paths.pandoc).
 BACKENDS = "/local/domain/0/backend/vif"
-BACKEND = re.compile(r'^%s/([0-9]+)/([0-9]+)/script = "(.*)"$' % BACKENDS)
-KEY = re.compile(r'^/xapi/([^/ ]+)/private/vif/([0-9]+)/setup-vif-rules = "(.*)"$')
+BACKEND_LINE = re.compile(r'^%s/([0-9]+)/([0-9]+)/script = "(.*)"$' % BACKENDS)
+# The same on a host of xenopsd, with the VM in place of the domain.
+SCRIPT_LINE = re.compile(r'^/xapi/([^/ ]+)/private/vif/([0-9]+)/setup-vif-rules = "(.*)"$')
 
 
 def stock_script(patient: Patient) -> Result:
@@ -25,12 +27,12 @@ def stock_script(patient: Patient) -> Result:
     place = host.stock()
     chosen = host.values["plug", "stock_script"]
     if place is None:
-        return (FAIL, "there is none at %s" % " or ".join(
+        return (FAIL, "there is no stock script at %s" % " or ".join(
             [chosen] * bool(chosen) + [os.path.join(folder, STOCK) for folder in USUAL]),
                 "grep -rs setup-vif-rules /etc/xenopsd*; then set stock_script in %s" % (
                     host.config_path))
     if host.flavour == "xenopsd" and chosen and place != chosen:
-        return (WARN, "stock_script is %s, which can't be run: the hook takes %s" % (
+        return (WARN, "stock_script is %s, which can't be run: the hook runs %s" % (
             chosen, place), "ls -l %s; vi %s" % (chosen, host.config_path))
     if host.flavour == "xenopsd" and not _is_python3(host, place):
         return (FAIL, "%s is not for Python 3 (%s): the hook runs it as a process of its own, and "
@@ -58,7 +60,7 @@ def stock_add_port(patient: Patient) -> Result:
         return SKIP, "there is no stock script to run", None
     if host.flavour == "libxl":
         if "add-port" in (host.read(place) or ""):
-            return OK, "%s names add-port (not run: it is a shell script)" % place, None
+            return OK, "%s names add-port (a shell script, so there was no dry run)" % place, None
         return FAIL, "%s does not name add-port: nothing can be added to it" % place, (
             "dpkg -V xen-utils-common" if os.path.exists(host.path("/var/lib/dpkg/status"))
             else "rpm -V xen")
@@ -71,14 +73,15 @@ def stock_add_port(patient: Patient) -> Result:
     except ValueError:
         return FAIL, "the dry run gave no answer (%s)" % (problem or output[:60]), INSTALL
     if report["proved"]:
-        return OK, "dry run, %d commands noted and none run: its add-port would be given the " \
-            "sibling's settings" % report["commands"], None
+        return OK, "dry run, %d commands noted and none run: the script's add-port would be " \
+            "given the sibling's settings" % report["commands"], None
     cure = "journalctl -t setup-vif-rules -t xenvif-tagger; and report it as a bug"
     if report["doexec"] and report["add_port"]:
-        return (WARN, "not proved: the dry run ended before add-port (%s). But it has add-port, "
-                "and its common.py has doexec" % (report["problem"] or "with no error"), cure)
-    return (FAIL, "its add-port does not go through common.doexec (%s): ports are mirrored "
-            "only after they were created" % (report["problem"] or "dry run"), cure)
+        return (WARN, "not proved: the dry run ended before add-port (%s). But the script has "
+                "add-port, and its common.py has doexec" % (report["problem"] or "with no error"),
+                cure)
+    return (FAIL, "the script's add-port does not go through common.doexec (%s): ports are "
+            "mirrored only after they were created" % (report["problem"] or "dry run"), cure)
 
 
 def plugged_before(patient: Patient) -> Result:
@@ -87,29 +90,31 @@ def plugged_before(patient: Patient) -> Result:
     if host.flavour is None:
         return NO_DOM0
     is_libxl = host.flavour == "libxl"
-    tree, pattern, hook = (BACKENDS, BACKEND, LIBXL_LINK) if is_libxl else ("/xapi", KEY, HOOK)
+    tree, pattern, hook = (BACKENDS, BACKEND_LINE, LIBXL_LINK) if is_libxl else (
+        "/xapi", SCRIPT_LINE, HOOK)
     listed, problem = run(["xenstore-ls", "-f", tree])
     if problem and "No such file" not in problem:
         return SKIP, "xenstore can't be read: %s" % problem, None
-    others, broken = [], []
+    unhooked, broken = [], []
     for line in listed.splitlines():
-        key = pattern.match(line)
-        if key and key.group(3) != hook:
-            others.append("VIF %s of %s %s: %s" % (
-                key.group(2), "domain" if is_libxl else "VM", key.group(1), key.group(3)))
-            if not host.is_program(key.group(3)):
-                broken.append(others[-1])
-    if is_libxl and others:
-        # xl keeps a guest's config for its reboot.
+        match = pattern.match(line)
+        if match and match.group(3) != hook:
+            owner, device, script = match.groups()
+            unhooked.append("VIF %s of %s %s: %s" % (
+                device, "domain" if is_libxl else "VM", owner, script))
+            if not host.is_program(script):
+                broken.append(unhooked[-1])
+    if is_libxl and unhooked:
+        # xl reads a guest's saved config, not xenstore, when the guest reboots.
         return (FAIL if broken else WARN, "%d VIFs are not plugged by our hook: %s. Put "
                 "script=vif-openvswitch-tagger into the vif line of each guest's config file CFG; "
-                "it counts from the guest's next start" % (
-                    len(others), first_few(broken or others)),
+                "the line counts from the guest's next start" % (
+                    len(unhooked), first_few(broken or unhooked)),
                 "xl config-update DOMID CFG && xl reboot DOMID")
     if broken:
-        return (FAIL, "%d VIFs can't be plugged or unplugged, their script can't be run: %s" % (
+        return (FAIL, "%d VIFs can't be plugged or unplugged: their script can't be run: %s" % (
             len(broken), first_few(broken)), INSTALL)
-    if others:
-        return (WARN, "%d VIFs were plugged before the hook, and would be re-plugged without it: "
-                "%s" % (len(others), first_few(others)), INSTALL)
-    return OK, "all VIFs that are plugged name our hook", None
+    if unhooked:
+        return (WARN, "%d VIFs were plugged before the hook was installed, and would be re-plugged "
+                "without the hook: %s" % (len(unhooked), first_few(unhooked)), INSTALL)
+    return OK, "xenstore names our hook for all VIFs that are plugged", None

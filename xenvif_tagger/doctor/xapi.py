@@ -1,8 +1,8 @@
-"""`doctor`: a check of the VIFs that XAPI says are attached on this host, beside those that have a
-port.
+"""`doctor`: a check that compares the VIFs that XAPI calls attached on this host with the VIFs that
+have a port here.
 
 A VIF is known by its uuid, which xapi's scripts write to each of its ports. A domain id would not
-do: two hosts of a pool use the same ids, and a VM that migrates to its own host has two of them.
+do: two hosts of a pool use the same domain ids, and a VM that migrates to its own host has two.
 """
 import importlib.util
 import os
@@ -25,18 +25,18 @@ if TYPE_CHECKING:
 
 INVENTORY = "/etc/xensource-inventory"
 ELSEWHERE = "xenvif-tagger --xapi https://MASTER --password-file FILE doctor"
-WITHIN = 10  # seconds for which XAPI may be waited for, if --timeout is not given
+WITHIN = 10  # seconds to wait for XAPI at most, if --timeout is not given
 
 Vif = NamedTuple("Vif", [
     ("vm", str),  # the name of its VM
-    ("device", str),  # its number
+    ("device", str),  # the number of the VIF in its VM
     ("uuid", str),
     ("is_here", bool),  # its VM is running, or paused, on this host
     ("is_attached", bool),  # as XAPI says
-    ("domid", str),  # as XAPI says, of its VM
+    ("domid", str),  # the domain id of its VM, as XAPI says
     ("network", str),  # the ref of its network
 ])
-# uuid of a VIF -> the VIF; None if XAPI is just changing it, so that nothing can be said of it.
+# uuid of a VIF -> the VIF; None if an operation of XAPI is changing the VIF or its VM.
 Vifs = Dict[str, Optional[Vif]]
 # uuid of a VIF -> its ports, by domain, the vif first.
 Ports = Dict[str, List[Port]]
@@ -56,7 +56,7 @@ def xapi_vifs(patient: Patient) -> Result:
         return SKIP, "VIFs are plugged to Linux bridges here", None
     match = re.search(r"^INSTALLATION_UUID='?([0-9a-f-]{36})'?$", host.read(INVENTORY) or "", re.M)
     if match is None:
-        return SKIP, "not a host of XAPI's: no INSTALLATION_UUID in %s" % INVENTORY, None
+        return SKIP, "this is not a host of XAPI's: no INSTALLATION_UUID in %s" % INVENTORY, None
     host_uuid = match.group(1)
     absent = access.absent()
     if absent:
@@ -95,11 +95,12 @@ def _result(finding: Finding) -> Result:
 def _compare(session: "Xapi", host_uuid: str, database: Database) -> Optional[Finding]:
     """Compare XAPI's VIFs with the database's ports; None if XAPI has no such host.
 
-    XAPI is asked four times at most, however many VIFs there are: for this host, for the VMs on it,
-    for their VIFs and those that have a port here, and for the VMs of the latter that are not here.
+    XAPI is asked four times at most, however many VIFs there are: for this host; for the VMs on
+    this host; for the VIFs of these VMs and the VIFs that have a port here; for the VMs of those
+    VIFs, as far as they are on another host.
     If XAPI and the database differ, XAPI is asked four times more. A VIF may have been plugged
-    between the two readings, so those that differ are read anew from both; and the network of a
-    VIF, with the PIFs of this host, says whether the VIF has a port at all.
+    between the two readings, so the VIFs that differ are read anew from XAPI and the database; and
+    the network of a VIF, with the PIFs of this host, says whether the VIF has a port at all.
     """
     ports = _by_vif(database.ports())
     with session.understood():
@@ -151,7 +152,7 @@ def _place(port: Port) -> Tuple[int, int, int]:
 
 def _vifs(session: "Xapi", host: str, known_vms: "Mapping[str, Record]",
           **wanted: Set[str]) -> Vifs:
-    """Some VIFs; those whose VM XAPI has not got are left out.
+    """Some VIFs; a VIF whose VM XAPI does not know is left out.
 
     :param host: the ref of this host
     :param known_vms: records of VMs that need not be asked for, by ref
@@ -166,7 +167,7 @@ def _vifs(session: "Xapi", host: str, known_vms: "Mapping[str, Record]",
 
 
 def _vif(record: "Record", vm: "Record", host: str) -> Optional[Vif]:
-    # In the middle of an operation XAPI's records say what will be: VM.start sets
+    # During an operation XAPI's records do not show the present state: VM.start sets
     # currently_attached before all else (xapi_xenops.ml), and a migration changes resident_on last.
     # dom0 itself has no ports of VIFs.
     if vm["current_operations"] or record["current_operations"] or vm["is_control_domain"]:
@@ -186,10 +187,10 @@ def _is_plugged(vif: Optional[Vif]) -> bool:
 def _lacking(vifs: Vifs, ports: Ports) -> List[Vif]:
     """The VIFs that should have a port, and have none.
 
-    The port is the vif, which every guest has: a tap is there only with QEMU, and may have gone.
+    Only the vif counts, which every guest has: a tap is there only with QEMU, and may have gone.
     """
-    with_vif = {uuid for uuid, own in ports.items()
-                if any(parts_of(port)[2] == "vif" and not port.gone for port in own)}
+    with_vif = {uuid for uuid, vif_ports in ports.items()
+                if any(parts_of(port)[2] == "vif" and not port.gone for port in vif_ports)}
     return [vif for uuid, vif in vifs.items()
             if vif and _is_plugged(vif) and uuid not in with_vif]
 
@@ -202,8 +203,8 @@ def _extra(vifs: Vifs, ports: Ports) -> Set[str]:
 
 
 def _passed_through(pifs: "Mapping[str, Record]") -> Set[str]:
-    """The refs of the networks, and of the networks of VLANs on them, whose VIFs have no port: each
-    VIF is a virtual function of a network card (SR-IOV), which the guest drives itself.
+    """The refs of the networks of SR-IOV, and of the networks of VLANs on these. Their VIFs have no
+    port: each is a virtual function of a network card, which the guest drives itself.
 
     :param pifs: the records of this host's PIFs, by ref
     """
@@ -222,8 +223,8 @@ def _why(vif: Optional[Vif]) -> str:
 
 
 def _removal(vif: Optional[Vif], ports: List[Port]) -> str:
-    """The command for ports that should not be there. It cuts off no guest that lives: if the guest
-    of the ports runs here its VIF is attached instead."""
+    """The command that removes ports that should not be there. But if the guest of the ports runs
+    here, the command attaches the VIF instead, so that no running guest is cut off."""
     if vif and vif.is_here and vif.domid in {str(parts_of(port)[0]) for port in ports}:
         return "xe vif-plug uuid=%s" % shlex.quote(vif.uuid)
     domid, devid, _ = parts_of(ports[0])

@@ -11,7 +11,7 @@ from ..output.text import clean
 def lines(before: Optional[Outcome], after: Optional[Outcome]) -> List[str]:
     """What has changed at a VIF, in the order of its ports; changes of our own marks are left out.
 
-    :param before: the outcome of the look before; None if the VIF had no port then
+    :param before: the outcome of the previous look; None if the VIF had no port then
     :param after: the outcome of this look; None if the VIF has no port now
     :returns: lines for a terminal
     """
@@ -26,11 +26,11 @@ def lines(before: Optional[Outcome], after: Optional[Outcome]) -> List[str]:
         else:
             changes += ["%s %s" % (name, change) for change in _port_changes(old[name], new[name])]
     if after:
-        was = before.state if before else None
-        if was is None and report.is_remarkable(after):
+        old_state = before.state if before else None
+        if old_state is None and report.is_remarkable(after):
             changes.append("%s state %s" % (list(new)[0], after.state))
-        elif was is not None and was != after.state:
-            changes.append("%s state %s -> %s" % (list(new)[0], was, after.state))
+        elif old_state is not None and old_state != after.state:
+            changes.append("%s state %s -> %s" % (list(new)[0], old_state, after.state))
     return [clean(line) for line in changes]
 
 

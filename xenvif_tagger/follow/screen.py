@@ -88,9 +88,9 @@ class Screen(object):
         for number in range(max(len(new), len(old))):
             line = new[number] if number < len(new) else ""
             if number >= len(old) or line != old[number]:
-                # The line is cleared before it is written, not after: once a line as wide as the
-                # terminal is written the cursor stands on its last character, which clearing would
-                # take away.
+                # The line is cleared before it is written, not after: after a line as wide as the
+                # terminal the cursor stands on the line's last character, which clearing would take
+                # away.
                 text += "\x1b[%d;1H\x1b[K%s" % (number + 1, line)
         self._lines = new
         self._write(text)
@@ -106,8 +106,8 @@ class Screen(object):
             poller.fd_wait(self._file, select.POLLIN)
 
     def is_ended(self) -> bool:
-        """Read the keys pressed since the last call; whether q was among them. After any key, the
-        next draw() writes every line.
+        """Read the keys pressed since the last call, and say whether q was among them. After any
+        key, the next draw() writes every line.
 
         :raises Gone: the terminal has gone
         """
@@ -130,7 +130,8 @@ class Lines(object):
     is_stale = False
 
     def __init__(self) -> None:
-        # A pipe's reader can go: select(2) then says that the pipe is ready. A file always is.
+        # The reader of a pipe can go: select(2) then says that the pipe is ready. Only pipes are
+        # watched, because select(2) always says that a file is ready.
         self._is_pipe = stat.S_ISFIFO(os.fstat(sys.stdout.fileno()).st_mode)
 
     def __enter__(self) -> "Lines":

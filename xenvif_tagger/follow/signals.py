@@ -21,19 +21,20 @@ class Signals(object):
     """
 
     def __init__(self, screen: Optional[Screen]) -> None:
-        # A pipe, not a pair of sockets: that is full after some 280 signals. While the terminal
-        # takes no output (Ctrl-S) a window that is resized sends more, and Python would print a
-        # traceback for each that did not fit.
+        # A pipe, not a pair of sockets: a pair of sockets is full after some 280 signals. While the
+        # terminal takes no output (Ctrl-S) a window that is resized sends more signals, and Python
+        # would print a traceback for each signal that did not fit.
         self._woken, self._waker = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         self._screen = screen
         self._is_pidfile_touched = False
         self._is_suspended = False
-        # Our parent may have had one of them ignored: nohup SIGHUP, a shell's & SIGINT.
+        # Signals that our parent has set to be ignored stay ignored: nohup sets SIGHUP so, and a
+        # shell's & sets SIGINT so.
         self._ends = [number for number in ENDS if signal.getsignal(number) != signal.SIG_IGN]
 
     @contextlib.contextmanager
     def caught(self) -> Iterator[None]:
-        """Within this context signals wake the loop, and those of ENDS raise host.signals.Ended."""
+        """Within this context signals wake the loop, and those in ENDS raise host.signals.Ended."""
         signal.set_wakeup_fd(self._waker)
         signals.catch(self._ends)
         signal.signal(signal.SIGIO, self._touch_pidfile)
@@ -62,8 +63,8 @@ class Signals(object):
         return self._is_pidfile_touched
 
     def take_pidfile_touch(self) -> bool:
-        """The answer of is_pidfile_touched, which is False from now on: the caller reads the
-        pidfile."""
+        """Return is_pidfile_touched, and set it to False: the caller is about to read the pidfile.
+        """
         is_touched, self._is_pidfile_touched = self._is_pidfile_touched, False
         return is_touched
 
@@ -80,7 +81,7 @@ class Signals(object):
         self._is_suspended = True
 
     def stop_if_suspended(self) -> None:
-        """After Ctrl-Z: leave the screen and stop this process, until the shell continues it."""
+        """After Ctrl-Z: leave the screen and stop this process until the shell continues us."""
         if not self._is_suspended or not self._screen:
             return
         self._is_suspended = False

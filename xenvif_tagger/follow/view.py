@@ -1,7 +1,7 @@
 """``status --follow``: the table kept up to date, woken by the database instead of by a clock.
 
-The rows come through the watcher's replica: of 10,000 ports only those that change are decided
-about anew.
+The rows come through a replica, as in the watcher: of 10,000 ports only those that change are
+decided about anew.
 """
 import collections
 import gc
@@ -31,8 +31,8 @@ from .vm_names import Names
 if TYPE_CHECKING:
     from ..host.config import Values
 
-# Seconds from a change until it is shown: an agent's writes, and the watcher's after them, then
-# come together.
+# Seconds from a change until it is shown, so that an agent's writes and the watcher's writes that
+# follow are shown together.
 SETTLE = 0.05
 EVERY = 0.25  # seconds at least from one drawing to the next: a person reads no faster
 LONGEST = 500  # changes that are kept: more than any terminal has lines
@@ -40,18 +40,19 @@ LONGEST = 500  # changes that are kept: more than any terminal has lines
 
 def follow(address: str, values: "Values", timeout: float, access: Access,
            domid: Optional[int]) -> None:
-    """Show the table, and keep it up to date until q, a signal or the reader's end.
+    """Show the table, and keep it up to date until q is pressed, a signal comes, or the reader of
+    the output goes.
 
     :param address: the database's remote
     :param values: of the config file (host.config.parse)
-    :param timeout: seconds for which the database is waited for at the start
+    :param timeout: seconds to wait for the database at the start
     :param access: how to reach XAPI
     :param domid: the domain whose VIFs are shown; None for all VIFs
     :raises OvsdbError: at the start: the database can't be reached
     :raises BadUsage: the domain has no port
     """
     # The replica would try to connect again and again. This client fails at once, and says why, as
-    # that of `status` does.
+    # the client of `status` does.
     with Client(address, timeout) as client:
         remote.prepare(address)
         client.get_schema()
@@ -92,14 +93,13 @@ class Follow(object):
         # Without a screen the table is printed once, and then each change.
         self._is_table_printed = False
         self._unprinted: List[str] = []
-        self._was_current = False  # the replica, at the last look
+        self._was_current = False  # whether the replica was current at the last look
         self._lost: Optional[str] = None  # the time of day when the connection was lost
         self._since = time.strftime("%H:%M:%S")
-        self._pid = pidfile.running(pidfile_path())  # of the watcher
-        # Seconds of time.monotonic(): when changes that have come are to be shown (None: there are
-        # none), and when something was shown last.
-        self._due: Optional[float] = None
-        self._shown = -EVERY
+        self._pid = pidfile.running(pidfile_path())  # the watcher's pid
+        # Seconds of time.monotonic():
+        self._due: Optional[float] = None  # when to show the changes that have come, if any
+        self._shown = -EVERY  # when something was shown last
 
     # -- the loop
 
@@ -137,7 +137,7 @@ class Follow(object):
                 self._shown = time.monotonic()
 
     def _may_differ(self) -> bool:
-        """Whether anything that is shown may have changed since the last look, but for names."""
+        """Whether anything shown, except the VMs' names, may have changed since the last look."""
         is_current = self._replica.is_current
         return (is_current != self._was_current or is_current and bool(self._replica.changed)
                 or self._signals.is_pidfile_touched or self._out.is_stale)
@@ -176,7 +176,7 @@ class Follow(object):
     # -- what is shown
 
     def _look(self) -> None:
-        """Take over what has changed in the database and at the watcher."""
+        """Take over the changes in the database, and whether the watcher has come or gone."""
         is_current, is_first = self._replica.is_current, not self._followed.is_synced
         lines = []
         if is_current and not self._was_current and not is_first:
@@ -204,8 +204,8 @@ class Follow(object):
             self._unprinted += lines
 
     def _collect_garbage(self) -> None:
-        """Let Python look for cycles from now on, seldom. (The watcher does the same.) The rows of
-        the start are no garbage, and to go through them all takes long."""
+        """From now on let Python look for garbage, but seldom, as in the watcher: the rows of the
+        first sync are no garbage, and a search through all of them takes long."""
         gc.set_threshold(50000, 20, 100)
         gc.enable()
 
@@ -217,7 +217,7 @@ class Follow(object):
             return
         if not self._is_table_printed:
             if self._names.is_asking:
-                return  # a printed table can't get names later; XAPI has two seconds, as in status
+                return  # names can't be added to a printed table, so wait (two seconds at most)
             if self._names.problem:
                 warn("no VM names: " + self._names.problem)
             self._out.print(report.table(
@@ -239,7 +239,7 @@ class Follow(object):
         notes = []
         if self._lost:
             problem = self._replica.problem or self._replica.session_name()
-            notes.append(style("no database since %s, trying again; the table is of that time: %s"
+            notes.append(style("no database since %s, trying again; the table shows that time: %s"
                                % (self._lost, problem), "red"))
         notes.append(self._watcher())
         if self._names.problem:

@@ -24,7 +24,7 @@ class Followed(object):
 
     @property
     def is_synced(self) -> bool:
-        """Whether there was a first look."""
+        """Whether the first look has been taken."""
         return bool(self._connection)
 
     def outcomes(self) -> List[Outcome]:
@@ -34,7 +34,7 @@ class Followed(object):
     def look(self) -> Tuple[List[str], List[Outcome]]:
         """Decide anew about the VIFs that have changed in the replica, which must be current.
 
-        :returns: ``(lines, new)``: what has changed, in words (nothing at the first look); and the
+        :returns: ``(lines, new)``: the changes, in words (none at the first look); and the
             outcomes of the VIFs that were not there at the last look
         """
         replica, is_first = self._replica, not self.is_synced

@@ -15,8 +15,8 @@ from ..xapi import vms
 # one, and are asked for together.
 PAUSE = 2
 
-# The uuids of the VIFs that were asked for; what XAPI has told of their VMs; the problem, or None:
-# text for a line on the screen, or an error that ends the command.
+# (the uuids of VIFs in the question, what XAPI has told about their VMs, the problem). A problem is
+# the text of a line on the screen, or an error that ends the command, or None.
 Answer = Tuple[Set[Uuid], Vms, Union[str, click.ClickException, None]]
 
 
@@ -35,17 +35,17 @@ class Names(object):
         self.problem: Optional[str] = None
         self._access = access
         self._wake = wake
-        # The uuids of VIFs: those that a later call of want() need not ask for again; those for
-        # which XAPI gave no answer, which the next question includes; those to ask for next.
-        self._asked: Set[Uuid] = set()
-        self._unanswered: Set[Uuid] = set()
+        # Three sets of VIFs' uuids: the next question has those in _wanted and in _unanswered, for
+        # which XAPI gave no answer; want() does not ask again for those in _asked.
         self._wanted: Set[Uuid] = set()
+        self._unanswered: Set[Uuid] = set()
+        self._asked: Set[Uuid] = set()
         self._thread: Optional[threading.Thread] = None
         self._answer: Optional[Answer] = None
         self._next = 0.0  # when the next question may be asked: seconds of time.monotonic()
 
     def want(self, outcomes: Iterable[Outcome]) -> None:
-        """Have XAPI asked soon for the VMs of these outcomes, as far as it was not asked before."""
+        """Let run() ask XAPI for the VMs of these outcomes, but for those asked for before."""
         if not self._access.absent():
             self._wanted |= vms.vif_uuids(outcomes) - self._asked
 
@@ -53,7 +53,7 @@ class Names(object):
         """Take an answer if one has come, and ask the next question if there is one.
 
         :returns: whether an answer has come. An answer without a name counts, too: the first table
-            may have waited for it.
+            may have waited for that answer.
         :raises click.ClickException: XAPI can't be asked with the options that were given
         """
         answer = self._answer
@@ -105,7 +105,7 @@ class Names(object):
         return self._next if self._wanted and self._thread is None else None
 
     def close(self) -> None:
-        """Wait for the question under way, so that its thread logs out of XAPI. The wait is short:
-        the thread's time for XAPI is limited."""
+        """Wait for the answer to the question under way, so that its thread logs out of XAPI. The
+        wait is short, because the thread waits for XAPI only for a limited time."""
         if self._thread is not None:
             self._thread.join()

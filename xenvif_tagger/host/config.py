@@ -55,7 +55,7 @@ def _seconds(text: str) -> float:
 
 
 def _path(text: str) -> str:
-    # The hook runs in the working directory that udev gives it, whichever that is.
+    # The hook runs in whichever directory udev chooses, so a relative path could name any file.
     if not os.path.isabs(text):
         raise BadValue("must be an absolute path")
     return text
@@ -63,7 +63,7 @@ def _path(text: str) -> str:
 
 def _remotes(text: str) -> str:
     try:
-        for remote in text.split(","):  # the watcher takes several
+        for remote in text.split(","):  # the watcher takes several remotes
             parse_remote(remote)
     except ValueError:
         raise BadValue("must be unix:PATH, tcp:HOST:PORT or ssl:HOST:PORT")
@@ -88,7 +88,7 @@ def parse(text: str) -> "Tuple[Values, List[str]]":
     """Read the text of a config file.
 
     :returns: ``(values, problems)``: dict (section, key) -> value, and a list of strings, each
-        ``line N: what is wrong``. A key that is not set, or set to a bad value, has its default.
+        ``line N: the mistake``. A key that is not set, or set to a bad value, has its default.
     """
     values = {key: default for key, (_, default) in KEYS.items()}
     problems: "List[str]" = []
@@ -118,7 +118,7 @@ def parse(text: str) -> "Tuple[Values, List[str]]":
             try:
                 values[section, key] = KEYS[section, key][0](value)
             except BadValue as error:
-                problems.append("line %d: %s = %s: it %s" % (number, key, value, error))
+                problems.append("line %d: %s = %s: the value %s" % (number, key, value, error))
     return values, problems
 
 

@@ -1,18 +1,19 @@
-"""Where things are on this host: our own, the stock script, and Open vSwitch's."""
+"""The paths of files on this host: our own, the stock script's, and Open vSwitch's."""
 import os
 
 MYPY = False
 if MYPY:
     from typing import Optional, Tuple
 
-NAME = "xenvif-tagger"  # of the command, the service, the pidfile, and in every line of a log
+NAME = "xenvif-tagger"  # the name of command, service and pidfile; in each log line
 
 BASE = "/opt/xenvif-tagger"  # where dom0-install.sh installs us
 INSTALL = BASE + "/dom0-install.sh"
 STOCK = "setup-vif-rules"  # the file name of the stock script, and of our hook in its place
 HOOK = BASE + "/hotplug/" + STOCK
-PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))  # of the code that runs
-USUAL = ("/usr/libexec/xenopsd", "/opt/xensource/libexec")  # directories of the stock script
+# The directory of the package that runs.
+PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+USUAL = ("/usr/libexec/xenopsd", "/opt/xensource/libexec")  # where the stock script may be
 
 
 def boot_id() -> str:
@@ -42,7 +43,7 @@ def parse_remote(remote: str) -> "Tuple[str, str, Optional[int]]":
     :param str remote: ``unix:PATH``, ``tcp:HOST[:PORT]``, ``ssl:HOST[:PORT]``; HOST may be [IPV6]
     :returns: ``(kind, where, port)``: "unix", "tcp" or "ssl"; the path, or the host without its
         brackets, str; the port, int, None where there is none
-    :raises ValueError: it is no remote
+    :raises ValueError: the text is no remote
     """
     kind, _, where = remote.partition(":")
     port: "Optional[int]" = None
@@ -53,7 +54,7 @@ def parse_remote(remote: str) -> "Tuple[str, str, Optional[int]]":
         if where.startswith("[") and where.endswith("]"):
             where = where[1:-1]
         elif ":" in where:
-            where = ""  # an IPv6 address without brackets: a port can't be told from its end
+            where = ""  # an IPv6 address without brackets: its end looks like a port
     if kind not in ("unix", "tcp", "ssl") or not where or (
             port is not None and not 0 < port < 65536):
         raise ValueError("not a database remote: %r" % remote)

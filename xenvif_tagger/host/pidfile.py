@@ -44,7 +44,7 @@ class Pidfile(object):
         return True
 
     def _sweep(self, stream: TextIO) -> None:
-        """Remove the control socket of a watcher that was killed: the file still has its pid."""
+        """Remove the control socket of a watcher that was killed: the pidfile still has its pid."""
         stream.seek(0)
         pid = stream.read(32).strip()
         if pid.isdigit():
@@ -63,6 +63,7 @@ class Pidfile(object):
 
 
 def _is_same(stream: TextIO, path: str) -> bool:
+    """Whether an open file is still the file at a path."""
     try:
         return os.path.samestat(os.fstat(stream.fileno()), os.stat(path))
     except FileNotFoundError:
@@ -70,7 +71,7 @@ def _is_same(stream: TextIO, path: str) -> bool:
 
 
 def running(path: str) -> Optional[int]:
-    """The pid of the living process that has locked the pidfile at ``path``; None if none has."""
+    """The pid of the living process that has locked the pidfile at ``path``; or None."""
     try:
         with open(path, "r+") as stream:
             try:

@@ -1,4 +1,5 @@
-"""Signals that end this process only after it has cleaned up, its terminal for example."""
+"""Signals: those that end this process only after it has cleaned up (has reset the terminal, for
+example), and the one by which the kernel tells of a change in a directory."""
 import fcntl
 import os
 import signal
@@ -36,8 +37,9 @@ def end_by(ended: Ended) -> None:
 def watch_directory(path: str, modified: bool = False) -> Optional[int]:
     """Have the kernel send SIGIO when a file of a directory comes or goes (fcntl(2), F_NOTIFY).
 
-    :param modified: also when somebody writes to a file there
-    :returns: the directory's descriptor, which must stay open; None if it can't be opened
+    :param modified: whether SIGIO is also to come when a process writes to a file of the directory
+    :returns: the directory's descriptor, which must stay open; None if the directory can't be
+        opened
     """
     try:
         directory = os.open(path, os.O_RDONLY | os.O_DIRECTORY)

@@ -1,4 +1,4 @@
-"""A check of `doctor`: its result, and how the results are printed: a table or JSON."""
+"""The results of `doctor`'s checks, and how they are printed: as a table or as JSON."""
 import json
 import textwrap
 from typing import Iterable, List, NamedTuple, Optional, Sequence
@@ -8,12 +8,12 @@ import click
 from .text import clean
 
 OK = "OK"
-WARN = "WARN"  # it works, but a person should know of something
+WARN = "WARN"  # the host works, but a person should know of something
 FAIL = "FAIL"  # the network of a guest is not as it should be, or will not be after its next plug
 SKIP = "SKIP"  # the check could not be made here; the result says why
 
 _COLOURS = {OK: "green", WARN: "yellow", FAIL: "red"}
-_NAMED = 3  # so many items of a kind are named; the others are counted
+_NAMED = 3  # a result names so many items of a kind, and counts the others
 
 Check = NamedTuple("Check", [
     ("name", str),
@@ -52,8 +52,8 @@ def table(checks: Sequence[Check], width: int, colour: bool) -> List[str]:
                           _COLOURS.get(check.state)))
         lines += [indent + line for line in result[1:]]
         if check.cure:
-            # Never wrapped: a shell into which a user pastes a command of two lines would run the
-            # first line alone.
+            # The cure is never wrapped: if a user pastes a wrapped command, the shell runs only the
+            # first line.
             lines.append("%s-> %s" % (indent, clean(check.cure)))
     return lines
 

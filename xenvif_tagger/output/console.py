@@ -1,4 +1,4 @@
-"""How every command prints its answer and its errors, and how it ends (docs/design.md 6)."""
+"""How every command prints its output and its errors, and its exit codes (docs/design.md 6)."""
 import os
 import sys
 from typing import NoReturn
@@ -15,7 +15,7 @@ UNREACHABLE = 3
 
 
 class BadUsage(click.ClickException):
-    """The user gave something wrong that click itself does not find; the message names the cure."""
+    """The user's command is wrong in a way that click does not find; the message names the cure."""
 
     exit_code = USAGE
 
@@ -29,7 +29,8 @@ class Unavailable(click.ClickException):
 
 def emit(text: str) -> None:
     """Print a text and a newline on standard output."""
-    # A locale without UTF-8 (Python 3.6 in a systemd unit) must not cost the answer.
+    # In a locale without UTF-8 (Python 3.6 in a systemd unit) write() would raise for some
+    # characters, so they are escaped.
     encoding = sys.stdout.encoding or "ascii"
     try:
         sys.stdout.write(text.encode(encoding, "backslashreplace").decode(encoding) + "\n")
@@ -37,7 +38,8 @@ def emit(text: str) -> None:
     except BrokenPipeError:
         raise
     except OSError as error:
-        # At its exit Python would try again to write the text that is left in the buffer.
+        # At its exit Python writes the text that is left in the buffer, and would fail again: so
+        # standard output becomes /dev/null.
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         fail("can't write the output: %s" % error.strerror, UNREACHABLE)
 

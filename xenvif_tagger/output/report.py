@@ -11,14 +11,14 @@ from ..core.unit import UNIT
 from .text import clean, fit, indented, size
 
 Uuid = str
-# What XAPI has told of VMs: xs-vif-uuid of a VIF -> (uuid, name) of its VM.
+# What XAPI has told about VMs: xs-vif-uuid of a VIF -> (uuid, name) of the VIF's VM.
 Vms = Mapping[Uuid, Tuple[Uuid, str]]
 
 NOTHING = "no VIF has a port here"  # printed in place of an empty table
 HEADER = ("VM", "BRIDGE", "VIF", "TAG", "TAP", "TAG", "STATE")
-# The table's columns that may be cut -> the most columns of the terminal that each may take: VM and
-# BRIDGE (None: as many as are left), and both TAGs. A long list of trunks would drive the other
-# columns apart; JSON has the whole list.
+# The numbers of the table's columns that may be cut -> the greatest width of the column. VM and
+# BRIDGE have no such limit (None). Both TAG columns have one: a long list of trunks would drive the
+# other columns apart. (JSON has the whole list.)
 CUT: Dict[int, Optional[int]] = {0: None, 1: None, 3: 24, 5: 24}
 
 
@@ -35,7 +35,7 @@ def as_json(outcomes: Iterable[Outcome], more: Optional[Mapping[str, Any]] = Non
             vms: Optional[Vms] = None) -> str:
     """The outcomes as JSON text, of the form that the README documents.
 
-    :param more: what else stands in the object beside ``pairs``
+    :param more: further keys and values of the JSON object, beside ``pairs``
     :param vms: what XAPI has told of the VMs; None if XAPI was not asked
     """
     pairs = []
@@ -48,7 +48,8 @@ def as_json(outcomes: Iterable[Outcome], more: Optional[Mapping[str, Any]] = Non
             "vif": _port_json(decision.vif, written), "tap": _port_json(decision.tap, written),
             "state": outcome.state, "reason": outcome.problem or decision.reason,
             "source": decision.source, "target": decision.target,
-            "changes": [dict(change._asdict()) for change in decision.changes]})
+            "changes": [{name: getattr(change, name) for name in change.__slots__}
+                        for change in decision.changes]})
     return json.dumps(dict(more or {}, pairs=pairs), indent=2, sort_keys=True)
 
 
@@ -61,18 +62,18 @@ def vlan(unit: Mapping[str, Any]) -> str:
     if set(unit) - {"tag"}:
         mode = unit.get("vlan_mode", "access" if "tag" in unit else "trunk")
         words.append(mode if "trunks" not in unit else "%s:%s" % (
-            mode, ",".join(str(vlan) for vlan in unit["trunks"])))
+            mode, ",".join(str(trunk) for trunk in unit["trunks"])))
     return " ".join(words)
 
 
 def port_cell(unit: Mapping[str, Any], gone: bool) -> str:
-    """The table's cell for a port: its VLAN unit, and whether its device has gone."""
+    """The table's cell for a port: the VLAN unit, and ``gone`` if the port's device is gone."""
     return vlan(unit) + (" gone" if gone else "")
 
 
 def _owner(outcome: Outcome, vms: Vms) -> Optional[Tuple[Optional[Uuid], str]]:
-    """The VM that has the VIF, as XAPI (vms) or libxl has told: (uuid or None, name); None where
-    neither has told."""
+    """The VM that has the VIF, by XAPI (vms) or by the external_ids of libxl: (uuid or None, name).
+    None if neither names a VM."""
     for port in outcome.decision.ports():
         ids = port.ids["Interface"]
         if ids.get("xs-vif-uuid") in vms:
@@ -95,10 +96,10 @@ def vm_of(outcome: Outcome, vms: Vms) -> str:
 
 
 def vm_cell(name: Optional[str], port_ids: Iterable[Mapping[str, str]], domid: int) -> str:
-    """The table's cell for a VM: its name; or where that is not known, the start of its uuid; or
-    else its domain.
+    """The table's cell for a VM: the VM's name; if the name is not known, the start of the VM's
+    uuid; if neither is known, the domain.
 
-    :param port_ids: the external_ids of the Interface of each of its VIF's ports
+    :param port_ids: for each port of the VM's VIF, the external_ids of its Interface
     """
     if name:
         return name
@@ -111,8 +112,8 @@ def vm_cell(name: Optional[str], port_ids: Iterable[Mapping[str, str]], domid: i
 
 def _sizes(rows: Sequence[Sequence[str]], width: int,
            cut: Mapping[int, Optional[int]]) -> List[int]:
-    """How wide each column becomes: as wide as its widest cell; if the rows would be wider than
-    width, the columns that may be cut become narrower, down to 5."""
+    """The width of each column: that of its widest cell. If the rows would be wider than ``width``,
+    the columns that may be cut become narrower, down to 5."""
     sizes = [max(size(row[column]) for row in rows) for column in range(len(rows[0]))]
     for column, most in cut.items():
         sizes[column] = min(sizes[column], most or sizes[column])
@@ -126,8 +127,9 @@ def _sizes(rows: Sequence[Sequence[str]], width: int,
 
 def grid(rows: Iterable[Sequence[str]], width: int, cut: Mapping[int, Optional[int]],
          colour: bool) -> List[str]:
-    """Rows of cells, of which the first is the header, as lines.
+    """The lines of a table.
 
+    :param rows: the cells of each line; the first row is the header
     :param width: columns of the terminal
     :param cut: the number of each column that may be cut -> how wide it may be at most, or None
     :param colour: whether to colour the last column, where its cell is a state
@@ -148,8 +150,7 @@ def row(vm: str, bridge: str, ports: Iterable[Optional[Tuple[str, str]]],
         state: str) -> List[str]:
     """The cells of a VIF in the table.
 
-    :param ports: of its vif, then of its tap: the name, and the VLAN in words; None for one that
-        is not there
+    :param ports: the vif, then the tap, each as (name, VLAN in words); None for a missing port
     """
     cells = [vm, bridge]
     for port in ports:
@@ -181,8 +182,8 @@ def blocks(outcomes: Sequence[Outcome], width: int, colour: bool,
 
 def table(outcomes: Sequence[Outcome], width: int, colour: bool,
           vms: Optional[Vms] = None) -> List[str]:
-    """The lines of ``blocks`` (which has the parameters), or one line that says that there is no
-    VIF."""
+    """The lines of ``blocks``, which describes the parameters; if there is no VIF, one line that
+    says so."""
     if not outcomes:
         return [NOTHING]
     return [line for block in blocks(outcomes, width, colour, vms) for line in block]
@@ -191,8 +192,9 @@ def table(outcomes: Sequence[Outcome], width: int, colour: bool,
 def watcher(pid: Optional[int], lost: Optional[str] = None) -> str:
     """The line about this host's watcher.
 
-    :param pid: of the watcher; None if none is found
-    :param lost: as host.pidfile.lost_directory gives
+    :param pid: the watcher's pid; None if no watcher is found
+    :param lost: the pidfile's directory, if it does not exist, as host.pidfile.lost_directory
+        returns
     """
     if lost:
         return "watcher: not known, there is no %s" % clean(lost)
@@ -200,7 +202,7 @@ def watcher(pid: Optional[int], lost: Optional[str] = None) -> str:
 
 
 def unpaired(groups: Iterable[Sequence[str]]) -> List[str]:
-    """A line for each group of ports that core.identity.unpaired gives."""
+    """A line for each group of ports that core.identity.unpaired returns."""
     return [clean("not paired: %s: one NIC's by their MAC, and not by their names" % " and ".join(
         group)) for group in groups]
 
@@ -211,8 +213,8 @@ def reason_lines(outcome: Outcome, width: int) -> List[str]:
 
 
 def is_remarkable(outcome: Outcome) -> bool:
-    """Whether people want to read the reason: a port was changed, or a port, or an external_id
-    that stays different, is not as it should be."""
+    """Whether people want to read the reason: a port was changed or is not as it should be, or the
+    two ports keep different values of an external_id."""
     decision = outcome.decision
     return (STATES[outcome.state].shows_reason or bool(decision.split)
             or outcome.problem is not None)
@@ -235,16 +237,16 @@ def value(cell: Any) -> str:
 
 
 def lines(outcome: Outcome, width: int, details: bool) -> List[str]:
-    """The lines about one VIF: which ports, their state and the reason.
+    """The lines about one VIF: the names of its ports, its state and the reason.
 
     :param details: whether a line for each changed cell of the database follows
     """
     decision = outcome.decision
     if decision.target:
-        who = "%s -> %s" % (decision.source, decision.target)
+        names = "%s -> %s" % (decision.source, decision.target)
     else:
-        who = " and ".join(port.name for port in decision.ports())
-    text = ["%s: %s" % (who, outcome.state)] + reason_lines(outcome, width)
+        names = " and ".join(port.name for port in decision.ports())
+    text = ["%s: %s" % (names, outcome.state)] + reason_lines(outcome, width)
     if details:
         for change in decision.changes:
             cell = change.column if change.key is None else "%s:%s" % (change.column, change.key)

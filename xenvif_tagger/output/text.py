@@ -1,5 +1,5 @@
-"""Text for a terminal: which characters are shown, how many columns they take, how many there are.
-"""
+"""Text for a terminal: which characters are shown, how many columns a text takes, and how many
+columns the terminal has."""
 import os
 import shutil
 import sys
@@ -10,7 +10,7 @@ from typing import List
 
 def clean(text: str) -> str:
     """The text without characters that would steer the terminal: a guest or an agent may have
-    chosen the names and values in it."""
+    chosen the names and values in the text."""
     return "".join(char if char.isprintable() else "?" for char in text)
 
 
@@ -37,14 +37,14 @@ def fit(text: str, columns: int) -> str:
 
 
 def indented(text: str, width: int) -> List[str]:
-    """The text as indented lines of at most so many columns, at least 40."""
+    """The text as indented lines, each of at most ``width`` columns (or 40, if that is more)."""
     return textwrap.wrap(clean(text), max(width, 40), initial_indent="    ",
                          subsequent_indent="    ")
 
 
 def width() -> int:
-    """How many columns the terminal has, or the variable COLUMNS says; 80 where neither is known.
-    """
+    """The columns that an output may fill: by the variable COLUMNS, or else the terminal's columns,
+    or else 80."""
     return shutil.get_terminal_size((80, 24)).columns
 
 

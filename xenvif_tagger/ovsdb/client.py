@@ -1,10 +1,10 @@
 """One-shot client of ovsdb-server: JSON-RPC 1.0 over a unix or TCP stream, as in RFC 7047.
 
 The plug path and the one-shot commands use this client: the import of Open vSwitch's own library
-takes longer than a plug may be delayed, and that library has no time limit. This module imports
-little, and from the standard library only: each plug pays for every import.
+takes longer than a plug may be delayed, and calls of that library have no time limit. This module
+imports little, and from the standard library only: each plug pays for every import.
 """
-# The C half of `socket`: the import of `socket` itself takes longer than a plug's whole work here.
+# The C half of `socket`: to import `socket` itself takes longer than a plug's calls of this client.
 import _socket as socket
 import json
 import time
@@ -25,7 +25,7 @@ DATABASE = "Open_vSwitch"
 DEFAULT_PORT = 6640  # RFC 7047, section 6
 MONITOR = "xenvif-tagger"  # the name of our monitor in the server's notifications (4.1.5, 4.1.6)
 RECEIVE_SIZE = 1 << 16
-LONGEST_WAIT = 3600  # seconds: poll(2) takes milliseconds in an int, so a longer wait is several
+LONGEST_WAIT = 3600  # seconds: poll(2) takes milliseconds in an int; a longer wait is split
 
 
 class OvsdbError(Exception):
@@ -37,7 +37,8 @@ class BadRemote(OvsdbError):
 
 
 class Unreachable(OvsdbError):
-    """No connection, time-out, connection lost, or no OVSDB server. The client is closed.
+    """The server can't be connected to, did not answer in time, closed the connection, or is no
+    OVSDB server. The client is closed.
 
     Whether the server committed a transaction that was under way is not known.
     """
@@ -52,7 +53,7 @@ class OperationError(OvsdbError):
 
     index (int): of the operation that failed; None if the commit after all of them failed.
     error (str): the short name: "timed out" (of a wait), "constraint violation", ...
-    details (str): may be empty.
+    details (str): the server's explanation; may be empty.
     """
 
     def __init__(self, message: str, index: "Optional[int]", error: str, details: str) -> None:
@@ -94,13 +95,13 @@ def _addresses(remote: str) -> "List[Address]":
     if kind == "unix":
         return [(socket.AF_UNIX, host)]
     # As bytes: for a str Python imports its IDNA tables, which takes some milliseconds.
-    known = socket.getaddrinfo(host.encode("utf-8", "surrogateescape"), port or DEFAULT_PORT, 0,
+    found = socket.getaddrinfo(host.encode("utf-8", "surrogateescape"), port or DEFAULT_PORT, 0,
                                socket.SOCK_STREAM)
-    return [(family, address) for family, _, _, _, address in known]
+    return [(family, address) for family, _, _, _, address in found]
 
 
 def _connect_problem(error: OSError) -> str:
-    """In words: why a connection could not be made."""
+    """Why a connection could not be made, in words."""
     if isinstance(error, FileNotFoundError):
         return "no such socket: is ovsdb-server running?"
     if isinstance(error, ConnectionRefusedError):
@@ -168,14 +169,14 @@ class Client:
         self._deadline = time.monotonic() + self._timeout
 
     def extend_deadline(self, seconds: float) -> None:
-        """Leave `seconds` out of the timeout: something else than the server took them."""
+        """Leave out of the timeout the `seconds` that something other than the server took."""
         self._deadline += seconds
 
     def call(self, method: str, params: "List[Any]") -> "Any":
         """Send a request, return the result in its reply (RFC 7047, section 4).
 
-        For requests without a method of their own here. (The control sockets of Open vSwitch's
-        daemons, ovs-appctl(8), speak the same protocol.) Raises ServerError, Unreachable.
+        For requests that have no method of their own in this class. (The control sockets of Open
+        vSwitch's daemons, ovs-appctl(8), speak the same protocol.) Raises ServerError, Unreachable.
         """
         return self._result(method, *self._request(method, params))
 
@@ -270,7 +271,7 @@ class Client:
         timeout begins anew when the wait ends. Raises Unreachable.
         """
         until = time.monotonic() + timeout
-        self._deadline = until + self._timeout  # the server may ask for an echo meanwhile
+        self._deadline = until + self._timeout  # for the answer to an echo request meanwhile
         while True:
             left = until - time.monotonic()
             received = self._receive(0 if self._updated else min(max(left, 0), LONGEST_WAIT))
@@ -307,7 +308,7 @@ class Client:
         return Unreachable(_one_line("%s: %s" % (self.remote, problem)))
 
     def _garbage(self, value: "Any") -> Unreachable:
-        """The error for what no OVSDB server sends: a JSON value, or the NotJson that it raised."""
+        """The error for a value that no OVSDB server sends: JSON, or the NotJson of the framer."""
         if not isinstance(value, NotJson):
             value = NotJson(json.dumps(value))
         return self._unreachable("not an OVSDB server: it sent %s" % value)
@@ -317,9 +318,10 @@ class Client:
             self._socket.settimeout(seconds)
             self._socket.sendall("".join(map(json.dumps, messages)).encode("ascii"))
         except ConnectionError:
-            pass  # the server may have sent its reason before it closed: the next read gets that
+            pass  # the next read gets the reason that the server may have sent before closing
         except OSError as error:
-            raise self._unreachable("takes no request (%s): is ovsdb-server hung?" % error)
+            raise self._unreachable(
+                "the server takes no request (%s): is ovsdb-server hung?" % error)
 
     def _receive(self, seconds: float) -> bool:
         """Read once, waiting at most `seconds`; returns whether any bytes came."""
@@ -331,7 +333,7 @@ class Client:
         except OSError:
             data = b""
         if not data:
-            raise self._unreachable("closed the connection" + (
+            raise self._unreachable("the server closed the connection" + (
                 " in the middle of a reply" if self._framer.partial
                 else ": was ovsdb-server stopped or restarted?"))
         try:

@@ -10,13 +10,13 @@ WHITESPACE = " \t\r\n"  # RFC 7159, section 2
 
 
 class NotJson(ValueError):
-    """A stream, or a value, that is no sequence of JSON objects.
+    """A stream, or a value, is no sequence of JSON objects.
 
     str() shows, as a literal, the 40 characters round position `at`, where the fault is.
     """
 
     def __init__(self, stream: "Any", at: int = 0) -> None:
-        """stream: the str or bytes with the fault."""
+        """stream: the str or bytes that has the fault; at: the position of the fault."""
         piece = stream[max(0, at - 20):][:40]
         ValueError.__init__(self, repr(piece) + ("..." if len(piece) < len(stream) else ""))
 
@@ -24,8 +24,8 @@ class NotJson(ValueError):
 class Framer:
     """Cuts a stream of bytes, in whatever pieces it arrives, into JSON objects.
 
-    JSON-RPC 1.0 has no delimiters and no lengths: only an object's closing brace tells its end. A
-    decoder that is tried at each piece takes quadratic time. So the Framer counts the braces
+    JSON-RPC 1.0 has no delimiters and no lengths: only an object's closing brace tells its end. To
+    try a decoder at each new piece would take quadratic time. So the Framer counts the braces
     outside of strings, by str methods alone, which run in C, and decodes each character once.
     """
 
@@ -69,7 +69,8 @@ class Framer:
         outside = "".join(pieces[self._in_string::2])
         self._in_string ^= len(pieces) % 2 == 0
         self._depth += outside.count("{") - outside.count("}")
-        # Inside an object there is always a comma between "}" and "{".
+        # Inside an object there is always a comma between "}" and "{", so "}{" is where one object
+        # ends and the next one begins.
         return "".join(outside.split()).count("}{") + (self._depth <= 0)
 
     def _decode(self, count: int) -> "List[Dict[str, Any]]":

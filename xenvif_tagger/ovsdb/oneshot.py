@@ -14,11 +14,11 @@ if MYPY:
     from .client import Client
     from .rows import Vif
 
-# VIFs in one transaction: some 10 operations each.
+# The most VIFs in one transaction; a VIF takes some 10 operations.
 BATCH = 500
 # How many lost races end the attempt to mirror a VIF.
 TRIES = 20
-# For more VIFs than these all rows are read: for each name the server looks through all its rows.
+# For more VIFs than this all rows are read: ovsdb-server searches all rows for each single name.
 MANY = 50
 
 
@@ -45,7 +45,7 @@ class OneShot(object):
         :returns: list of Outcome, in the order of (domid, devid); a VIF without ports has none
         :raises client.OvsdbError: the database can't be reached
         """
-        self._renew()
+        self._restart_deadline()
         if vifs is None or len(vifs) > MANY:
             ports = self.vswitch.read_all()
         else:
@@ -55,7 +55,7 @@ class OneShot(object):
         return [Outcome(vif, ports[vif], decide_vif(ports[vif], self.settings, prefer))
                 for vif in sorted(ports)]
 
-    def _renew(self) -> None:
+    def _restart_deadline(self) -> None:
         if self._patient:
             self.client.restart_deadline()
 
@@ -65,16 +65,16 @@ class OneShot(object):
 
         An Outcome says whether its changes are written, or why not.
         """
-        done: "Dict[Vif, Outcome]" = {}
+        latest: "Dict[Vif, Outcome]" = {}
         tries: "Dict[Vif, int]" = {}
         while True:
             outcomes = self.look(vifs, prefer)
             for vif in vifs or ():
-                done.pop(vif, None)  # its ports may have gone since the last look
-            done.update((outcome.vif, outcome) for outcome in outcomes)
+                latest.pop(vif, None)  # its ports may have gone since the last look
+            latest.update((outcome.vif, outcome) for outcome in outcomes)
             vifs = self._write([outcome for outcome in outcomes if outcome.decision.changes], tries)
             if not vifs:
-                return [done[vif] for vif in sorted(done)]
+                return [latest[vif] for vif in sorted(latest)]
 
     def _write(self, outcomes: "Iterable[Outcome]", tries: "Dict[Vif, int]") -> "List[Vif]":
         """Write the changes of outcomes, in few transactions.
@@ -83,7 +83,7 @@ class OneShot(object):
         up the others.
 
         :param tries: dict VIF -> how often it has failed; this method counts there
-        :returns: the VIFs that must be read again, since a race was lost
+        :returns: the VIFs that must be read again, because another writer won a race
         """
         together = [outcome for outcome in outcomes if outcome.vif not in tries]
         batches = [together[at:at + BATCH] for at in range(0, len(together), BATCH)]
@@ -91,13 +91,14 @@ class OneShot(object):
         again: "List[Vif]" = []
         while batches:
             batch = batches.pop()
-            self._renew()  # our own work since the last answer is none of the server's time
+            # Our own work since the last answer must not shorten the server's time.
+            self._restart_deadline()
             try:
                 self.vswitch.write([outcome.decision for outcome in batch])
             except Unwritten as error:
                 if error.culprit is None and len(batch) > 1:
-                    # The commit failed, and the server does not say of which operation: halve the
-                    # batch until one VIF is left.
+                    # The commit failed, and the server does not say because of which operation:
+                    # halve the batch until one VIF is left.
                     batches += [batch[:len(batch) // 2], batch[len(batch) // 2:]]
                     continue
                 for outcome in batch:
@@ -107,8 +108,8 @@ class OneShot(object):
                     if guilty and not error.lost:
                         outcome.problem = error.reason
                     elif tries.get(outcome.vif) == TRIES:
-                        outcome.problem = "somebody changes it all the time: gave up after %d " \
-                            "tries" % TRIES
+                        outcome.problem = "somebody changes these ports all the time: gave up " \
+                            "after %d tries" % TRIES
                     else:
                         again.append(outcome.vif)
                 continue
@@ -121,10 +122,10 @@ class OneShot(object):
              name: "Optional[str]" = None) -> "Tuple[bool, List[Outcome]]":
         """Mirror until the VIFs are ready: each change in the database wakes this method.
 
-        :param find: function without parameters that returns the VIFs, as for ``look``
-        :param float seconds: how long at most
+        :param find: gives the VIFs, as for ``look``; called before each round
+        :param float seconds: how long to wait at most
         :param prefer: as for ``look``
-        :param name: a port that must be there; None: any
+        :param name: the name of a port that must be there; None if any port will do
         :returns: ``(ready, outcomes)``: whether there is a pair of ports, and every pair has one
             VLAN on both; the outcomes of the VIFs
         """

@@ -1,5 +1,5 @@
-"""The rows of a VIF's port in the server's notation: a Port is made of them, and operations are
-made of a Decision.
+"""The rows of a VIF's port in the server's notation: how a Port is made of these rows, and how a
+Decision becomes operations on these rows.
 
 The one-shot driver and the watcher share this module. They differ in how they get the rows, and in
 how they send the operations.
@@ -124,30 +124,31 @@ def operations(decision: "Decision", rows: "Mapping[str, PortRows]") -> "List[Op
     :param decision.Decision decision: its changes are to be written
     :param rows: dict name of a port -> the rows that the decision was based on
     """
-    made: "List[Operation]" = []
+    ops: "List[Operation]" = []
     for port in decision.ports():
-        made += guards(rows[port.name])
+        ops += guards(rows[port.name])
     written: "List[Tuple[str, str]]" = []  # (table, name) of each row, in the order of the changes
     for change in decision.changes:
         if (change.table, change.row) not in written:
             written.append((change.table, change.row))
     for table, name in written:
         row = rows[name][0 if table == "Port" else 1]
-        made += _writes(table, row["_uuid"], [
+        ops += _writes(table, row["_uuid"], [
             change for change in decision.changes if change[:2] == (table, name)])
-    made.append({"op": "comment", "comment": "xenvif-tagger: " + decision.who()})
-    return made
+    ops.append({"op": "comment", "comment": "xenvif-tagger: " + decision.who()})
+    return ops
 
 
 def guards(rows: "PortRows") -> "List[Operation]":
-    """Operations that fail unless a port's three rows are as they were read."""
+    """Operations that fail unless a port's three rows still have the values that we read."""
     row, interface, bridge = rows
     return [_guard("Port", row), _guard("Interface", interface), _guard_bridge(bridge, row)]
 
 
 def _guard(table: str, row: "Row") -> "Operation":
-    """Compare-and-set (RFC 7047, 5.2.6): fails unless the row still has the values that we read."""
-    # A row never changes its name (vswitch.ovsschema: not mutable), so its UUID guards that too.
+    """The operation that fails unless the row still has the values that we read: compare-and-set
+    (RFC 7047, 5.2.6)."""
+    # A row never changes its name (vswitch.ovsschema: not mutable): its UUID guards the name too.
     values = {column: row[column] for column in COLUMNS[table]
               if column not in ("_uuid", "name") and column in row}
     return {"op": "wait", "table": table, "where": [["_uuid", "==", row["_uuid"]]], "timeout": 0,
@@ -155,7 +156,7 @@ def _guard(table: str, row: "Row") -> "Operation":
 
 
 def _guard_bridge(bridge: "Row", port: "Row") -> "Operation":
-    """Fails unless the port is still on the bridge."""
+    """The operation that fails unless the port is still on the bridge."""
     return {"op": "wait", "table": "Bridge", "timeout": 0, "columns": ["name"], "until": "==",
             "where": [["_uuid", "==", bridge["_uuid"]], ["ports", "includes", port["_uuid"]]],
             "rows": [{"name": bridge["name"]}]}
@@ -178,17 +179,17 @@ def _writes(table: str, row_uuid: "Any", changes: "Iterable[Change]") -> "List[O
                 deleted.setdefault(change.column, []).append(change.key)
             if change.new is not None:
                 inserted.setdefault(change.column, {})[change.key] = change.new
-    made: "List[Operation]" = []
+    ops: "List[Operation]" = []
     if columns:
-        made.append({"op": "update", "table": table, "where": where, "row": columns})
+        ops.append({"op": "update", "table": table, "where": where, "row": columns})
     mutations: "List[List[Any]]" = []
     # An "insert" does not change the value of a key that is there (RFC 7047, 5.1), so a key with a
     # new value is deleted first.
     mutations += [[column, "delete", to_set(keys)] for column, keys in deleted.items()]
     mutations += [[column, "insert", to_map(values)] for column, values in inserted.items()]
     if mutations:
-        made.append({"op": "mutate", "table": table, "where": where, "mutations": mutations})
-    return made
+        ops.append({"op": "mutate", "table": table, "where": where, "mutations": mutations})
+    return ops
 
 
 # ---- OVSDB's notation of sets, maps and UUIDs in JSON, and back (RFC 7047, 5.1) ------------------

@@ -44,10 +44,10 @@ if MYPY:
 
 
 class Unwritten(Exception):
-    """The database refused a transaction, and has written nothing of it.
+    """The database refused a transaction, and has written nothing of that transaction.
 
-    culprit (decision.Decision or None): the one whose operation failed; None if the server does not
-        say which.
+    culprit (decision.Decision or None): the Decision whose operation failed; None if the server
+        does not say which operation failed.
     lost (bool): somebody changed a row that the decision was based on, so a race was lost.
     reason (str): the server's error, in one line.
     """
@@ -60,14 +60,13 @@ class Unwritten(Exception):
 
 
 def _understood(method: "Method") -> "Method":
-    """Makes a method raise Unreachable where it meets rows that do not fit Open vSwitch's schema.
-    """
+    """Makes a method raise Unreachable for rows that do not fit Open vSwitch's schema."""
     @functools.wraps(method)
     def checked(self: "Vswitch", *args: "Any") -> "Any":
         try:
             return method(self, *args)
         except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
-            raise Unreachable("%s: not Open vSwitch's own database, by its answer (%s: %s)" % (
+            raise Unreachable("%s: the answer is not from Open vSwitch's own database (%s: %s)" % (
                 self.client.remote, type(error).__name__, error))
     return checked  # type: ignore[return-value]
 
@@ -101,9 +100,9 @@ class Vswitch(object):
 
     @_understood
     def vifs_with(self, key: str, values: "Iterable[str]") -> "List[Vif]":
-        """The VIFs of which an Interface has one of some values of an external_id.
+        """The VIFs that have an Interface with one of these values of the key in external_ids.
 
-        The server looks through all its Interfaces for each value, and sends only those that match.
+        For each value the server looks through all Interfaces, and sends only those that match.
 
         :returns: sorted list of (domid, devid)
         """
@@ -115,7 +114,7 @@ class Vswitch(object):
     @_understood
     def read(self, vifs: "Iterable[Vif]") -> "Vifs":
         """The ports of some VIFs: dict (domid, devid) -> list of port.Port. A VIF without a port is
-        not in it."""
+        not in the dict."""
         return self._read(_names_of(vifs), [])[0]
 
     @_understood
@@ -127,15 +126,15 @@ class Vswitch(object):
     @_understood
     def read_beside(self, bridge: str,
                     vif: "Vif") -> "Tuple[List[Port], str, Optional[Unit], bool]":
-        """Read in one go what the birth of a port depends on.
+        """Read in one go the rows that decide how a port is to be created (birth.born).
 
-        Every bridge has a port of its own name, and the row of that port tells the last three.
-
-        :param str bridge: the name of the bridge that it is to be plugged to, as ovs-vsctl has it
+        :param str bridge: the name of the bridge that the port is to be plugged to, which may be a
+            VLAN ("fake") bridge
         :param vif: (domid, devid) of the port
         :returns: ``(ports, bridge, own, cvlans)``: the ports that the VIF has already; the name of
             the Bridge row; the VLAN unit that add-port itself gives a port of a VLAN ("fake")
-            bridge, None for any other bridge; whether the schema has Port.cvlans
+            bridge, None for any other bridge; whether the schema has Port.cvlans. (Every bridge has
+            a port of its own name, and the row of that port tells the latter three.)
         """
         vifs, bridge_ports, holders = self._read(_names_of([vif]), [bridge])
         own: "Optional[Unit]" = None
@@ -147,22 +146,24 @@ class Vswitch(object):
 
     @_understood
     def read_with(self, key: str, value: str) -> "List[Port]":
-        """The ports of VIFs of which the Interface has this value of an external_id."""
+        """The ports of the VIFs that have an Interface with this value of the key in external_ids
+        (list of port.Port)."""
         return [port for ports in self.read(self.vifs_with(key, [value])).values()
                 for port in ports]
 
     def _read(self, vif_names: "Iterable[str]", other_names: "Iterable[str]"
               ) -> "Tuple[Vifs, List[Row], List[Row]]":
-        """The ports of these names, as ``read``, and the Port rows of other names that are on a
-        bridge, with the Bridge rows.
+        """The VIFs' ports of some names, as ``read``; and the Port rows of other names that are on
+        a bridge, with the Bridge rows that have them.
 
         The selects name no columns: to ask for the schema first would take longer than all the
-        rest. Ports are selected by name and by tag, for which the server looks through its rows.
+        rest. Ports are selected by name and by tag: for these the server looks through all rows of
+        the table.
         """
         ports, other_ports = (_flat(rows) for rows in self._answers(*(
             [_select("Port", None, ["name", "==", name]) for name in group]
             for group in (vif_names, other_names))))
-        # A Port row does not say which Bridge has it.
+        # A Port row does not name its Bridge, so the Bridge is selected by its ports.
         interfaces, bridges, bound = self._answers(
             [_select("Interface", None, ["_uuid", "==", uuid])
              for row in ports for uuid in from_set(row["interfaces"])],
@@ -183,8 +184,10 @@ class Vswitch(object):
                 [bridge_by_port[from_uuid(row["_uuid"])] for row in other_ports])
 
     def _answers(self, *groups: "List[Operation]") -> "List[List[List[Row]]]":
-        """Run lists of selects in one transaction; returns, for each list, for each of its selects,
-        the rows that the select found."""
+        """Run groups of selects in one transaction.
+
+        :returns: a list for each group; in that list, for each select, the rows that were found
+        """
         selects = [select for group in groups for select in group]
         results = iter(self.client.transact(selects) if selects else ())
         return [[next(results)["rows"] for _ in group] for group in groups]
@@ -195,8 +198,8 @@ class Vswitch(object):
 
     @_understood
     def is_unchanged(self, port: "Port") -> bool:
-        """Whether the rows of a port are still as they were read. The server finds them by their
-        UUIDs, which is fast at any number of ports."""
+        """Whether the rows of a port still have the values that were read. The server finds the
+        rows by UUID, which is fast at any number of ports."""
         try:
             self.client.transact(guards(self._rows[port.name]))
         except OperationError:
@@ -245,16 +248,16 @@ class Vswitch(object):
     def write(self, decisions: "Iterable[Decision]") -> None:
         """Write the changes of decisions in one transaction, all or none.
 
-        The transaction fails unless all rows that the decisions were based on are as they were.
+        The transaction fails unless all rows that the decisions were based on are unchanged.
 
         :raises Unwritten: the database refused the transaction
         """
         batch: "List[Operation]" = []
         owners: "List[Decision]" = []  # for each operation: the decision that it belongs to
         for decision in decisions:
-            made = operations(decision, self._rows)
-            batch += made
-            owners += [decision] * len(made)
+            ops = operations(decision, self._rows)
+            batch += ops
+            owners += [decision] * len(ops)
         try:
             self.client.transact(batch)
         except OperationError as error:
@@ -327,7 +330,7 @@ def _flat(lists: "Iterable[Iterable[Row]]") -> "List[Row]":
 
 
 def _vifs_named(rows: "Iterable[Row]", domid: "Optional[int]" = None) -> "List[Vif]":
-    """The VIFs, of one domain or of all, whose ports' names rows have: sorted."""
+    """The VIFs, of one domain or of all, that the names of these rows belong to: sorted."""
     parsed_names = (names.parse(row["name"]) for row in rows)
     return sorted({parsed[:2] for parsed in parsed_names
                    if parsed and domid in (None, parsed[0])})

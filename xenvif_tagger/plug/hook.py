@@ -33,7 +33,7 @@ if MYPY:
 
 def log(message: str) -> None:
     """Write one line to the syslog, with the ident that the stock script's own lines have."""
-    import syslog  # xenopsd's common.py has imported it by then
+    import syslog  # costs nothing: xenopsd's common.py has imported syslog before
 
     # syslog() raises for a NUL and for a lone surrogate, and a datagram holds only so much.
     message = "".join(c if c.isprintable() else " " for c in message[:4000])
@@ -70,7 +70,7 @@ class Plug(object):
         parsed = names.parse(device)
         self.vif: "Optional[Vif]" = parsed[:2] if parsed else None
         self.shot: "Optional[OneShot]" = None  # connect() makes it
-        self.failed = False  # whether a step has failed: then no other one is done
+        self.failed = False  # whether a step has failed: then no further step is done
         self.added = False  # whether the add-port command went through add_port()
         self.before: "Optional[Port]" = None  # the device's port before this call deleted it
         self.rested: "Optional[float]" = None  # when the last step ended; None during a step
@@ -78,8 +78,8 @@ class Plug(object):
     def attempt(self, when: str, step: "Callable[..., Done]", *args: "Any") -> "Optional[Done]":
         """Do a step of ours, ``step(vif, *args)``.
 
-        :returns: the step's result; None if it fails, which is logged, if an earlier step has
-            failed, or if the device is no VIF's
+        :returns: the step's result; None if the step fails (the failure is logged), if an earlier
+            step has failed, or if the device is no VIF's
         """
         if self.vif is None or self.failed:
             return None
@@ -89,7 +89,7 @@ class Plug(object):
             self.failed = False
             return result
         except Exception as error:
-            log("%s: %s: %s: as stock does it" % (
+            log("%s: %s: %s: the stock script goes on alone" % (
                 self.device, when, str(error) or type(error).__name__))
             return None
         finally:
@@ -139,15 +139,15 @@ class Plug(object):
                 problem = str(error)
                 continue
             code = _exit_code(result)
-            # SIGALRM is ovs-vsctl's own --timeout: the database was too slow, and would be again.
+            # SIGALRM is ovs-vsctl's own --timeout: the database is too slow for a second try, too.
             if code in (0, None, -signal.SIGALRM) or not extra:
                 break
-            problem = "it exited with %s" % code
+            problem = "exit code %s" % code
         if extra != tries[0] and code == 0:
-            log("%s: ovs-vsctl did not take its sibling's settings (%s): plugged with %s" % (
-                self.device, problem, " ".join(extra) or "none"))
+            log("%s: ovs-vsctl did not take the sibling's settings (%s): plugged with %s" % (
+                self.device, problem, " ".join(extra) or "none of these"))
         if code is None:
-            log("%s: doexec returned %r for add-port: its sibling is not read again" % (
+            log("%s: doexec returned %r for add-port: the sibling is not read again" % (
                 self.device, result))
         elif code == 0:
             self.attempt("after add-port", self.look_again,
@@ -158,11 +158,11 @@ class Plug(object):
         """The words that make add-port create the port with its sibling's settings.
 
         :returns: ``(tries, settled)``: all the words, and those for the VLAN alone; the sibling, if
-            nothing will have to be written to the two ports unless somebody changes it
+            the two ports need no further write as long as nobody changes the sibling
         """
-        at = args.index("add-port")
+        index = args.index("add-port")
         shot = self.connect()
-        ports, bridge, own, cvlans = shot.vswitch.read_beside(args[at + 1], vif)
+        ports, bridge, own, cvlans = shot.vswitch.read_beside(args[index + 1], vif)
         # (libxl deletes the port and adds it again by one command.)
         before = self.before or next((port for port in ports if port.name == self.device), None)
         unit, ids, decision = birth.born(
@@ -170,17 +170,17 @@ class Plug(object):
             unit_in(args, self.device) or own, cvlans, before)
         if len(decision.ports()) > 1 or unit:
             log("%s is plugged: %s" % (self.device, decision.reason))
-        every = (words("port", self.device, unit, ids["Port"])
-                 + words("interface", self.device, {}, ids["Interface"]))
-        # A sibling's mark that names the deleted row must come to name the new one.
+        all_words = (words("port", self.device, unit, ids["Port"])
+                     + words("interface", self.device, {}, ids["Interface"]))
+        # A sibling's mark that names the deleted row has to name the new row: that takes a write.
         settled = None if before else _settled(self.device, decision)
-        return [every, words("port", self.device, unit, {})], settled
+        return [all_words, words("port", self.device, unit, {})], settled
 
     def look_again(self, vif: "Vif", settled: "Optional[Port]" = None) -> None:
-        """Mirror the VIF if its sibling was changed while ovs-vsctl ran, or is to be written
-        itself: ovs-vsctl can't guard a write.
+        """Mirror the VIF if the sibling was changed while ovs-vsctl ran, or if the sibling is to be
+        written, too: ovs-vsctl can't guard a write.
 
-        :param settled: the sibling; while it is as it was read there is nothing to mirror
+        :param settled: the sibling, if nothing is to be mirrored as long as its rows are unchanged
         """
         shot = self.connect()
         if settled is not None and shot.vswitch.is_unchanged(settled):
@@ -198,7 +198,7 @@ class Plug(object):
         except Exception:
             return  # no Open vSwitch: a host with Linux bridges
         if self.device in ports:
-            log("%s: the hook did not see its add-port: mirrored after it" % self.device)
+            log("%s: the hook did not see the add-port command: mirrored afterwards" % self.device)
             self.attempt("after add-port", self.look_again)
 
     def before_replug(self, vif: "Vif") -> None:
@@ -224,7 +224,7 @@ class Plug(object):
             try:
                 vswitch.write_and_remove(decision, self.device, IFACE_ID)
             except Unwritten as error:
-                # Most likely ovs-vswitchd has just noted in the row that the device is gone.
+                # Most likely ovs-vswitchd has just noted the loss of the device in the row.
                 problem = error.reason
                 continue
             log("%s: iface-id taken off: %s" % (self.device, decision.reason))
@@ -234,7 +234,7 @@ class Plug(object):
 
 def _settled(device: str, decision: "Decision") -> "Optional[Port]":
     """The sibling of a device that is created as a Decision says; None if the Decision still has
-    changes for that sibling, or there is none."""
+    changes for that sibling, or if there is no sibling."""
     siblings = [port for port in decision.ports() if port.name != device]
     written = any(change.row != device for change in decision.changes)
     return siblings[0] if siblings and not written else None

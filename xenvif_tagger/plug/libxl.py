@@ -5,7 +5,7 @@ and reads lines from its standard output:
 
     +WORD       a word to be appended to the command; there may be any number of these lines
     =SECONDS    the last line: how long the script waits for this process after the command
-    !REASON     the last line: why there are no words
+    !REASON     the last line: why there are no words to append
 
 The script closes this process's standard input once the command has been run. This process then
 reads the sibling again, and ends.
@@ -22,10 +22,10 @@ MYPY = False
 if MYPY:
     from typing import Iterable, List
 
-# Shares of [plug] timeout, which is 1 s if nobody has set it.
+# Shares of [plug] timeout, which is 1 s unless the config says another.
 LIMIT = 0.9  # that the script waits in all
 BUDGET = 0.75  # for the start of Python and the database together
-UNKNOWN_START = 0.1  # seconds for the start of Python, if the script can't say when it began
+UNKNOWN_START = 0.1  # seconds for the start of Python, if ``started`` is unknown
 
 
 def main(device: str, started: str, args: "List[str]") -> None:
@@ -40,22 +40,22 @@ def main(device: str, started: str, args: "List[str]") -> None:
     seconds = values["plug", "timeout"]
     spent = _spent(started, seconds)
     values["plug", "timeout"] = round(max(BUDGET * seconds - spent, 0.05), 2)
-    adds = "add-port" in args
-    job = hook.Plug(device, "filter" if adds else "clear", values)
-    extra: "List[str]" = []
-    if adds:
-        answer = job.attempt("before add-port", job.additions, args)
+    is_add_port = "add-port" in args
+    plug = hook.Plug(device, "filter" if is_add_port else "clear", values)
+    extra_words: "List[str]" = []
+    if is_add_port:
+        answer = plug.attempt("before add-port", plug.additions, args)
         if answer is not None:
-            extra = answer[0][0]
+            extra_words = answer[0][0]
     else:
-        job.attempt("before del-port", job.before_del_port)
+        plug.attempt("before del-port", plug.before_del_port)
     left = LIMIT * seconds - spent - (time.monotonic() - begun)
-    _answer(["+" + word for word in extra] + ["=%.2f" % max(left, 0.05)])
-    os.read(0, 1)  # returns when the script closes it: the command has been run
-    if adds:
-        # Whether the command took our words can't be told from here: so look in any case.
-        job.attempt("after add-port", job.look_again)
-    os._exit(0)  # the script waits, and need not wait for the interpreter to tidy up
+    _answer(["+" + word for word in extra_words] + ["=%.2f" % max(left, 0.05)])
+    os.read(0, 1)  # returns when the script has run the command and closes our standard input
+    if is_add_port:
+        # This process can't see whether the command had our words, so it reads the sibling anyway.
+        plug.attempt("after add-port", plug.look_again)
+    os._exit(0)  # the script waits for us: spare it the interpreter's clean-up
 
 
 def _spent(started: str, most: float) -> float:
@@ -64,7 +64,7 @@ def _spent(started: str, most: float) -> float:
         spent = time.time() - float(started)
     except ValueError:
         return UNKNOWN_START
-    return spent if 0 <= spent <= most else UNKNOWN_START  # out of bounds: the clock was set
+    return spent if 0 <= spent <= most else UNKNOWN_START  # out of bounds: the clock was changed
 
 
 def _answer(lines: "Iterable[str]") -> None:
@@ -75,7 +75,7 @@ def _answer(lines: "Iterable[str]") -> None:
 
 
 def run(arguments: "List[str]") -> None:
-    """The script calls this: the arguments are main's parameters, one after the other."""
+    """The script's entry point: the arguments are those of main(), one after the other."""
     sys.argv[0] = "vif-openvswitch-tagger"  # the ident of our lines in the syslog
     try:
         main(arguments[0], arguments[1], arguments[2:])

@@ -1,4 +1,4 @@
-"""Runs the stock setup-vif-rules in this process, with our part in it (docs/design.md 2.1).
+"""Runs the stock setup-vif-rules in this process, with our additions (docs/design.md 2.1).
 
 Standard library only, as hook.py.
 """
@@ -43,25 +43,26 @@ def _is_usable(place: str, hook: str) -> bool:
     try:
         return (os.path.isfile(place) and os.access(place, os.X_OK)
                 and not os.path.samefile(place, hook))
-    except (OSError, ValueError):  # ValueError: a NUL in it
+    except (OSError, ValueError):  # ValueError: a NUL in the path
         return False
 
 
 def run_here(stock: str, plug: Plug) -> None:
     """Run the stock script as the main program of this process.
 
-    :raises NotInProcess: that can't be done, and none of the script has run
+    :raises NotInProcess: the script can't be run here, and none of it has run
     """
     try:
         with open(stock, "rb") as stream:
             source = stream.read()
-        first = source.split(b"\n", 1)[0]
-        if b"python" in first and b"python3" not in first:
-            raise NotInProcess("it is for Python 2")
+        first_line = source.split(b"\n", 1)[0]
+        if b"python" in first_line and b"python3" not in first_line:
+            raise NotInProcess("the script is for Python 2")
         code = compile(source, stock, "exec", dont_inherit=True)
     except (OSError, SyntaxError, ValueError) as error:
         raise NotInProcess(str(error))
-    # The interpreter would set these two so. common.py takes its PATH from argv[0] at its import.
+    # argv[0] and sys.path[0] are as the interpreter would set them for the stock script. common.py
+    # derives PATH from argv[0] while it is imported.
     sys.argv[0] = stock
     sys.path.insert(0, os.path.dirname(stock))
     try:
@@ -79,10 +80,10 @@ def run_here(stock: str, plug: Plug) -> None:
         exec(code, module.__dict__)
     except (Exception, KeyboardInterrupt) as error:
         if sys.excepthook is not sys.__excepthook__:
-            raise  # the script has set a hook of its own for this
+            raise  # the script has set an excepthook of its own
         _print_traceback(error)
         if isinstance(error, KeyboardInterrupt) and sys.version_info >= (3, 8):
-            # The interpreter ends by the signal itself since Python 3.8.
+            # Since Python 3.8 the interpreter ends by the signal itself.
             signal.signal(signal.SIGINT, signal.SIG_DFL)
             os.kill(os.getpid(), signal.SIGINT)
         sys.exit(1)
@@ -110,8 +111,8 @@ def _print_traceback(error: BaseException) -> None:
 
 
 def run_beside(stock: str, plug: Plug, arguments: "List[str]") -> None:
-    """Run the stock script as a process of its own, then mirror the VIF, then exit as the script
-    did."""
+    """Run the stock script as a process of its own, then mirror the VIF, then exit with the
+    script's exit code."""
     import subprocess
 
     if plug.action == "clear":
@@ -131,9 +132,9 @@ def run_beside(stock: str, plug: Plug, arguments: "List[str]") -> None:
 def prepare(arguments: "List[str]", hook: str) -> "Tuple[str, Plug]":
     """Make ready all that ``run`` needs, so that any failure comes before the stock script begins.
 
-    :param arguments: the stock script's, without its name
+    :param arguments: the stock script's arguments, without its name
     :param str hook: the path of our own script
-    :returns: ``(stock, plug)`` for run
+    :returns: ``(stock, plug)``, the first parameters of ``run``
     :raises Exception: anything can be wrong; the stock script has not begun
     """
     values = read_config()
@@ -142,7 +143,7 @@ def prepare(arguments: "List[str]", hook: str) -> "Tuple[str, Plug]":
 
 
 def run(stock: str, plug: Plug, arguments: "List[str]") -> None:
-    """Run the stock script with our part in it, and exit as it does."""
+    """Run the stock script with our additions, and exit with the script's exit code."""
     try:
         run_here(stock, plug)
     except NotInProcess as error:

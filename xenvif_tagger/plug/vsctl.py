@@ -13,7 +13,7 @@ if MYPY:
 def ids_in(args: "List[str]") -> "Dict[str, str]":
     """The Interface external_ids that a command line of the stock script sets.
 
-    The script writes each as ``external-ids:"key"="value"`` (setup-vif-rules,
+    The script writes each external_id as ``external-ids:"key"="value"`` (setup-vif-rules,
     make_vswitch_external_ids).
     """
     ids = {}
@@ -61,8 +61,8 @@ def unit_in(args: "List[str]", device: str) -> "Unit":
 def words(table: str, name: str, unit: "Unit", ids: "Mapping[str, Any]") -> "List[str]":
     """The part of an ovs-vsctl command line that sets a row's columns and external_ids.
 
-    Strings are JSON strings there: ovs-vsctl takes those to the letter (ovs-vsctl(8), Database
-    Values).
+    All strings are written as JSON strings, which ovs-vsctl takes to the letter (ovs-vsctl(8),
+    Database Values).
     """
     values = []
     for column, value in sorted(unit.items()):

@@ -1,5 +1,5 @@
-"""The answer of a host of a pool, checked when it arrives: whatever an answer holds, no later step
-fails on it."""
+"""The answer of a host of a pool, checked when it arrives, so that no later step fails on an answer
+of another shape."""
 import json
 import math
 from typing import Any, Callable, Dict, Iterable, List, NamedTuple, Optional, Set, Tuple
@@ -9,16 +9,16 @@ from ..output import report
 from ..output.checks import Check
 from ..xapi.vms import VIF_KEY
 
-_SHORT = 40  # characters of an odd value that an error repeats
+_SHORT = 40  # an error repeats so many characters of a value of another type
 
-# A pair of a status or check: its row in the table, the reason, and its VIF's uuid, if it has one.
+# A pair in the output of a command: its row in the table, its reason, and the VIF's uuid or None.
 Pair = NamedTuple("Pair", [("row", List[str]), ("reason", str), ("vif_uuid", Optional[str])])
 
 
 def cells(pair: Dict[str, Any]) -> List[str]:
     """The row of a pair in the table, as report.table makes it on a host.
 
-    :param pair: from the JSON of a status or check
+    :param pair: from the JSON of ``status`` or ``check``
     """
     ports = [pair["vif"], pair["tap"]]
     vm = report.vm_cell(pair["vm"] and pair["vm"]["name"], [
@@ -29,24 +29,24 @@ def cells(pair: Dict[str, Any]) -> List[str]:
 
 
 def _finite(text: str) -> float:
-    """A number in JSON text; ValueError for those that Python reads and prints, but JSON has not:
-    NaN, Infinity."""
+    """A number in JSON text; ValueError for NaN and Infinity, which Python's json reads and prints,
+    and which JSON does not have."""
     number = float(text)
     if not math.isfinite(number):
-        raise ValueError("%s is no number of JSON" % text)
+        raise ValueError("%s is not a number in JSON" % text)
     return number
 
 
 def _texts(values: Any) -> List[str]:
-    """A list of str as it is; TypeError for anything else, on which the table would fail, and
-    with it the answers of all other hosts."""
+    """The values, if they are a list of str. TypeError if not: the table would fail on another
+    type, and the answers of all other hosts would be lost, too."""
     if not isinstance(values, list) or not all(isinstance(value, str) for value in values):
         raise TypeError("text expected, not %s" % json.dumps(values)[:_SHORT])
     return values
 
 
 def pairs_of(output: Any) -> List[Pair]:
-    """The pairs in the output of a status or check."""
+    """The pairs in the output of ``status`` or ``check``."""
     pairs = []
     for item in output["pairs"]:
         pair = Pair(cells(item), item["reason"], _vif_uuid(item))
@@ -61,12 +61,12 @@ def _vif_uuid(pair: Dict[str, Any]) -> Optional[str]:
 
 
 def is_watched(output: Any) -> bool:
-    """Whether the watcher runs on the host, by the output of a status or check."""
+    """Whether the watcher runs on the host, by the output of ``status`` or ``check``."""
     return output["watcher"] is not None
 
 
 def checks_of(output: Any) -> List[Check]:
-    """The checks in the output of a doctor."""
+    """The checks in the output of ``doctor``."""
     checks = [Check(**item) for item in output["checks"]]
     for check in checks:
         _texts([check.name, check.state, check.found] + ([check.cure] if check.cure else []))
@@ -74,12 +74,12 @@ def checks_of(output: Any) -> List[Check]:
 
 
 def version_of(output: Any) -> str:
-    """The version in the output of a version."""
+    """The version in the output of ``version``."""
     return str(output["version"])
 
 
 OF_PAIRS = ("status", "check")
-# What reads the output of each function. A reader fails where the output has another shape.
+# The readers of each function's output. A reader raises if the output has another shape.
 _READERS: Dict[str, Tuple[Callable[[Any], Any], ...]] = {
     "status": (pairs_of, is_watched), "check": (pairs_of, is_watched), "doctor": (checks_of,),
     "version": (version_of,)}
@@ -89,7 +89,7 @@ def parse(text: str, function: str) -> Tuple[int, Any, List[str]]:
     """Read the JSON text that the plugin gives for a function.
 
     :returns: ``(exit status, output, lines of standard error)`` of the command
-    :raises Exception: any: the text has another shape; a plugin of another version may give such
+    :raises Exception: of any class: the text has another shape, as from a plugin of another version
     """
     answer = json.loads(text, parse_float=_finite, parse_constant=_finite)
     for reader in _READERS[function]:
@@ -98,9 +98,9 @@ def parse(text: str, function: str) -> Tuple[int, Any, List[str]]:
 
 
 def name_vms(outputs: Iterable[Any], find: Callable[[Set[str]], report.Vms]) -> None:
-    """Write the VMs' names into the pairs of some outputs of a status or check.
+    """Write the VMs' names into the pairs of some outputs of ``status`` or ``check``.
 
-    :param find: gives what XAPI knows of the VMs that have these VIFs (session.Xapi.names)
+    :param find: gives the VMs of VIFs, whose uuids are its argument (session.Xapi.names)
     """
     pairs = [(pair, _vif_uuid(pair)) for output in outputs for pair in output["pairs"]]
     uuids = {uuid for _, uuid in pairs if uuid}

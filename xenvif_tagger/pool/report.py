@@ -33,24 +33,24 @@ def lines(answers: Sequence[Answer], function: str, width: int, colour: bool,
 
     :param width: columns to fill
     :param colour: whether to colour states
-    :param details: whether to list the checks that could not be made, too
+    :param details: whether to list the checks in state SKIP, too
     """
-    good = [answer for answer in answers if answer.problem is None]
-    if not good:
+    answered = [answer for answer in answers if answer.problem is None]
+    if not answered:
         table = []
     elif function == "doctor":
-        table = _doctor(good, width, colour, details)
+        table = _doctor(answered, width, colour, details)
     elif function == "version":
-        table = _version(good, width)
+        table = _version(answered, width)
     else:
-        table = _pairs(good, width, colour)
+        table = _pairs(answered, width, colour)
     return table + ["%d of %d host%s answered" % (
-        len(good), len(answers), "" if len(answers) == 1 else "s")]
+        len(answered), len(answers), "" if len(answers) == 1 else "s")]
 
 
 def _pairs(answers: Sequence[Answer], width: int, colour: bool) -> List[str]:
-    # Each host has a line of its own, and its VIFs below that: in a narrow column long names of
-    # hosts would all be cut alike.
+    # Each host has a line of its own, and its VIFs below that line: in a column HOST, which would
+    # be narrow, long host names would be cut to the same text.
     by_host = [(answer, pairs_of(answer.output)) for answer in answers]
     rows = iter(report.grid([report.HEADER] + [pair.row for _, pairs in by_host for pair in pairs],
                             width - 2, report.CUT, colour))
@@ -61,7 +61,7 @@ def _pairs(answers: Sequence[Answer], width: int, colour: bool) -> List[str]:
             "running" if is_watched(answer.output) else "not running"), width)
         for pair in pairs:
             text.append("  " + next(rows))
-            state = STATES.get(pair.row[-1])  # None: a state of another version
+            state = STATES.get(pair.row[-1])  # None: a state that only the host's version has
             if state is None or state.shows_reason:
                 text += ["  " + line for line in indented(pair.reason, width - 2)]
     text.append(_sum("VIF", [pair.row[-1] for _, pairs in by_host for pair in pairs]))
@@ -84,8 +84,8 @@ def _doctor(answers: Sequence[Answer], width: int, colour: bool, details: bool) 
                              width - 2, colour)
         below.append(["  " + line for line in table[1:]])  # all but the header
         states += [check.state for check in results]
-    sums = report.grid(rows, width, {0: None}, False)
-    return [line for row, more in zip(sums, below) for line in [row] + more] + [
+    host_lines = report.grid(rows, width, {0: None}, False)
+    return [line for row, check_lines in zip(host_lines, below) for line in [row] + check_lines] + [
         _sum("check", states)]
 
 
@@ -94,7 +94,7 @@ def _version(answers: Sequence[Answer], width: int) -> List[str]:
         (answer.host.label, version_of(answer.output)) for answer in answers]
     count = _versions(answers)
     return report.grid(rows, width, {0: None}, False) + _wrapped(
-        "the versions differ: %s: run dom0-install.sh of the newest on the others" % ", ".join(
+        "the versions differ: %s: run the newest dom0-install.sh on the other hosts" % ", ".join(
             "%s on %d" % (version, count[version]) for version in sorted(count))
         if len(count) > 1 else "the same version on each host", width)
 
@@ -111,7 +111,7 @@ def _wrapped(text: str, width: int) -> List[str]:
 def _sum(kind: str, states: Sequence[str]) -> str:
     """``3 VIFs: 1 drift, 2 in-sync``.
 
-    :param kind: what has the states: "VIF" or "check"
+    :param kind: the noun for the things counted: "VIF" or "check"
     """
     count = collections.Counter(states)
     return clean("%d %s%s: %s" % (

@@ -1,10 +1,10 @@
 """Classes that keep the rows of the library's Idl in little memory, nearly as the server sent them.
 
 The library's own classes make an object of each string of each map, checked by the schema, and give
-each row three dicts for writes that may come. With 10,000 ports these take two thirds of the
-watcher's start-up and memory. And we need the JSON, to decide and to guard by. So ``use`` gives the
-Idl these classes in the place of its own. They have all that the Idl calls (ovs/db/idl.py; the same
-in 2.17 to 4.0), but nothing to write with: our writes are operations of our own.
+each row three dicts for writes that may come. With 10,000 ports these objects take two thirds of
+the watcher's start-up time and memory. And we need the values as JSON, for decisions and guards. So
+``use`` gives the Idl the classes of this module instead. They have all methods that the Idl calls
+(ovs/db/idl.py; the same in 2.17 to 4.0) but those that write: our writes are operations of our own.
 """
 import sys
 from typing import Any, Dict, List
@@ -24,7 +24,8 @@ class Map(dict):  # type: ignore[type-arg]
 def shrink(json: Dict[str, Any]) -> Dict[str, Any]:
     """Turn the maps in a JSON object into Maps, in place.
 
-    As object_hook of json.JSONDecoder this keeps a large message from ever being there in full.
+    As object_hook of json.JSONDecoder this function shrinks a large message piece by piece, while
+    the message is decoded, so that memory never holds the whole message unshrunk.
     """
     for key, value in json.items():
         if type(value) is list and len(value) == 2 and value[0] == "map":
@@ -33,7 +34,7 @@ def shrink(json: Dict[str, Any]) -> Dict[str, Any]:
 
 
 class Datum(object):
-    """A column's value. Nobody changes one after it is made.
+    """A column's value. No code changes a Datum after it was made.
 
     type (ovs.db.types.Type); values: a dict for a map, a list for a set of none or several, else
     the atom itself: str, int, float, bool, or ("uuid", str).
@@ -118,7 +119,7 @@ def _set(atoms: List[Any]) -> Any:
 
 
 class Columns(ovs.db.idl.ColumnDefaultDict):
-    """A row's columns: dict name -> Datum. A column that is not in it has its default."""
+    """A row's columns: dict name -> Datum. A column that is not in the dict has its default."""
 
     __slots__ = ()
 
@@ -127,7 +128,7 @@ class Columns(ovs.db.idl.ColumnDefaultDict):
 
 
 def defaults(table: Any) -> Dict[str, Datum]:
-    """The default of each column of an ovs.db.idl.IdlTable; the table keeps them."""
+    """The default of each column of an ovs.db.idl.IdlTable; the table keeps these defaults."""
     kept: Dict[str, Datum] = table.__dict__.get("defaults")
     if kept is None:
         kept = table.__dict__["defaults"] = {

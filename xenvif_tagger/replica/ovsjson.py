@@ -4,8 +4,8 @@ The library's own connection
 
 * drops the stream when a UTF-8 character is split over two reads (seen with 2.17.12, 3.3.9 and
   4.0.0: ovs/jsonrpc.py, recv(), begins with a new decoder each time);
-* parses JSON in Python where its C part is not built, as pip does not build it: with a large
-  database that is most of the time until all rows are here;
+* parses JSON in Python if the library's C part is not built (pip does not build it): with a large
+  database the parser takes most of the time until all rows are here;
 * reads 4 kB at a time.
 """
 import collections
@@ -23,7 +23,7 @@ vlog = ovs.vlog.Vlog("jsonrpc")
 
 
 class Connection(ovs.jsonrpc.Connection):
-    """The library's connection, but for the receiving half."""
+    """The library's connection, with a receiving half of our own."""
 
     def __init__(self, stream: Any) -> None:
         super(Connection, self).__init__(stream)
@@ -31,8 +31,8 @@ class Connection(ovs.jsonrpc.Connection):
         self._messages: Deque[Dict[str, Any]] = collections.deque()
 
     def recv(self) -> Tuple[int, Optional[Any]]:
-        """(0, the next jsonrpc.Message), or (errno, None): EAGAIN if none is complete yet, EOF at
-        the end of the stream."""
+        """(0, the next jsonrpc.Message), or (errno, None): EAGAIN if no message is complete yet,
+        EOF at the end of the stream."""
         while not self._messages and not self.status:
             error, data = self.stream.recv(RECEIVE_SIZE)
             if error == errno.EAGAIN:
@@ -49,12 +49,12 @@ class Connection(ovs.jsonrpc.Connection):
             return self.status, None
         message = ovs.jsonrpc.Message.from_json(self._messages.popleft())
         if not isinstance(message, ovs.jsonrpc.Message):
-            self._refuse(message)  # from_json() returned a str that says what is wrong
+            self._refuse(message)  # from_json() returned a str, which names the fault
             return self.status, None
         return 0, message
 
     def _refuse(self, problem: Any) -> None:
-        """Log a fault of the server's (NotJson or str), and give up the connection."""
+        """Log a fault in the server's answer (NotJson or str), and give up the connection."""
         vlog.warn("%s: not an OVSDB server: it sent %s" % (self.name, problem))
         self.error(errno.EPROTO)
 

@@ -1,4 +1,4 @@
-"""Which remotes Open vSwitch's Python library can take: unix:, tcp: and ssl:, several too."""
+"""The remotes that Open vSwitch's Python library can take: unix:, tcp: and ssl:, also several."""
 import os
 import ssl
 from typing import Mapping, Optional
@@ -16,20 +16,21 @@ def prepare(remote: str, pem: Optional[Mapping[str, Optional[str]]] = None) -> N
 
     :param str remote: one, or several with commas between them
     :param dict pem: "private_key", "certificate", "ca_cert": paths of PEM files, or None
-    :raises BadRemote: the library can't take it
+    :raises BadRemote: the library can't take the remote
     """
     pem = pem or {"private_key": None, "certificate": None, "ca_cert": None}
-    for each in remote.split(","):
+    for one_remote in remote.split(","):
         try:
-            kind, where, port = parse_remote(each)
+            kind, where, port = parse_remote(one_remote)
         except ValueError:
             kind, where, port = "", "", None
         if kind != "unix" and not port:
-            raise BadRemote("%s: must be unix:PATH, tcp:HOST:PORT or ssl:HOST:PORT" % each)
+            raise BadRemote("%s: must be unix:PATH, tcp:HOST:PORT or ssl:HOST:PORT" % one_remote)
         if kind == "unix" and len(os.fsencode(where)) > LONGEST_PATH:
-            raise BadRemote("%s: a socket's path has at most %d bytes" % (each, LONGEST_PATH))
+            raise BadRemote("%s: a socket's path has at most %d bytes" % (
+                one_remote, LONGEST_PATH))
         if kind == "ssl":
-            _check_pem(each, pem["private_key"], pem["certificate"], pem["ca_cert"])
+            _check_pem(one_remote, pem["private_key"], pem["certificate"], pem["ca_cert"])
     ovs.stream.Stream.ssl_set_private_key_file(pem["private_key"])
     ovs.stream.Stream.ssl_set_certificate_file(pem["certificate"])
     ovs.stream.Stream.ssl_set_ca_cert_file(pem["ca_cert"])
@@ -38,7 +39,8 @@ def prepare(remote: str, pem: Optional[Mapping[str, Optional[str]]] = None) -> N
 def _check_pem(remote: str, private_key: Optional[str], certificate: Optional[str],
                ca_cert: Optional[str]) -> None:
     if not (private_key and certificate and ca_cert):
-        raise BadRemote("%s: ssl: needs --private-key, --certificate and --ca-cert" % remote)
+        raise BadRemote("%s: an ssl: remote needs --private-key, --certificate and --ca-cert" % (
+            remote))
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     try:
         context.load_cert_chain(certificate, private_key)

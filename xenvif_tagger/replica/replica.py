@@ -2,7 +2,8 @@
 
 The Replica uses three private parts of the library, the same in 2.17 to 4.0: the session, to send
 operations of our own and to set the time between two tries to connect; the table of requests under
-way, to get the answers to our own; and the data of a row, to have the row as the server sent it.
+way, to get the answers to our own requests; and the data of a row, to have the values as the server
+sent them.
 """
 import time
 from typing import TYPE_CHECKING, Any, Callable, Dict, List, Optional, Set, Tuple
@@ -20,16 +21,17 @@ if TYPE_CHECKING:
     from ..core.port import Port
     from ..ovsdb.rows import PortRows, Row, Vif
 
-    Done = Callable[[Any], None]  # takes the answer, a jsonrpc.Message; None: it will never come
+    Done = Callable[[Any], None]  # takes a jsonrpc.Message; None: connection lost
 
 NO_DATA = "00000000-0000-0000-0000-000000000000"
-CACHED = 256  # ports: a few change again and again, and to keep all would take too much memory
+CACHED = 256  # ports: few ports change often, and to keep all would take too much memory
 BACKOFF = 1000  # ms between two tries to connect; the least that the library takes
 vlog = ovs.vlog.Vlog("replica")
 
 
 class Request(object):
-    """A request under way, in the Idl's table of transactions: it has what the Idl calls there.
+    """A request under way, for the Idl's table of transactions: the Idl uses _process_reply and
+    _status of each entry.
 
     done: called with the answer, or with None if the connection is lost before the answer comes.
     """
@@ -43,14 +45,14 @@ class Request(object):
     def _lose(self, _status: Any) -> None:
         self._done(None)
 
-    _status = property(fset=_lose)  # the Idl sets it when a transaction's connection is lost
+    _status = property(fset=_lose)  # the Idl sets _status when the connection is lost
 
 
 class Replica(ovs.db.idl.Idl):
     """The ports of all VIFs, as the server has them.
 
-    changed (dict): VIFs, (domid, devid), that have changed since they were last looked at: when the
-        first change arrived, time.monotonic(). Whoever looks at a VIF takes it out.
+    changed (dict): VIF, (domid, devid) -> when (time.monotonic()) the first change arrived since
+        the last look at the VIF. The code that looks at a VIF takes that VIF out.
     events (int): how many rows of VIFs came, went or changed.
     connections (int): how many connections were made.
     problem (str or None): why the last schema could not be used.
@@ -86,14 +88,16 @@ class Replica(ovs.db.idl.Idl):
         self._members: Dict[UUID, Set[str]] = {}  # UUID of a Bridge: the UUIDs of its Ports
         self._cache: "Dict[str, Tuple[Port, PortRows]]" = {}  # name: as _read() returns
         self._tenancies: Dict[UUID, Tuple[int, str]] = {}  # UUID of a Port: as rows.tenancy returns
-        # tag: network: the Port rows, by UUID, that the agent has bound to it with that tag
+        # tag: network: the Port rows, by UUID, that the agent has bound to that network with that
+        # tag
         self._bound: Dict[Optional[int], Dict[str, Dict[UUID, compact.Row]]] = {}
-        self._new_tags: Set[int] = set()  # that a network has got since the last run()
+        # tags that the agent has given to one more network since the last run()
+        self._new_tags: Set[int] = set()
 
     # -- connection
 
     def run(self) -> bool:
-        """Take all messages that have come. Returns as the library's method."""
+        """Take all messages that have come; returns the same as the library's method."""
         if self._lock_due is not None and time.monotonic() >= self._lock_due:
             self._Idl__send_lock_request()
         try:
@@ -145,16 +149,18 @@ class Replica(ovs.db.idl.Idl):
             poller.timer_wait(max(0, int(left * 1000) + 1))
 
     def _Idl__send_lock_request(self) -> None:
-        """Ask for the lock, in the place of the library's method: that one takes no note of an
-        error in answer. (A reply does not come to our Request: the library knows it by its id.)"""
+        """Ask for the lock, in the place of the library's method, which ignores an error as the
+        answer. (The library takes any other answer itself, by the request's id, so our Request gets
+        errors only.)"""
         super(Replica, self)._Idl__send_lock_request()
         self._lock_due = None
         if self._lock_request_id is not None:
             self._outstanding_txns[self._lock_request_id] = Request(self._take_lock_error)
 
     def _take_lock_error(self, message: Any) -> None:
-        """A backup server is read-only, and refuses the lock until somebody makes that server the
-        active one (ovsdb-server(1), Active-Backup Database Service Model); nobody tells us then."""
+        """Ask for the lock again after a while: a backup server is read-only, and refuses the lock
+        until somebody makes that server the active one (ovsdb-server(1), Active-Backup Database
+        Service Model). No message tells us of that."""
         if message is not None:
             self._is_lock_refused, self.is_lock_contended = True, False
             self._lock_due = time.monotonic() + BACKOFF / 1000
@@ -170,16 +176,16 @@ class Replica(ovs.db.idl.Idl):
             super(Replica, self).restart_fsm()
 
     def _use_schema(self, message: Any) -> Optional[str]:
-        """Make empty tables by the schema in a message; returns what is wrong with it, or None."""
+        """Make empty tables by a message's schema; returns the schema's defect, or None."""
         if message.type != ovs.jsonrpc.Message.T_REPLY:
             return "no %s database there: %s" % (DATABASE, message.error)
         wanted = self._columns()
         helper = ovs.db.idl.SchemaHelper(None, message.result)
         try:
             for table, columns in wanted.items():
-                there = message.result["tables"][table]["columns"]
+                schema_columns = message.result["tables"][table]["columns"]
                 helper.register_columns(
-                    table, [column for column in columns if column in there])
+                    table, [column for column in columns if column in schema_columns])
             schema = helper.get_idl_schema()
         except (KeyError, TypeError, AttributeError, ovs.db.error.Error) as error:
             return "not Open vSwitch's own schema (%s: %s)" % (type(error).__name__, error)
@@ -202,8 +208,8 @@ class Replica(ovs.db.idl.Idl):
         return columns
 
     def _Idl__add_default(self, table: Any, row_update: Any) -> None:
-        """Do nothing, in the place of the library's method: that one takes a fifth of the start-up
-        to fill in defaults, which compact.Columns has anyway."""
+        """Do nothing, in the place of the library's method, which takes a fifth of the start-up to
+        fill in defaults. compact.Columns has these defaults anyway."""
 
     # -- changes
 
@@ -248,7 +254,7 @@ class Replica(ovs.db.idl.Idl):
 
     def _touch_new_tags(self) -> None:
         """Mark the VIFs as changed whose tag the agent has given to another network: a port that
-        still follows the network that had the tag before is in a VLAN of others."""
+        still follows the network that had the tag before is in another network's VLAN."""
         tags, self._new_tags = self._new_tags, set()
         for name, row in self._ports.items() if tags else ():
             if tags.intersection(row._data["tag"].atoms()):
@@ -259,16 +265,16 @@ class Replica(ovs.db.idl.Idl):
         """Take the change of a Bridge: which ports have come to it and left it."""
         if updates is not None and "ports" not in updates._data:
             return
-        before = self._members.pop(row.uuid, set())
-        now = set() if gone else {uuid for _, uuid in row._data["ports"].atoms()}
+        old_ports = self._members.pop(row.uuid, set())
+        new_ports = set() if gone else {uuid for _, uuid in row._data["ports"].atoms()}
         if not gone:
-            self._members[row.uuid] = now
-        for uuid in before - now:
+            self._members[row.uuid] = new_ports
+        for uuid in old_ports - new_ports:
             if self._bridges.get(uuid) is row:
                 del self._bridges[uuid]
-        for uuid in now - before:
+        for uuid in new_ports - old_ports:
             self._bridges[uuid] = row
-        for uuid in before ^ now:
+        for uuid in old_ports ^ new_ports:
             port = self.tables["Port"].rows.get(UUID(uuid))
             vif = port is not None and names.parse(port._data["name"].values)
             if vif:
@@ -332,8 +338,8 @@ class Replica(ovs.db.idl.Idl):
         return None if row is None else _as_json(row)
 
     def _bridge_of(self, uuid: str) -> "Optional[Row]":
-        """The Bridge row that has the Port of a UUID, in the server's notation, or None. Of its
-        columns only the name is there."""
+        """The Bridge row that has the Port of a UUID, in the server's notation, with its name as
+        the only column; or None."""
         row = self._bridges.get(uuid)
         if row is None:
             return None

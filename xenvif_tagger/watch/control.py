@@ -14,14 +14,14 @@ from .watcher import Watcher
 if TYPE_CHECKING:
     from ..ovsdb.rows import Vif
 
-WIDTH = 100  # columns of a table: how wide the asker's terminal is can't be told
+WIDTH = 100  # columns of a table: the watcher does not know the width of ovs-appctl's terminal
 
 
 class Control(object):
     """The control socket, and the commands.
 
-    :param watcher.Watcher watcher: the one that is asked
-    :param str path: of the socket
+    :param watcher.Watcher watcher: the watcher that the commands are about
+    :param str path: the socket's path
     :param end: function without parameters that ends this process after this turn of the loop
     """
 
@@ -31,7 +31,7 @@ class Control(object):
         self._end = end
         self._server: Any = None
         self._file: Optional[Tuple[int, int]] = None  # device and inode of our socket
-        self._problem: Optional[str] = None  # the last one that was logged
+        self._problem: Optional[str] = None  # why the socket can't be made, as last logged
         self._waiting: List[Barrier] = []  # a resync is answered when its Barrier is over
         # The library's server makes an object of this class for each asker.
         ovs.unixctl.server.UnixctlConnection = careful_connection(
@@ -44,7 +44,7 @@ class Control(object):
 
     def keep(self) -> None:
         """Make the socket unless it is there: at the start, and after somebody has removed it. If
-        that fails, the log says so, and there is no ovs-appctl."""
+        that fails, the log says that ovs-appctl can't reach the watcher."""
         if self._server is not None and self._file == _identity(self.path):
             return
         was_there = self._server is not None
@@ -63,18 +63,19 @@ class Control(object):
             if was_there or self._problem:
                 self.watcher.journal.say("%s: made anew" % self.path)
         elif problem != self._problem:
-            self.watcher.journal.warn("%s: %s: no ovs-appctl" % (self.path, problem))
+            self.watcher.journal.warn("%s: %s: ovs-appctl can't reach the watcher" % (
+                self.path, problem))
         self._problem = problem
 
     def close(self) -> None:
-        """Answer once more, and remove the socket."""
+        """Answer the requests that have come, and remove the socket."""
         if self._server is not None:
             self.run()
             self._server.close()  # the library removes the socket
             self._server = None
 
     def run(self) -> None:
-        """Answer what can be answered now."""
+        """Answer the requests that can be answered now."""
         if self._server is not None:
             self._server.run()
         self._waiting = [barrier for barrier in self._waiting if not barrier.run()]
@@ -85,10 +86,10 @@ class Control(object):
             self._server.wait(poller)
 
     def _report_odd_request(self, error: BaseException) -> None:
-        self.watcher.journal.warn("%s: a request can't be taken (%s: %s): this asker is cut off" % (
+        self.watcher.journal.warn("%s: a malformed request (%s: %s): the connection is closed" % (
             self.path, type(error).__name__, error))
 
-    # -- commands: each gets the connection of the library, and the words after the command
+    # -- commands: each gets the library's connection to the asker, and the words of its arguments
 
     def _status(self, connection: Any, words: List[str], _: None) -> None:
         outcomes = self.watcher.outcomes()
@@ -114,7 +115,7 @@ class Control(object):
 
 
 def _identity(path: str) -> Optional[Tuple[int, int]]:
-    """The device and the inode of a file; None if it is not there."""
+    """The device and the inode of a file; None if there is no such file."""
     try:
         found = os.stat(path)
     except OSError:
@@ -124,14 +125,14 @@ def _identity(path: str) -> Optional[Tuple[int, int]]:
 
 def careful_connection(library_connection: Any,
                        report_error: Callable[[BaseException], None]) -> Any:
-    """The library's connection, but an odd request ends this connection and nothing else.
+    """A subclass of the library's connection: a malformed request ends its own connection.
 
-    The run() of the library's connection raises whatever an odd request brings about (for a bad
-    set-options, argparse's SystemExit). The server's run() lets that through, and would then leave
-    out all askers after this one.
+    The run() of the library's connection raises any exception that a malformed request causes (for
+    a bad set-options, argparse's SystemExit). The run() of the library's server does not catch the
+    exception, and so would not serve the connections after this one.
 
     :param type library_connection: ovs.unixctl.server.UnixctlConnection
-    :param report_error: is called with the exception
+    :param report_error: takes the exception, and logs it
     """
     class Connection(library_connection):  # type: ignore[misc]
         def run(self) -> Any:
@@ -145,8 +146,8 @@ def careful_connection(library_connection: Any,
 
 
 class Barrier(object):
-    """A ``resync`` under way. It is over when the watcher has looked at every VIF, with all changes
-    that the server had committed before the request."""
+    """A ``resync`` under way. The resync is over when the watcher has looked at every VIF, with all
+    changes that ovsdb-server had committed before the request."""
 
     def __init__(self, watcher: Watcher, connection: Any) -> None:
         self.watcher = watcher
@@ -169,7 +170,8 @@ class Barrier(object):
         self._echoed = True
 
     def run(self) -> bool:
-        """Answer the asker if the resync is over; returns whether it is, or the asker has gone."""
+        """Answer the asker if the resync is over. Returns whether the resync is over, or the asker
+        has gone."""
         if self._is_deserted():
             return True
         if not self._problem and self.watcher.replica.lock_state() != "held":
@@ -180,18 +182,18 @@ class Barrier(object):
         return True
 
     def _is_deserted(self) -> bool:
-        """Whether the asker has gone. The library (ovs/unixctl/server.py) then either has forgotten
-        the request, and takes an answer to it for a defect; or, if the request's id is not 0, has
-        not noticed, and every poll returns at once."""
+        """Whether the asker has gone. There are two cases in the library (ovs/unixctl/server.py).
+        Either the library has dropped the request, and an answer would fail an assertion. Or, if
+        the request's id is not 0, the library has not noticed, and every poll returns at once."""
         return self.connection._request_id is None or (
             self.connection._rpc.recv()[0] not in (0, errno.EAGAIN))
 
 
 def stats(watcher: Watcher) -> Dict[str, Any]:
     """The values that the command ``stats`` prints."""
-    counted, replica = watcher.stats, watcher.replica
+    counts, replica = watcher.stats, watcher.replica
     lock = replica.lock_state()
-    values = {name: getattr(counted, name) for name in (
+    values = {name: getattr(counts, name) for name in (
         "transactions", "mirrored", "marked", "conflicts", "refused", "retries", "failed",
         "wakeups", "last_error")}
     values.update({
@@ -199,9 +201,9 @@ def stats(watcher: Watcher) -> Dict[str, Any]:
         "connected": replica.is_current,
         "synced": lock in ("waiting", "refused") or (lock == "held" and watcher.is_idle),
         "vifs": len(replica.vifs()), "events": replica.events,
-        "reconnects": max(0, replica.connections - 1), "latency_ms": counted.latency(),
+        "reconnects": max(0, replica.connections - 1), "latency_ms": counts.latency(),
         "log_dropped": watcher.journal.dropped(),
-        "last_mirrored_seconds": counted.last_mirrored(),
+        "last_mirrored_seconds": counts.last_mirrored(),
         "held_seconds": _by_name(watcher.memory.held()),
         "unbound_seconds": _by_name(watcher.memory.unbound())})
     return values

@@ -22,15 +22,16 @@ if TYPE_CHECKING:
     from ..host.config import Values
 
 PATIENCE = 1  # seconds after the start in which a missing connection is not logged
-# Seconds from a change in the directory of pidfile and control socket until they are looked after:
-# whoever removes the directory is to have done so by then, and must not find new files in it.
+# Seconds from a change in the directory of pidfile and control socket until the watcher makes the
+# files that are missing: a process that removes the directory needs this time, and would fail if it
+# found new files there.
 SETTLE = 1
 
 
 class Daemon(object):
     """The resident watcher.
 
-    :param str remote: the database, any remote that the library takes
+    :param str remote: the database, any remote that Open vSwitch's Python library takes
     :param dict values: the config file's values (see config.py)
     :param str run_dir: the directory of pidfile and control socket
     :param str unixctl: the path of the control socket; None: the usual one in run_dir
@@ -48,19 +49,19 @@ class Daemon(object):
         self.control = control.Control(self.watcher, unixctl or os.path.join(
             run_dir, "%s.%d.ctl" % (NAME, os.getpid())), self.end)
         self._ending = False
-        self._synced_connection = 0  # number of the connection whose data the replica has
-        self._status: Optional[str] = None  # the last one that systemd and the log were given
+        self._synced_connection = 0  # the number of the connection whose rows the replica has
+        self._status: Optional[str] = None  # the last status line for systemd and the log
         self._watchdog = systemd.watchdog_seconds()
         self._next_keep_alive = 0.0  # monotonic seconds
         self._begun = time.monotonic()
-        self._directories: List[int] = []  # descriptors: the kernel tells of changes in them
-        # When to look after pidfile and control socket, monotonic seconds: at once.
+        self._directories: List[int] = []  # descriptors of directories that watch_directory watches
+        # When to call _keep_places, monotonic seconds: at once; None: not before a change.
         self._places_due: Optional[float] = self._begun
-        self._pidfile_problem: Optional[str] = None  # the last one that was logged
+        self._pidfile_problem: Optional[str] = None  # as last logged
 
     def run(self) -> None:
         """Watch until a signal or the control command ``exit`` ends this process."""
-        # The interpreter writes to the second one when a signal comes.
+        # When a signal comes, the interpreter writes to the second socket, which wakes the loop.
         woken, self._wake = socket.socketpair()
         self._wake.setblocking(False)
         woken.setblocking(False)
@@ -72,7 +73,7 @@ class Daemon(object):
         self._keep_places()
         systemd.notify("READY=1")
         self.journal.say("started: %s" % self.replica.session_name())
-        # The rows of the first sync are many objects, and no garbage.
+        # Search for garbage seldom: the rows of the first sync are many objects, and no garbage.
         gc.set_threshold(50000, 20, 100)
         try:
             while not self._ending:
@@ -105,9 +106,9 @@ class Daemon(object):
         self._keep_alive()
 
     def _freeze_rows(self) -> None:
-        """Spare the garbage collector the rows of a sync, which stay for long."""
+        """Keep the rows of a sync, which stay for long, out of the garbage collector's searches."""
         freeze, unfreeze = getattr(gc, "freeze", None), getattr(gc, "unfreeze", None)
-        if freeze and unfreeze:  # Python 3.7
+        if freeze and unfreeze:  # Python 3.7 and newer
             unfreeze()
             gc.collect()
             freeze()
@@ -140,8 +141,9 @@ class Daemon(object):
         self._places_due = self._places_due or time.monotonic() + SETTLE
 
     def _keep_places(self) -> None:
-        """Make pidfile and control socket unless they are there: somebody may have removed them
-        with their directory, or the directory may come after us. The kernel tells when to look."""
+        """Make pidfile and control socket unless they are there: somebody may have removed their
+        directory, or may make that directory only after the watcher's start. SIGIO tells when to
+        look again."""
         self._places_due = None
         for directory in self._directories:
             os.close(directory)
@@ -150,12 +152,12 @@ class Daemon(object):
                              if directory is not None]
         self._take_pidfile()
         self.control.keep()
-        if self._nearest() != watched:  # a directory came before the kernel told of it
+        if self._nearest() != watched:  # a directory came before it was watched
             self._touch_places()
 
     def _nearest(self) -> List[str]:
-        """The directories of pidfile and control socket; for one that is not there, the nearest
-        one above it that is."""
+        """The directories of pidfile and control socket. For a directory that does not exist: the
+        nearest directory above it that exists."""
         nearest = set()
         for path in self.pidfile.path, self.control.path:
             path = os.path.dirname(path)
@@ -171,7 +173,7 @@ class Daemon(object):
         except OSError as error:
             problem = error.strerror
         if problem and problem != self._pidfile_problem:
-            self.journal.warn("%s: %s: ovs-appctl won't find us by name" % (
+            self.journal.warn("%s: %s: ovs-appctl can't find the watcher by its name" % (
                 self.pidfile.path, problem))
         self._pidfile_problem = problem
 

@@ -1,5 +1,5 @@
-"""The watcher's log, by Open vSwitch's vlog: ``ovs-appctl vlog/set`` sets its levels. The number of
-lines in a second is limited, and no line waits for its reader (outlets.py)."""
+"""The watcher's log, by Open vSwitch's vlog: ``ovs-appctl vlog/set`` sets the log's levels. The log
+takes a limited number of lines in a second, and no line waits for its reader (outlets.py)."""
 import logging
 import os
 import time
@@ -11,7 +11,7 @@ import ovs.vlog
 from ..output.text import clean
 from .outlets import Outlet, Stderr, Syslog
 
-LINES = 20  # in a second, at most
+LINES = 20  # the most lines in a second
 
 vlog = ovs.vlog.Vlog("watch")
 
@@ -43,7 +43,7 @@ def open_log(name: str) -> "Journal":
 
 
 class Journal(object):
-    """The log's writer: at most LINES lines a second, and then one that counts those left out.
+    """The log's writer: at most LINES lines a second, then a line that counts the lines left out.
 
     :param outlets: where the lines go
     :param clock: function that gives seconds, monotonic
@@ -53,7 +53,7 @@ class Journal(object):
                  clock: Callable[[], float] = time.monotonic) -> None:
         self._outlets = outlets
         self.clock = clock
-        self._second = 0  # the one that the next two count for
+        self._second = 0  # the second in which the lines below were counted
         self._lines = 0
         self._left_out = 0
 
@@ -78,14 +78,14 @@ class Journal(object):
             self._left_out += 1
 
     def flush(self) -> None:
-        """If a new second has begun, write how many lines the last one has left out."""
+        """If a new second has begun, write how many lines were left out in the last second."""
         second = int(self.clock())
         if second != self._second:
             left_out, self._left_out = self._left_out, 0
             self._second, self._lines = second, 0
             if left_out:
                 self._lines = 1
-                vlog.info("%d more lines in a second: left out" % left_out)
+                vlog.info("%d more lines within a second were left out" % left_out)
 
     def next_alarm(self) -> Optional[float]:
         """When to call flush(), seconds of the clock; None if no line was left out."""

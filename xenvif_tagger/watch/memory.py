@@ -1,5 +1,5 @@
-"""The watcher's notes on VIFs beyond what the replica has; a restart of the watcher loses nothing
-that counts with them."""
+"""The watcher's notes on VIFs, kept in no database. A restart of the watcher loses these notes:
+then an orphan's grace, for example, begins anew."""
 from typing import TYPE_CHECKING, Any, Callable, Collection, Dict, Iterable, List, Optional, Tuple
 
 from ..core.hold import is_held
@@ -20,9 +20,9 @@ class Memory(object):
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
-        # VIF: UUID of an orphaned Port: when its grace ends; None once that has ended
+        # VIF: UUID of an orphaned Port: when the Port's grace ends (None: the grace has ended)
         self._orphans: "Dict[Vif, Dict[str, Optional[float]]]" = {}
-        self._retries: "Dict[Vif, float]" = {}  # VIF: when to try to write it again
+        self._retries: "Dict[Vif, float]" = {}  # VIF: when to look at the VIF again
         self._reports: "Dict[Vif, Tuple[str, str]]" = {}  # VIF: the state and reason last reported
         # VIF: since when one of its ports is known to be held, or to wait for the agent
         self._held: "Dict[Vif, float]" = {}
@@ -30,12 +30,12 @@ class Memory(object):
         self.lost_races: "Dict[Vif, int]" = {}
 
     def forget(self, vif: "Vif") -> None:
-        """Drop all notes on a VIF: it has no port any more."""
-        notes: "Iterable[Dict[Vif, Any]]" = (
+        """Drop all notes on a VIF that has no port any more."""
+        all_notes: "Iterable[Dict[Vif, Any]]" = (
             self._orphans, self._retries, self._reports, self._held, self._unbound,
             self.lost_races)
-        for note in notes:
-            note.pop(vif, None)
+        for notes in all_notes:
+            notes.pop(vif, None)
 
     def due(self) -> "List[Vif]":
         """The VIFs that must be looked at now because time has passed; each is returned once."""
@@ -50,17 +50,17 @@ class Memory(object):
         return due
 
     def next_alarm(self) -> Optional[float]:
-        """When due() will return a VIF: seconds of the clock; None if it will not."""
+        """When due() will return a VIF next, in seconds of the clock; None for never."""
         return min(list(self._retries.values()) + [
             end for ends in self._orphans.values() for end in ends.values() if end is not None],
             default=None)
 
     def retry_after(self, vif: "Vif", seconds: float) -> None:
-        """Let the VIF be due in so many seconds."""
+        """Let due() return the VIF after so many seconds."""
         self._retries[vif] = self._clock() + seconds
 
     def note_write(self, vif: "Vif") -> None:
-        """The database has taken the VIF's changes: neither retry nor count races any more."""
+        """Drop the retry and the lost races of a VIF whose changes the database has taken."""
         self._retries.pop(vif, None)
         self.lost_races.pop(vif, None)
 
@@ -76,7 +76,7 @@ class Memory(object):
     def note_orphans(self, vif: "Vif", orphans: Iterable[Port], grace: float) -> None:
         """Begin, keep or end the grace of each orphan.
 
-        :param orphans: all that the VIF has now on bridges where orphans are held
+        :param orphans: all orphans that the VIF has now on bridges where orphans are held
         :param grace: seconds
         """
         before = self._orphans.pop(vif, {})
@@ -86,14 +86,14 @@ class Memory(object):
             self._orphans[vif] = ends
 
     def note_ports(self, vif: "Vif", ports: "Collection[Port]") -> None:
-        """Note since when the VIF is held, if one of its ports is, and since when it waits for the
-        agent, if it does; else drop these notes."""
-        for note, is_so in ((self._held, any(map(is_held, ports))),
-                            (self._unbound, is_unbound(ports))):
+        """Note since when the VIF is held, if one of the ports is held; and since when the VIF
+        waits for the agent, if it does. Else drop these notes."""
+        for notes, is_so in ((self._held, any(map(is_held, ports))),
+                             (self._unbound, is_unbound(ports))):
             if is_so:
-                note.setdefault(vif, self._clock())
+                notes.setdefault(vif, self._clock())
             else:
-                note.pop(vif, None)
+                notes.pop(vif, None)
 
     def held(self) -> "Dict[Vif, float]":
         """For how many seconds, at least, each VIF has been held."""
@@ -103,17 +103,17 @@ class Memory(object):
         """For how many seconds, at least, each VIF has waited for the agent."""
         return self._seconds(self._unbound)
 
-    def _seconds(self, note: "Dict[Vif, float]") -> "Dict[Vif, float]":
+    def _seconds(self, notes: "Dict[Vif, float]") -> "Dict[Vif, float]":
         now = self._clock()
-        return {vif: now - since for vif, since in note.items()}
+        return {vif: now - since for vif, since in notes.items()}
 
     def note_report(self, vif: "Vif", state: str, reason: str) -> bool:
-        """Note what is to be reported of a VIF; returns False if that was reported last."""
+        """Note a VIF's state and reason; returns False if the last report had the same two."""
         if self._reports.get(vif) == (state, reason):
             return False
         self._reports[vif] = state, reason
         return True
 
     def note_nothing_to_report(self, vif: "Vif") -> None:
-        """Drop the last report, so that the same one is news when it comes again."""
+        """Drop the note on the VIF's last report, so that the same report can be made again."""
         self._reports.pop(vif, None)

@@ -5,9 +5,9 @@ from typing import Dict, Optional
 
 from ..core.decision import CONFLICT, REFUSED
 
-# Latencies are counted in classes: the first one ends at LEAST, and each further one is WIDTH times
-# as long as the one before. So there are a few hundred counters at most, however long the watcher
-# runs, and a quantile is right to within that factor.
+# Latencies are counted in classes: class number N ends at LEAST * WIDTH ** (N + 1). So there are a
+# few hundred counters at most, however long the watcher runs, and a quantile is right to within the
+# factor WIDTH.
 WIDTH = 1.05
 LEAST = 1e-5  # seconds
 
@@ -15,10 +15,10 @@ LEAST = 1e-5  # seconds
 class Stats(object):
     """Counts since the start of the watcher.
 
-    transactions: those sent; mirrored: VIFs written with more than our own marks; marked: VIFs
-    written with marks only; conflicts, refused: reports of these states; retries: lost races, and
-    transactions under way when the connection was lost; failed: writes that the database refused;
-    wakeups: turns of the loop; last_error (str or None): the last error, in one line.
+    transactions: transactions sent; mirrored: VIFs written with more than our own marks; marked:
+    VIFs written with marks only; conflicts, refused: reports of these states; retries: lost races,
+    and transactions under way when the connection was lost; failed: writes that the database
+    refused; wakeups: turns of the loop; last_error (str or None): the last error, in one line.
     """
 
     def __init__(self) -> None:
@@ -41,7 +41,7 @@ class Stats(object):
         self._mirrored_at = time.monotonic()
 
     def last_mirrored(self) -> Optional[float]:
-        """Seconds since a VIF was last mirrored, None before any."""
+        """Seconds since a VIF was last mirrored; None if no VIF was mirrored yet."""
         if self._mirrored_at is None:
             return None
         return round(time.monotonic() - self._mirrored_at, 3)
@@ -58,8 +58,8 @@ class Stats(object):
         self._longest = max(self._longest, seconds)
 
     def latency(self) -> Optional[Dict[str, float]]:
-        """Median, 95th percentile and maximum of the latencies, in milliseconds; None before any.
-        """
+        """Median, 95th percentile and maximum of the latencies, in milliseconds; None if there is
+        no latency yet."""
         if not self._classes:
             return None
         return {"median": self._quantile(0.5), "p95": self._quantile(0.95),

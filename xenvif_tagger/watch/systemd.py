@@ -13,13 +13,13 @@ def notify(text: str) -> bool:
     text: lines VARIABLE=VALUE, as "READY=1" or "STATUS=synced\\nWATCHDOG=1".
     """
     path = os.environ.get("NOTIFY_SOCKET", "")
-    if path[:1] not in ("/", "@"):  # not set; or AF_VSOCK, which newer systemds give to VMs only
+    if path[:1] not in ("/", "@"):  # not set, or vsock:, which systemd gives to VMs only
         return False
     if path[0] == "@":
-        path = "\0" + path[1:]  # a name, not a file
+        path = "\0" + path[1:]  # the name of an abstract socket, not a file (unix(7))
     try:
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
-            # A systemd that does not read must not block us: if its queue is full, leave it.
+            # A systemd that does not read must not block us: if its queue is full, send() raises.
             sender.setblocking(False)
             sender.connect(path)
             sender.send(text.encode("utf-8", "backslashreplace"))

@@ -1,7 +1,7 @@
 """The watcher's work: look at VIFs that have changed, decide, write, in batches
 (docs/design.md 3, P3).
 
-The watcher knows of a VIF what the replica has, and the notes of memory.py; nothing else.
+All that the watcher knows of a VIF are the replica's rows and the notes in memory.py.
 """
 import itertools
 import time
@@ -28,15 +28,16 @@ BATCH = 250
 LOOKS = 1000
 # How many races for a VIF may be lost in a row until the log has a line about that.
 TRIES = 20
-# Seconds until a write that the database refused is tried again, unless a row changes before.
+# Seconds until a write that the database refused is tried again, unless a row changes earlier.
 RETRY = 30
 
 
 class Flight(object):
     """A transaction under way.
 
-    outcomes: those that it writes; owners: for each of its operations the index of the outcome, or
-    None; since: when the first of their changes arrived, seconds of the watcher's clock.
+    outcomes: the Outcomes whose changes the transaction writes; owners: for each operation of the
+    transaction the index of its Outcome, or None; since: when the first change of these VIFs
+    arrived, in seconds of the watcher's clock.
     """
 
     __slots__ = ("outcomes", "owners", "since")
@@ -69,7 +70,7 @@ class Watcher(object):
         self.clock = clock
         self.memory = Memory(clock)
         self.flight: Optional[Flight] = None
-        self._halves: "List[List[Vif]]" = []  # of a batch whose commit failed: each is a batch next
+        self._halves: "List[List[Vif]]" = []  # of batches whose commit failed; each half is a batch
         self._last_was_alone = False  # whether the last batch was one VIF that loses races
         self._connections = 0  # of the replica, at the last turn
         self._had_lock = False  # at the last turn
@@ -86,7 +87,7 @@ class Watcher(object):
             return
         if replica.has_lock and not self._had_lock:
             # The watcher that held the lock before may have died with changes pending: so look at
-            # every VIF again. (Their latencies count from now on, not from the changes we saw.)
+            # every VIF again. (Latencies count from now on, not from the changes in the replica.)
             replica.changed.clear()
             replica.touch_all()
         self._had_lock = replica.has_lock
@@ -113,7 +114,7 @@ class Watcher(object):
     # -- looking
 
     def outcomes(self) -> List[Outcome]:
-        """What is to become of each VIF as the replica stands, as oneshot.OneShot.look."""
+        """The Outcome of each VIF, with nothing written, as oneshot.OneShot.look returns."""
         outcomes = []
         for vif in sorted(self.replica.vifs()):
             try:
@@ -178,14 +179,14 @@ class Watcher(object):
                 if outcome is None or not outcome.decision.changes:
                     self.memory.lost_races.pop(vif, None)
                     continue
-                made = operations(outcome.decision, rows)
+                ops = operations(outcome.decision, rows)
             except Exception as error:  # a defect of ours must not stop the work on other VIFs
                 self._put_off(vif, "vif%d.%d: can't be decided" % vif, "%s: %s" % (
                     type(error).__name__, error))
                 continue
-            owners += [len(outcomes)] * len(made)
+            owners += [len(outcomes)] * len(ops)
             outcomes.append(outcome)
-            batch += made
+            batch += ops
             since = min(since, arrived)
         if outcomes:
             self.flight = Flight(outcomes, owners, since)
@@ -193,8 +194,8 @@ class Watcher(object):
             self.replica.ask("transact", [DATABASE, *batch], self._take_answer)
 
     def _next_batch(self) -> "List[Vif]":
-        """The VIFs to look at next: half of a batch whose commit failed; or, by turns, one VIF that
-        has lost a race, and all that have not."""
+        """The VIFs to look at next: half of a batch whose commit failed; or else, by turns, one VIF
+        that has lost a race, and all VIFs that have lost no race."""
         if self._halves:
             return self._halves.pop()
         changed = self.replica.changed
@@ -209,11 +210,11 @@ class Watcher(object):
         return alone
 
     def _take_answer(self, message: Any) -> None:
-        """Take the answer (jsonrpc.Message) to the transaction under way; None: it will not come,
-        since the connection is lost."""
+        """Take the answer to the transaction under way: a jsonrpc.Message, or None if the
+        connection was lost before the answer came."""
         flight, self.flight = self.flight, None
         if message is None or flight is None:
-            self.stats.retries += 1  # when the connection is back the replica has every VIF changed
+            self.stats.retries += 1  # after a reconnect the replica has every VIF as changed
             return
         if message.type != message.T_REPLY or not isinstance(message.result, list):
             failed: Optional[Tuple[Optional[int], str, str]] = (
@@ -251,23 +252,24 @@ class Watcher(object):
             self._halves += [vifs[:len(vifs) // 2], vifs[len(vifs) // 2:]]
 
     def _lose(self, outcome: Outcome) -> None:
-        """Count a race that a VIF has lost. Until the VIF is written it gets transactions of its
-        own, by turns with the others: somebody who changes it all the time must not delay them."""
+        """Count a race that a VIF has lost. Until the changes of that VIF are written, they get
+        transactions of their own, by turns with those of the other VIFs: a program that changes one
+        VIF all the time must not delay the other VIFs."""
         if self.memory.note_lost_race(outcome.vif) % TRIES == 0:
-            self.journal.warn("%s: not written yet: somebody changes it all the time" % (
+            self.journal.warn("%s: not written yet: somebody changes the rows all the time" % (
                 outcome.decision.who()))
 
     def _touch(self, outcomes: Iterable[Outcome]) -> None:
         for outcome in outcomes:
             self.replica.touch(outcome.vif)
 
-    def _put_off(self, vif: "Vif", failed: str, problem: str) -> None:
+    def _put_off(self, vif: "Vif", what_failed: str, problem: str) -> None:
         """Log that a VIF can't be decided or written, and try again after RETRY seconds."""
         self.stats.failed += 1
-        self.stats.last_error = "%s: %s" % (failed, problem)
+        self.stats.last_error = "%s: %s" % (what_failed, problem)
         self.memory.retry_after(vif, RETRY)
-        self.journal.warn("%s: %s: tried again when a row of it changes, or in %d s" % (
-            failed, problem, RETRY))
+        self.journal.warn("%s: tried again when a row of the VIF changes, or in %d s" % (
+            self.stats.last_error, RETRY))
 
     def _finish(self, flight: Flight) -> None:
         """The database has committed a transaction: count and log its outcomes."""

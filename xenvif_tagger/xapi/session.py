@@ -20,27 +20,29 @@ from .transport import Transport, is_local
 Record = Dict[str, Any]  # an object of XAPI: field -> value
 
 LOCAL = "unix:/var/lib/xcp/xapi"  # XenAPI.xapi_local()
-# XAPI limits the sessions of each originator: with one of our own we use up nobody else's.
+# XAPI limits the sessions of each originator: under our own originator we use up no other's limit.
 ORIGINATOR = "xenvif-tagger"
-GOODBYE = 1  # seconds for logging out: by then the answers are there, or given up
-# A query names at most so many objects; XAPI compares each row with each name. Beyond that, to send
-# the whole table is less work for both sides.
+LOGOUT = 1  # seconds for the logout, after the last answer
+# A query names at most so many objects, because XAPI compares each row with each name. For more
+# objects we get the whole table: that is less work for both sides.
 MANY = 100
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\Z")
 # Characters that XML can't carry (XML 1.0, 2.2), but xmlrpc.client sends: control characters, and
 # the surrogates by which Python represents bytes of the command line that are no text.
 _NO_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
-# Templates, and snapshots, which are templates too, have no VIF on a host, and the longest records.
+# A query without templates and snapshots (which are templates, too): they have the longest records,
+# and no VIF on a host.
 _NO_TEMPLATE = 'field "is_a_template" = "false"'
-# What XenAPI, xmlrpc.client and odd answers of a server raise. Other exceptions are our own faults.
+# The exceptions that XenAPI and xmlrpc.client raise, also for a malformed answer. Any other
+# exception is a defect of ours.
 _PROBLEMS = (XenAPI.Failure, OSError, http.client.HTTPException, xmlrpc.client.Error, ExpatError,
              ValueError, TypeError, LookupError, ArithmeticError, AttributeError, MemoryError)
 _NOT_LET_IN = "XAPI takes no such user or password: see --user and --password-file"
 
 
 def _text(record: Mapping[str, Any], field: str) -> str:
-    """A field of a record; TypeError if it is no text. (Checked here, because later a table or JSON
-    would fail on it.)"""
+    """A field of a record; TypeError if the field is no text. (Checked here, because a table or
+    JSON would fail later on another type.)"""
     value = record[field]
     if not isinstance(value, str):
         raise TypeError("%s is no text" % field)
@@ -70,9 +72,9 @@ class Xapi(object):
     """A session, as a context manager: it logs in on entry, and always logs out on exit.
 
     :param remote: ``unix:PATH`` or ``https://HOST[:PORT]``
-    :param password: gives the password; called here, if the remote is good and no unix socket
-    :param timeout: seconds for which XAPI may be waited for, login and all calls together. The
-        look-up of a host name, by the C library, is outside of this.
+    :param password: gives the password; called here, unless the remote is bad or a unix socket
+    :param timeout: seconds to wait for XAPI at most, login and all calls together. The C library's
+        look-up of a host name has no limit.
     :param verify: whether the certificate of an https remote is verified
     :raises BadRemote: the remote is neither of the two
     :raises XapiError: on entry, and by each method
@@ -86,14 +88,14 @@ class Xapi(object):
         self._timeout = timeout
         try:
             self._transport = Transport(remote, verify, timeout)
-        except (ValueError, OSError) as error:  # OSError: a relative path, and no directory
+        except (ValueError, OSError) as error:  # OSError: the working directory is gone
             raise BadRemote(str(error))
         self._password = "" if is_local(remote) else password()
         self._session = self._new_session()
 
     def _new_session(self) -> Any:
-        # The transport connects to our remote; XenAPI writes the name of this address into the
-        # request.
+        # The transport connects to our remote, whatever the address says; XenAPI only writes the
+        # address's host name into the request.
         address = "http://localhost" if is_local(self.remote) else self.remote
         return XenAPI.Session(address, transport=self._transport)
 
@@ -106,13 +108,13 @@ class Xapi(object):
                     self._user, self._password, "1.0", ORIGINATOR)
         except BaseException:
             # XenAPI of xapi 24 and older makes further calls after the login itself: a session may
-            # be open although this failed.
+            # be open although login_with_password() has failed.
             self.__exit__()
             raise
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._transport.patience = min(GOODBYE, self._timeout)
+        self._transport.patience = min(LOGOUT, self._timeout)
         try:
             # If XAPI has gone or hangs the logout fails; XAPI forgets the session by itself.
             with contextlib.suppress(*_PROBLEMS):
@@ -126,7 +128,7 @@ class Xapi(object):
 
         The copy does not log in or out; when the session ends, the copy's calls fail too.
 
-        :param timeout: seconds for which XAPI may be waited for, all calls together
+        :param timeout: seconds to wait for XAPI at most, all calls together
         """
         other = copy.copy(self)
         other._timeout = timeout
@@ -158,27 +160,29 @@ class Xapi(object):
         if details:
             return "XAPI says %s" % " ".join(details)
         if isinstance(error, socket.timeout) or getattr(error, "faultCode", None) == 504:
-            return "XAPI has not answered within %g s: is it, or the pool's master, hung? " \
+            return "XAPI has not answered within %g s: is XAPI, or the pool's master, hung? " \
                 "Try again, or with a longer --timeout" % self._timeout
         if isinstance(error, (ssl.SSLError, ssl.CertificateError)):
-            return "no TLS certificate that we trust (%s): name its CA's file in " \
-                "SSL_CERT_FILE, or give --no-verify" % error
+            return "no TLS certificate that we trust (%s): name the file of the certificate's CA " \
+                "in SSL_CERT_FILE, or give --no-verify" % error
         if isinstance(error, FileNotFoundError):
             return "no such socket: is this the dom0 of a host with XAPI, and does XAPI run?"
         if isinstance(error, PermissionError):
             return "permission denied: run as root"
         if isinstance(error, ConnectionRefusedError):
-            return "nothing listens there: is XAPI running, and is this its address?"
+            return "nothing listens there: is XAPI running, and is this XAPI's address?"
         if isinstance(error, (ConnectionError, http.client.IncompleteRead)):
-            return "XAPI has dropped the connection: is it being restarted? Try again"
+            return "XAPI has dropped the connection: is XAPI being restarted? Try again"
         if isinstance(error, OSError):
             return "can't connect: %s" % (error.strerror or error)
-        if getattr(error, "faultCode", None) == 401:  # XenAPI's, which has no password in beside()
-            return "XAPI has ended the session (SESSION_INVALID): is it being restarted? Try again"
-        if "valid session" in str(error) or "SESSION_INVALID" in str(error):
-            return "XAPI ends each session at once (SESSION_INVALID): is it being restarted? " \
+        # XenAPI raises 401 where it would log in anew and has no password, as in beside().
+        if getattr(error, "faultCode", None) == 401:
+            return "XAPI has ended the session (SESSION_INVALID): is XAPI being restarted? " \
                 "Try again"
-        return "not XAPI, by its answer (%s: %s): is this its address?" % (
+        if "valid session" in str(error) or "SESSION_INVALID" in str(error):
+            return "XAPI ends each session at once (SESSION_INVALID): is XAPI being restarted? " \
+                "Try again"
+        return "the server is not XAPI, by its answer (%s: %s): is this XAPI's address?" % (
             type(error).__name__, error)
 
     def call(self, method: str, *params: Any) -> Any:
@@ -190,10 +194,11 @@ class Xapi(object):
             return self._session.xenapi_request(method, params)
 
     def records(self, kind: str, **fields: Iterable[str]) -> Dict[str, Record]:
-        """The objects of a class (``VIF``) of which a field has one of some values: one call.
+        """The objects of a class (``VIF``) that have a wanted value in one of some fields, by one
+        call.
 
-        :param fields: field, as XAPI's database names it -> values: refs or uuids, which go into a
-            query. A uuid of another form is left out.
+        :param fields: field, as XAPI's database names it -> the wanted values: refs or uuids. They
+            become part of the query's text, so a malformed uuid is left out.
         :returns: ref -> record
         """
         wanted: Dict[str, Set[str]] = {
@@ -219,7 +224,7 @@ class Xapi(object):
         of their VMs.
 
         :param vif_uuids: as in external_ids:xs-vif-uuid
-        :returns: VIF uuid -> (VM uuid, VM name); VIFs that XAPI has not got are left out
+        :returns: VIF uuid -> (VM uuid, VM name); a VIF that XAPI does not know is left out
         """
         with self.understood():
             vifs = self.records("VIF", uuid=set(vif_uuids)).values()
@@ -230,7 +235,7 @@ class Xapi(object):
     def hosts(self) -> List[Tuple[str, str, str, bool]]:
         """The pool's hosts by name: (ref, uuid, name, whether XAPI thinks that it is live).
 
-        A host without metrics counts as live: if it is not, the call to it will fail.
+        A host without metrics counts as live: if the host is down, the call to it will fail.
         """
         with self.understood():
             metrics = self.call("host_metrics.get_all_records")
@@ -240,14 +245,14 @@ class Xapi(object):
             return sorted(hosts, key=lambda host: (host[2], host[1]))
 
     def find_vms(self, wanted: str) -> List[Tuple[str, str, List[str]]]:
-        """The VMs that a uuid or a name means, without templates, snapshots and dom0.
+        """The VMs that have a uuid or a name, without templates, snapshots and dom0.
 
         :returns: (uuid, name, uuids of its VIFs) of each, in the order of the VMs' uuids
         """
         if _NO_XML.search(wanted):
             return []  # no VM can have such a name, because XAPI could not have been told of it
         with self.understood():
-            # A name may have any character, so it can't stand in a query.
+            # A name may have any character, so a name can't stand in a query.
             records = self.records("VM", uuid={wanted.lower()}) or self.records(
                 "VM", _ref=set(self.call("VM.get_by_name_label", wanted)))
             vms = {ref: vm for ref, vm in records.items()

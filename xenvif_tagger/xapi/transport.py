@@ -1,7 +1,7 @@
-"""HTTP to XAPI that ends in time.
+"""HTTP to XAPI with a limit on the whole time of a request.
 
-Over a unix socket XenAPI's own transport waits for ever; and the time-out of a Python socket begins
-anew with each byte that comes.
+XenAPI's own transport has no such limit: over a unix socket it waits for ever, and the time-out of
+a Python socket begins anew with each byte that comes.
 """
 import copy
 import http.client
@@ -15,11 +15,11 @@ import xmlrpc.client
 from typing import Any, Callable
 from urllib.parse import urlsplit
 
-Left = Callable[[], float]  # gives the seconds that are left; raises socket.timeout if none are
+Left = Callable[[], float]  # gives the seconds that are left; raises socket.timeout if none is
 
 
 class _TimedFile(io.RawIOBase):
-    """The bytes that a socket receives; each read may take no longer than is left."""
+    """The bytes that a socket receives; each read ends when no time is left."""
 
     def __init__(self, sock: socket.socket, left: Left) -> None:
         self._sock = sock
@@ -39,7 +39,7 @@ class _TimedFile(io.RawIOBase):
 
 
 class _TimedSocket(object):
-    """What http.client uses of a socket; each call may take no longer than is left."""
+    """The methods of a socket that http.client calls; each call ends when no time is left."""
 
     def __init__(self, sock: socket.socket, left: Left) -> None:
         self._sock = sock
@@ -96,8 +96,8 @@ class _TlsConnection(http.client.HTTPSConnection):
 class Transport(xmlrpc.client.Transport):
     """XML-RPC over a unix socket or TLS.
 
-    patience (float): seconds for which the server may still be waited for, all requests together.
-    Our own work between two requests takes nothing off it.
+    patience (float): seconds for which we may still wait for the server, all requests together. Our
+    own work between two requests takes nothing off the patience.
 
     :param remote: ``unix:PATH`` or ``https://HOST[:PORT]``
     :param verify: whether the certificate of an https remote is verified
@@ -140,18 +140,19 @@ class Transport(xmlrpc.client.Transport):
         if self._connection[1]:
             return xmlrpc.client.Transport.request(self, *args, **kwargs)
         # The base class repeats a request whose connection is lost. On a connection that was idle
-        # that is right: the server had closed it. On a new one the server may have taken the
-        # request before the connection was lost, and a second login is a second session.
+        # a repeat is right: the server had closed the connection. On a new connection the server
+        # may have taken the request before the connection was lost, and a repeated login would
+        # open a second session.
         return self.single_request(*args, **kwargs)
 
     def single_request(self, *args: Any, **kwargs: Any) -> Any:
         try:
             return xmlrpc.client.Transport.single_request(self, *args, **kwargs)
         except Exception:
-            raise  # the base class has closed the connection where it must be
+            raise  # the base class has closed the connection if that was needed
         except BaseException:
-            # A signal has come while an answer is under way. The logout that follows needs a new
-            # connection.
+            # A signal has come while an answer was under way on this connection, so the logout
+            # that follows needs a new connection.
             self.close()
             raise
 
@@ -170,7 +171,7 @@ def is_local(remote: str) -> bool:
 
 
 def _connector(remote: str, verify: bool) -> Callable[[Left], http.client.HTTPConnection]:
-    """A function that gives a connection to the remote."""
+    """A function that makes a connection to the remote, with a limit on its time."""
     if is_local(remote) and remote != "unix:":
         path = os.path.abspath(remote[5:])
         return lambda left: _UnixConnection(path, left)

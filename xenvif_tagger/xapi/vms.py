@@ -1,5 +1,4 @@
-"""XAPI for the command line: the names of the VMs whose VIFs are shown, and the VM that a name
-means.
+"""XAPI for the command line: the names of the VMs whose VIFs are shown, and the VM of a given name.
 
 The client of XAPI is imported inside the functions that use it, because most commands never do.
 """
@@ -19,11 +18,11 @@ if TYPE_CHECKING:
 
 Answer = TypeVar("Answer")
 
-NAMES_WITHIN = 2  # seconds for XAPI: nobody should wait longer for a table because of its names
-VM_WITHIN = 10  # seconds for XAPI where a command can't do without it
-VIF_KEY = "xs-vif-uuid"
+NAMES_WITHIN = 2  # seconds for XAPI where a table can be shown without the VMs' names
+VM_WITHIN = 10  # seconds for XAPI where a command can't do without XAPI
+VIF_KEY = "xs-vif-uuid"  # the key in external_ids under which XAPI's scripts write a VIF's uuid
 LOCAL_SOCKET = "/var/lib/xcp/xapi"
-NOBODY = "none"
+NOBODY = "none"  # the value of --xapi with which XAPI is not asked
 
 
 class Access(object):
@@ -34,7 +33,7 @@ class Access(object):
     :param user: for XAPI on another host
     :param password_file: path of the file whose first line is the user's password
     :param verify: whether the certificate of an https remote is verified
-    :param timeout: seconds, in place of those that each question has; None for those
+    :param timeout: --timeout: the seconds for each question; None: each question has its own limit
     """
 
     def __init__(self, remote: Optional[str], user: str, password_file: Optional[str],
@@ -46,8 +45,8 @@ class Access(object):
         self._timeout = timeout
 
     def absent(self) -> Optional[str]:
-        """Why there is no XAPI to ask: the user says so, or names none and this host has none (as
-        with libxl). None if there is one."""
+        """Why XAPI is not asked: the user has said so; or the user has named no remote, and this
+        host has no XAPI (as with libxl). None if XAPI can be asked."""
         if self._remote == NOBODY:
             return "XAPI is not to be asked: --xapi %s" % NOBODY
         if self._remote is None and not os.path.exists(LOCAL_SOCKET):
@@ -62,7 +61,7 @@ class Access(object):
     def open(self, within: float) -> "Xapi":
         """A session of XAPI, not yet logged in.
 
-        :param within: seconds for which XAPI may be waited for, if --timeout is not given
+        :param within: seconds to wait for XAPI at most, if --timeout is not given
         :raises BadUsage: XAPI can't be asked with the options that were given
         """
         from .session import LOCAL, BadRemote, Xapi
@@ -83,9 +82,9 @@ class Access(object):
         except OSError as error:
             raise BadUsage("%s: can't read the password: %s" % (path, error.strerror))
         except ValueError:
-            raise BadUsage("%s: no password: it is not text in UTF-8" % path)
+            raise BadUsage("%s: no password: the file is not text in UTF-8" % path)
         if not lines:
-            raise BadUsage("%s: no password: it is empty" % path)
+            raise BadUsage("%s: no password: the file is empty" % path)
         return lines[0]
 
 
@@ -95,7 +94,7 @@ def _orderly_end() -> Iterator[None]:
     out: XAPI would keep an abandoned session for a day. timeout(1) sends SIGTERM, a terminal that
     is closed SIGHUP.
 
-    In a thread other than the main one no handler can be set, so there this does nothing: whoever
+    Only the main thread can set a handler. In another thread this context does nothing: whoever
     starts the thread handles the signals. A signal that is ignored (nohup) stays ignored.
     """
     if threading.current_thread() is not threading.main_thread():
@@ -116,8 +115,8 @@ def _orderly_end() -> Iterator[None]:
 def ask_xapi(access: Access, within: float, question: "Callable[[Xapi], Answer]") -> Answer:
     """Log in to XAPI, ask a question, log out.
 
-    :param within: seconds for which XAPI may be waited for, if --timeout is not given
-    :param question: gives the answer, of a session that is logged in
+    :param within: seconds to wait for XAPI at most, if --timeout is not given
+    :param question: takes a session that is logged in, and returns the answer
     :returns: the answer
     :raises BadUsage: XAPI can't be asked with the options that were given
     :raises Unavailable: XAPI gives no answer
@@ -126,7 +125,7 @@ def ask_xapi(access: Access, within: float, question: "Callable[[Xapi], Answer]"
         from .session import XapiError
     except ImportError as error:
         raise Unavailable(
-            "XAPI is asked by its own Python library (%s): pip install XenAPI" % error)
+            "XAPI can't be asked without its Python library (%s): run 'pip install XenAPI'" % error)
     try:
         with _orderly_end(), access.open(within) as session:
             return question(session)
@@ -141,8 +140,8 @@ def vif_uuids(outcomes: Iterable[Outcome]) -> Set[Uuid]:
 
 
 def names_for(outcomes: Iterable[Outcome], access: Access) -> Vms:
-    """The VMs that have the VIFs of these outcomes; none if XAPI can't tell: then a line on
-    standard error says why."""
+    """The VMs that have the VIFs of these outcomes. If XAPI gives no answer there are none, and a
+    line on standard error says why."""
     uuids = vif_uuids(outcomes)
     if not uuids or access.absent():
         return {}
@@ -154,7 +153,7 @@ def names_for(outcomes: Iterable[Outcome], access: Access) -> Vms:
 
 
 def find_vm(wanted: str, access: Access) -> Tuple[Uuid, str, List[Uuid]]:
-    """The one VM that a name or uuid means.
+    """The one VM that has a name or uuid.
 
     :returns: ``(uuid, name, uuids of its VIFs)``
     :raises BadUsage: there is no such VM, or there are several
