@@ -46,7 +46,7 @@ uninstall() {
     fi
 
     # 6. Remove the links, 7. the config file, 8. all other files.
-    if [ "$(readlink "$ROOT$LIBXL_LINK")" = "$BASE/hotplug/vif-openvswitch-tagger" ] &&
+    if is_linked vif-openvswitch-tagger "$LIBXL_LINK" &&
         step "remove $LIBXL_LINK: guests whose config names it can't be started"; then
         must rm -f "$ROOT$LIBXL_LINK"
         point libxl-link
