@@ -48,7 +48,9 @@ def as_json(outcomes: Iterable[Outcome], more: Optional[Mapping[str, Any]] = Non
             "vif": _port_json(decision.vif, written), "tap": _port_json(decision.tap, written),
             "state": outcome.state, "reason": outcome.problem or decision.reason,
             "source": decision.source, "target": decision.target,
-            "changes": [dict(change._asdict()) for change in decision.changes]})
+            "changes": [
+                {name: getattr(change, name) for name in change.__slots__}
+                for change in decision.changes]})
     return json.dumps(dict(more or {}, pairs=pairs), indent=2, sort_keys=True)
 
 
