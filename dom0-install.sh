@@ -80,7 +80,7 @@ warn() { printf '%s: %s\n' "$NAME" "$*" >&2; }
 refuse() { warn "$*"; exit $REFUSED; }
 
 main() {
-    local action="" file
+    local action="" file lines
     ROOT="" DRY=0 NO_RESTART=0 WAIT=60
     while [ $# -gt 0 ]; do
         case $1 in
@@ -121,7 +121,8 @@ main() {
         release install uninstall check; do
         file=$HERE/dom0-install.d/$file.sh
         # shellcheck disable=SC1090 # shellcheck reads each of these files by itself
-        { [ "$(tail -n 1 "$file")" = "# end of ${file##*/}" ] && source "$file"; } 2>/dev/null ||
+        { [ -s "$file" ] && mapfile -t lines <"$file" &&
+            [ "${lines[*]: -1}" = "# end of ${file##*/}" ] && source "$file"; } 2>/dev/null ||
             refuse "$file is missing or damaged: unpack the whole bundle anew"
     done
 

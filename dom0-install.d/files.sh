@@ -18,9 +18,12 @@ put() {
     }
 }
 
+# leads_to TARGET PATH: whether PATH is a symbolic link to TARGET.
+leads_to() { [ -L "$2" ] && [ "$(readlink "$2")" = "$1" ]; }
+
 # link TARGET PATH: makes PATH a symbolic link to TARGET, by one rename.
 link() {
-    [ "$(readlink "$2")" != "$1" ] || return 0
+    ! leads_to "$1" "$2" || return 0
     { ln -sfn "$1" "$2.new" && mv -fT "$2.new" "$2"; } || die "can't make the link $2"
 }
 
@@ -34,12 +37,19 @@ state_get() {
     done <"$STATE"
 }
 
-state_has() { grep -qxF -- "$1=$2" "$STATE" 2>/dev/null; }
+state_has() {
+    [ -f "$STATE" ] || return 1
+    local line
+    while IFS= read -r line; do
+        [ "$line" != "$1=$2" ] || return 0
+    done <"$STATE"
+    return 1
+}
 
 state_add() {
     ! state_has "$1" "$2" || return 0
     local all=""
-    [ ! -f "$STATE" ] || all=$(cat "$STATE")$'\n'
+    [ ! -f "$STATE" ] || all=$(<"$STATE")$'\n'
     put "$all$1=$2" "$STATE" "$STATE.new"
 }
 

@@ -63,7 +63,7 @@ install() {
         fi
     done < <(links here)
     while read -r file path; do # links to files that this release no longer has
-        if is_linked "$file" "$path" && [ ! -e "$HERE/hotplug/$file" ] && step "remove $path"; then
+        if [ ! -e "$HERE/hotplug/$file" ] && is_linked "$file" "$path" && step "remove $path"; then
             must rm -f "$ROOT$path"
         fi
     done < <(links)
@@ -86,7 +86,7 @@ install() {
     install_service "$release" || watcher=1
 
     if [ "$FLAVOUR" = libxl ]; then
-        if [ "$(readlink "$ROOT$LIBXL_LINK")" != "$BASE/hotplug/vif-openvswitch-tagger" ] &&
+        if ! is_linked vif-openvswitch-tagger "$LIBXL_LINK" &&
             step "link the hook: $LIBXL_LINK"; then
             link "$BASE/hotplug/vif-openvswitch-tagger" "$ROOT$LIBXL_LINK"
             point libxl-link

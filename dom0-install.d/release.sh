@@ -43,7 +43,7 @@ present_parts() {
 # copy_release DIR: copies the bundle to a directory beside DIR, and renames the complete copy to
 # DIR. So a directory with the name of a release has all files of that release.
 copy_release() {
-    local new=$ROOT$BASE/releases/.new part file
+    local new=$ROOT$BASE/releases/.new part file first scripts=()
     must rm -rf "$new"
     must mkdir -p "$new"
     for part in $(present_parts "$HERE"); do
@@ -53,8 +53,11 @@ copy_release() {
     find "$new" -name __pycache__ -prune -exec rm -rf {} +
     find "$new" -name '*.pyc' -delete
     while IFS= read -r -d "" file; do
-        if [ "$(head -c 2 "$file" | tr -d '\0')" = '#!' ]; then must chmod a+x "$file"; fi
+        first=""
+        IFS= read -r -n 2 first <"$file"
+        if [ "$first" = '#!' ]; then scripts+=("$file"); fi
     done < <(find "$new/hotplug" "$new/dom0-install.sh" -type f -print0)
+    must chmod a+x "${scripts[@]}"
     must chmod -R u+w,go-w,a+rX "$new"
     compile "$new" flush
     must mv -T "$new" "$1"
@@ -101,13 +104,13 @@ links() {
 }
 
 # is_linked FILE PATH: whether PATH is our link to FILE.
-is_linked() { [ "$(readlink "$ROOT$2")" = "$BASE/hotplug/$1" ]; }
+is_linked() { leads_to "$BASE/hotplug/$1" "$ROOT$2"; }
 
 # Whether $BASE has all its links to the parts of the release in use.
 linked() {
     local part
     for part in $PARTS; do
-        if [ -e "$HERE/$part" ] && [ "$(readlink "$ROOT$BASE/$part")" != "current/$part" ]; then
+        if [ -e "$HERE/$part" ] && ! leads_to "current/$part" "$ROOT$BASE/$part"; then
             return 1
         fi
     done

@@ -84,7 +84,7 @@ running() {
     if [ "$active" != active ] || [ "$pid" = 0 ]; then
         echo none
     else
-        echo "$(cat /proc/sys/kernel/random/boot_id) $pid $since"
+        echo "$(</proc/sys/kernel/random/boot_id) $pid $since"
     fi
 }
 
@@ -98,7 +98,7 @@ is_unread() {
     local now
     now=$(running)
     [ "$now" != none ] && {
-        [ $WOULD_CHANGE = 1 ] || [ ! -f "$UNREAD" ] || [ "$now" = "$(cat "$UNREAD")" ]
+        [ $WOULD_CHANGE = 1 ] || [ ! -f "$UNREAD" ] || [ "$now" = "$(<"$UNREAD")" ]
     }
 }
 

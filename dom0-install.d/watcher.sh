@@ -41,7 +41,7 @@ look_at_service() {
 
 service_there() { cmp -s "$ROOT$BASE/current/hotplug/$SERVICE" "$ROOT$SERVICE_FILE"; }
 
-service_enabled() { [ "$(readlink "$ROOT$SERVICE_LINK")" = "$SERVICE_FILE" ]; }
+service_enabled() { leads_to "$SERVICE_FILE" "$ROOT$SERVICE_LINK"; }
 
 service_runs() {
     look_at_service
@@ -62,7 +62,7 @@ install_service() {
         state_add service "$SERVICE"
         make_directory "${SERVICE_LINK%/*}"
         point service-noted
-        put "$(cat "$HERE/hotplug/$SERVICE")" "$ROOT$SERVICE_FILE" "$ROOT$SERVICE_FILE.new"
+        put "$(<"$HERE/hotplug/$SERVICE")" "$ROOT$SERVICE_FILE" "$ROOT$SERVICE_FILE.new"
         point service
         link "$SERVICE_FILE" "$ROOT$SERVICE_LINK"
         point service-link

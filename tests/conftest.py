@@ -8,6 +8,7 @@ import pytest
 
 pytest.register_assert_rewrite("support", "dom0")
 
+from support.command import stop_fork_servers
 from support.lab import Lab
 from support.private_ovs import PrivateOvs
 from support.proxy import proxies
@@ -29,6 +30,10 @@ def pytest_collection_modifyitems(items):
     """Begin with the room of the longest tests: at the end each worker has only short tests left,
     and no processor waits for the last worker."""
     items.sort(key=lambda item: item.fspath.dirpath().basename != "install")
+
+
+def pytest_sessionfinish():
+    stop_fork_servers()
 
 
 @pytest.fixture

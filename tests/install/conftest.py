@@ -3,21 +3,34 @@
 import pytest
 
 from support.install_host import (
+    DONE,
     LIBXL,
     Host,
     make_bundle,
     remove_xenopsd,
     write,
 )
+from support.shared import made_once
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def bundle(tmp_path_factory):
-    """The path of the bundle. It is made once, so that all tests of a file install the same
-    release, even if somebody edits the checkout meanwhile."""
-    path = str(tmp_path_factory.mktemp("bundle") / "bundle")
-    make_bundle(path)
-    return path
+    """The path of the bundle. It is made once, so that all tests install the same release, even if
+    somebody edits the checkout meanwhile."""
+    return made_once(tmp_path_factory, "bundle", make_bundle)
+
+
+@pytest.fixture(scope="session")
+def kept(tmp_path_factory, bundle):
+    """The directory to which Host.keep() has copied a dom0 with the bundle installed."""
+    def make(path):
+        made = Host(path + ".host", bundle)
+        try:
+            assert made.start().install().code == DONE
+            made.keep(path)
+        finally:
+            made.stop()
+    return made_once(tmp_path_factory, "installed", make)
 
 
 @pytest.fixture
@@ -32,6 +45,12 @@ def host(tmp_path, bundle):
 @pytest.fixture
 def up(host):
     return host.start()
+
+
+@pytest.fixture
+def installed(host, kept):
+    """A started dom0 with the bundle installed."""
+    return host.start(kept)
 
 
 @pytest.fixture

@@ -11,21 +11,19 @@ ROOMS = sorted(name for name in os.listdir(PACKAGE)
                if os.path.exists(os.path.join(PACKAGE, name, "__init__.py")))
 
 
-def test_a_room_that_is_not_compiled_is_missing(up):
-    up.install()
-    assert not re.search("MISSING .*compiled", up.install("--check").out)
+def test_a_room_that_is_not_compiled_is_missing(installed):
+    assert not re.search("MISSING .*compiled", installed.install("--check").out)
     found = {}
     for room in ROOMS:
         cache = "/opt/xenvif-tagger/xenvif_tagger/%s/__pycache__" % room
-        up.run("mv", cache, "/opt/away")
-        found[room] = bool(re.search("MISSING .*compiled", up.install("--check").out))
-        up.run("mv", "/opt/away", cache)
+        installed.run("mv", cache, "/opt/away")
+        found[room] = bool(re.search("MISSING .*compiled", installed.install("--check").out))
+        installed.run("mv", "/opt/away", cache)
     assert len(found) > 9 and all(found.values()), found
 
 
 @pytest.mark.parametrize("room", ["", "core/"])
-def test_one_module_that_is_not_compiled_is_missing(up, room):
-    up.install()
+def test_one_module_that_is_not_compiled_is_missing(installed, room):
     cache = "/opt/xenvif-tagger/xenvif_tagger/%s__pycache__" % room
-    up.run("sh", "-c", "rm %s/__init__.*.pyc" % cache)
-    assert re.search("MISSING .*compiled", up.install("--check").out)
+    installed.run("sh", "-c", "rm %s/__init__.*.pyc" % cache)
+    assert re.search("MISSING .*compiled", installed.install("--check").out)

@@ -78,17 +78,16 @@ def test_asks_an_old_systemctl(host):
     host.assert_installed()
 
 
-def test_follows_a_unit_that_names_another_directory_now(up):
-    up.install()
+def test_follows_a_unit_that_names_another_directory_now(installed):
     start = EXEC.replace("/etc/xenopsd.conf.d", "/etc/new.d")
-    up.write(UNIT, "[Service]\nExecStart=%s\n" % start)
-    assert up.install("--check").code == FAILED
-    result = up.install()
+    installed.write(UNIT, "[Service]\nExecStart=%s\n" % start)
+    assert installed.install("--check").code == FAILED
+    result = installed.install()
     assert result.code == DONE, result
-    up.assert_installed()
-    assert not up.exists(SETTING)
-    assert up.install("--uninstall").code == DONE
-    assert set(up.changes()) == {UNIT}
+    installed.assert_installed()
+    assert not installed.exists(SETTING)
+    assert installed.install("--uninstall").code == DONE
+    assert set(installed.changes()) == {UNIT}
 
 
 @pytest.mark.parametrize("name, setting, stock", [
@@ -182,30 +181,27 @@ def test_an_existing_config_is_kept(host):
     host.assert_as_before()
 
 
-def test_a_config_that_was_changed_since_stays(up):
-    up.install()
-    up.write(CONFIG, "[hold]\nbridges = br7\n")
-    assert up.install().code == DONE
-    assert up.text(CONFIG) == "[hold]\nbridges = br7\n"
-    result = up.install("--uninstall")
+def test_a_config_that_was_changed_since_stays(installed):
+    installed.write(CONFIG, "[hold]\nbridges = br7\n")
+    assert installed.install().code == DONE
+    assert installed.text(CONFIG) == "[hold]\nbridges = br7\n"
+    result = installed.install("--uninstall")
     assert result.code == DONE and "it stays" in result.out, result
-    assert set(up.changes()) == {CONFIG}
+    assert set(installed.changes()) == {CONFIG}
 
 
-def test_an_upgrade_renews_a_config_that_nobody_changed(up):
-    up.install()
-    with open(up.bundle("hotplug/xenvif-tagger.conf"), "a") as stream:
+def test_an_upgrade_renews_a_config_that_nobody_changed(installed):
+    with open(installed.bundle("hotplug/xenvif-tagger.conf"), "a") as stream:
         stream.write("# more to say\n")
-    assert up.install().code == DONE
-    assert up.text(CONFIG).endswith("# more to say\n")
-    assert up.install("--uninstall").code == DONE
-    up.assert_as_before()
+    assert installed.install().code == DONE
+    assert installed.text(CONFIG).endswith("# more to say\n")
+    assert installed.install("--uninstall").code == DONE
+    installed.assert_as_before()
 
 
-def test_check_finds_a_mistake_in_the_config(up):
-    up.install()
-    up.write(CONFIG, "[hold]\nbridge = br7\n")
-    result = up.install("--check")
+def test_check_finds_a_mistake_in_the_config(installed):
+    installed.write(CONFIG, "[hold]\nbridge = br7\n")
+    result = installed.install("--check")
     assert result.code == FAILED and re.search("MISSING.*" + CONFIG, result.out), result
 
 

@@ -69,22 +69,20 @@ def test_files_are_roots_however_they_were_unpacked(host):
         assert host.run("test", "-x", "/opt/xenvif-tagger/hotplug/" + name).code == 0, name
 
 
-def test_compiles_the_package_for_this_python(up):
-    up.install()
-    names = [path for path in up.changes() if path.endswith(".pyc")]
+def test_compiles_the_package_for_this_python(installed):
+    names = [path for path in installed.changes() if path.endswith(".pyc")]
     for name in ("core/%s/decide", "host/%s/config", "core/%s/mark", "ovsdb/%s/client"):
         end = "/xenvif_tagger/%s.cpython-%d%d.pyc" % (
             name % "__pycache__", sys.version_info[0], sys.version_info[1])
         assert any(path.endswith(end) for path in names), end
 
 
-def test_does_nothing_the_second_time(up):
-    up.install()
-    before = up.changes()
-    result = up.install()
+def test_does_nothing_the_second_time(installed):
+    before = installed.changes()
+    result = installed.install()
     assert result.code == DONE and result.out == "nothing to do\n", result
-    assert up.changes() == before
-    assert up.restarts() == 1
+    assert installed.changes() == before
+    assert installed.restarts() == 1
 
 
 def test_uninstall_where_nothing_is(up):
@@ -93,11 +91,10 @@ def test_uninstall_where_nothing_is(up):
     assert up.changes() == {} and up.restarts() == 0
 
 
-def test_uninstall_with_its_own_copy(up):
-    up.install()
-    result = up.run("/opt/xenvif-tagger/dom0-install.sh", "--uninstall")
+def test_uninstall_with_its_own_copy(installed):
+    result = installed.run("/opt/xenvif-tagger/dom0-install.sh", "--uninstall")
     assert result.code == DONE, result
-    up.assert_as_before()
+    installed.assert_as_before()
 
 
 @pytest.mark.parametrize("command", [
@@ -106,18 +103,16 @@ def test_uninstall_with_its_own_copy(up):
     "cd /bundle/hotplug && ../dom0-install.sh", "cd /bundle && bash -s -- <dom0-install.sh",
     "PATH=$PATH:/bundle && dom0-install.sh",
     "cd /run && ln -s ../bundle/dom0-install.sh one && ln -s one two && cd / && run/two"])
-def test_however_it_is_called(up, command):
-    up.install()
-    result = up.run("sh", "-c", command + " --check")
+def test_however_it_is_called(installed, command):
+    result = installed.run("sh", "-c", command + " --check")
     assert result.code == DONE and result.err == "", result
-    result = up.run("sh", "-c", command.replace("ln -s", "ln -sf") + " --uninstall")
+    result = installed.run("sh", "-c", command.replace("ln -s", "ln -sf") + " --uninstall")
     assert result.code == DONE and result.err == "", result
-    up.assert_as_before()
+    installed.assert_as_before()
 
 
-def test_vifs_are_covered_only_where_the_stock_script_was_named(up):
-    up.install()
-    assert up.store()[PLUGGED % ("b", 0)] == "/third/party"
+def test_vifs_are_covered_only_where_the_stock_script_was_named(installed):
+    assert installed.store()[PLUGGED % ("b", 0)] == "/third/party"
 
 
 def test_no_vm_has_ever_run(host):
@@ -142,19 +137,17 @@ def test_a_service_that_does_not_run_stays_so(host, where):
     assert host.restarts() == (2 if where == "after" else 0)
 
 
-def test_the_command_is_not_led_astray(up):
-    up.install()
-    up.run("mkdir", "/tmp/evil")
+def test_the_command_is_not_led_astray(installed):
+    installed.run("mkdir", "/tmp/evil")
     for name in ("xenvif_tagger", "click", "json"):
-        up.write("/tmp/evil/%s.py" % name, "raise SystemExit('astray')\n")
-    result = up.run("sh", "-c", "cd /tmp/evil && exec /usr/bin/xenvif-tagger status",
+        installed.write("/tmp/evil/%s.py" % name, "raise SystemExit('astray')\n")
+    result = installed.run("sh", "-c", "cd /tmp/evil && exec /usr/bin/xenvif-tagger status",
                     PYTHONPATH="/tmp/evil", PYTHONHOME="/tmp/evil", PYTHONSTARTUP="/tmp/evil/x")
     assert result.code == 0, result
 
 
-def test_dom0s_own_libraries_win(up):
-    up.install()
-    result = up.run("/usr/bin/python3", "-I", "-c", """
+def test_dom0s_own_libraries_win(installed):
+    result = installed.run("/usr/bin/python3", "-I", "-c", """
 import runpy, sys, types
 cli = types.ModuleType("xenvif_tagger.cli.main")
 cli.main = lambda: print("\\n".join(sys.path))

@@ -33,10 +33,9 @@ exec /usr/bin/ovs-vsctl "$@"
     host.assert_as_before()
 
 
-def test_the_watcher_stays_as_long_as_the_hook(up):
-    up.install()
-    assert up.install("--uninstall", "--no-restart").code == RESTART_LATER
-    up.assert_watches()
+def test_the_watcher_stays_as_long_as_the_hook(installed):
+    assert installed.install("--uninstall", "--no-restart").code == RESTART_LATER
+    installed.assert_watches()
 
 
 def test_a_watcher_that_does_not_start_keeps_nothing_else_away(up):
@@ -85,27 +84,25 @@ def put_a_release_into_use_by_hand(up):
     (edit_unit_and_reload, ["the watcher's unit"]),
     (put_a_release_into_use_by_hand, ["the watcher runs"])], ids=lambda value: getattr(
         value, "__name__", ""))
-def test_check_finds_and_install_mends_the_watcher(up, act, missing):
-    up.install()
-    act(up)
-    result = up.install("--check")
+def test_check_finds_and_install_mends_the_watcher(installed, act, missing):
+    act(installed)
+    result = installed.install("--check")
     assert result.code == FAILED and all(
         re.search("^MISSING +" + piece, result.out, re.M) for piece in missing), result
     assert result.out.count("MISSING") == len(missing), result
-    assert up.install().code == DONE
-    up.assert_installed()
-    assert up.install("--uninstall").code == DONE
-    up.assert_as_before()
+    assert installed.install().code == DONE
+    installed.assert_installed()
+    assert installed.install("--uninstall").code == DONE
+    installed.assert_as_before()
 
 
-def test_what_others_put_beside_the_unit_stays(up):
-    up.install()
+def test_what_others_put_beside_the_unit_stays(installed):
     drop_in = SERVICE + ".d/local.conf"
-    up.run("mkdir", SERVICE + ".d")
-    up.write(drop_in, "[Service]\nIPAddressAllow=any\n")
-    result = up.install("--uninstall")
+    installed.run("mkdir", SERVICE + ".d")
+    installed.write(drop_in, "[Service]\nIPAddressAllow=any\n")
+    result = installed.install("--uninstall")
     assert result.code == DONE and drop_in + " is not ours: it stays\n" in result.out, result
-    assert set(up.changes()) == {os.path.dirname(drop_in), drop_in}
+    assert set(installed.changes()) == {os.path.dirname(drop_in), drop_in}
 
 
 def test_without_a_systemd_that_runs(libxl):

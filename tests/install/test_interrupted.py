@@ -36,25 +36,29 @@ def test_all_points_are_tried():
 
 
 @pytest.fixture(scope="module")
-def clean_install(tmp_path_factory, bundle):
-    made = Host(tmp_path_factory.mktemp("clean"), bundle)
+def clean(tmp_path_factory, bundle):
+    """(the directory of Host.keep(), the changes) of an install that was not killed, in a dom0 of
+    default_directory."""
+    directory = str(tmp_path_factory.mktemp("clean"))
+    made = Host(directory, bundle)
     default_directory(made)
     try:
         assert made.start().install().code == DONE
-        return stripped(made.changes())
+        made.keep(directory + "/kept")
+        return directory + "/kept", stripped(made.changes())
     finally:
         made.stop()
 
 
 @pytest.mark.parametrize("point", INSTALL_POINTS)
-def test_install_killed(host, clean_install, point):
+def test_install_killed(host, clean, point):
     default_directory(host)
     host.start()
     host.until(point)
     host.assert_works()
     assert host.install().code == DONE
     host.assert_installed()
-    assert stripped(host.changes()) == clean_install
+    assert stripped(host.changes()) == clean[1]
     host.install("--uninstall")
     host.assert_as_before()
 
@@ -64,11 +68,10 @@ def test_install_killed(host, clean_install, point):
 
 
 @pytest.mark.parametrize("point", UNINSTALL_POINTS)
-def test_uninstall_killed(host, clean_install, point):
+def test_uninstall_killed(host, clean, point):
     default_directory(host)
-    host.start()
+    host.start(clean[0])
     host.ovs.add_port("br0", "vif1.0", {}, {mark.KEY: "{}"})
-    host.install()
     host.until(point, "--uninstall")
     host.assert_works()
     assert host.install("--uninstall").code == DONE
@@ -79,7 +82,7 @@ def test_uninstall_killed(host, clean_install, point):
     host.until(point, "--uninstall")
     assert host.install().code == DONE
     host.assert_installed()
-    assert stripped(host.changes()) == clean_install
+    assert stripped(host.changes()) == clean[1]
 
 
 def test_killed_twice_at_different_points(host):
@@ -98,15 +101,14 @@ def test_killed_twice_at_different_points(host):
         host.assert_as_before()
 
 
-def test_killed_after_an_uninstall_that_was_left_waiting(up):
+def test_killed_after_an_uninstall_that_was_left_waiting(installed):
     """dom0-install.sh notes which xenopsd process has not read the setting yet. The note must be
     about the last change of the setting, and not about an older one."""
-    up.install()
-    assert up.install("--uninstall", "--no-restart").code == RESTART_LATER
-    up.run("systemctl", "restart", "xenopsd-xc")
-    up.until("setting-written")
-    assert up.install().code == DONE
-    up.assert_installed()
+    assert installed.install("--uninstall", "--no-restart").code == RESTART_LATER
+    installed.run("systemctl", "restart", "xenopsd-xc")
+    installed.until("setting-written")
+    assert installed.install().code == DONE
+    installed.assert_installed()
 
 
 def install_that_waits(up):
@@ -157,16 +159,15 @@ def test_the_script_is_overwritten_while_it_runs(up, end):
 
 
 @pytest.mark.parametrize("point", ["copying", "release", "current", "tidy"])
-def test_upgrade_killed(up, point):
-    up.install()
-    write(up.bundle("xenvif_tagger/__init__.py"), '__version__ = "99.1"\n')
-    up.until(point)
-    up.assert_works()
-    assert up.run("xenvif-tagger", "status").code == DONE
-    assert up.install().code == DONE
-    up.assert_installed()
-    assert up.install("--uninstall").code == DONE
-    up.assert_as_before()
+def test_upgrade_killed(installed, point):
+    write(installed.bundle("xenvif_tagger/__init__.py"), '__version__ = "99.1"\n')
+    installed.until(point)
+    installed.assert_works()
+    assert installed.run("xenvif-tagger", "status").code == DONE
+    assert installed.install().code == DONE
+    installed.assert_installed()
+    assert installed.install("--uninstall").code == DONE
+    installed.assert_as_before()
 
 
 @pytest.mark.parametrize("point", LIBXL_POINTS)

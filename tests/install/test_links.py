@@ -15,12 +15,11 @@ from support.install_host import (
 )
 
 
-def test_the_links_lead_to_our_files(up):
-    up.install()
+def test_the_links_lead_to_our_files(installed):
     for path, name in LINKS.items():
-        assert os.readlink(up.path(path)) == "/opt/xenvif-tagger/hotplug/" + name
-        assert up.run("test", "-r", path).code == 0, path
-    assert up.run("test", "-x", BUGTOOL + "/run").code == 0
+        assert os.readlink(installed.path(path)) == "/opt/xenvif-tagger/hotplug/" + name
+        assert installed.run("test", "-r", path).code == 0, path
+    assert installed.run("test", "-x", BUGTOOL + "/run").code == 0
 
 
 def test_the_manual_is_found(up):
@@ -71,40 +70,37 @@ def test_opt_is_a_link(host):
 
 
 @pytest.mark.parametrize("path", sorted(LINKS))
-def test_check_finds_and_install_mends_a_link(up, path):
-    up.install()
-    before = up.changes()
-    up.run("rm", path)
-    result = up.install("--check")
+def test_check_finds_and_install_mends_a_link(installed, path):
+    before = installed.changes()
+    installed.run("rm", path)
+    result = installed.install("--check")
     assert result.code == FAILED and re.findall("MISSING.*", result.out) == [
         "MISSING  the link " + path], result
-    assert up.install().out == "link %s\n" % path
-    assert up.changes() == before
-    up.assert_installed()
+    assert installed.install().out == "link %s\n" % path
+    assert installed.changes() == before
+    installed.assert_installed()
 
-    up.run("ln", "-sfnT", "/etc/passwd", path)
-    assert up.install("--check").code == FAILED
-    assert up.install().code == REFUSED
-    assert up.install("--uninstall").code == DONE
-    assert set(up.changes()) == {path}  # the link is not ours, so it stays
+    installed.run("ln", "-sfnT", "/etc/passwd", path)
+    assert installed.install("--check").code == FAILED
+    assert installed.install().code == REFUSED
+    assert installed.install("--uninstall").code == DONE
+    assert set(installed.changes()) == {path}  # the link is not ours, so it stays
 
 
-def test_an_upgrade_replaces_the_files_that_the_links_lead_to(up):
-    up.install()
-    write(up.bundle("hotplug/completion.bash"), "# new\n")
-    os.unlink(up.bundle("hotplug/completion.zsh"))
-    result = up.install()
+def test_an_upgrade_replaces_the_files_that_the_links_lead_to(installed):
+    write(installed.bundle("hotplug/completion.bash"), "# new\n")
+    os.unlink(installed.bundle("hotplug/completion.zsh"))
+    result = installed.install()
     assert result.code == DONE and result.out.count("remove /usr/share/zsh/") == 2, result
-    assert up.text("/usr/share/bash-completion/completions/xenvif-tagger") == "# new\n"
-    assert not any(path.startswith("/usr/share/zsh") for path in up.changes())
-    assert up.install("--check").code == DONE
-    assert up.install("--uninstall").code == DONE
-    up.assert_as_before()
+    assert installed.text("/usr/share/bash-completion/completions/xenvif-tagger") == "# new\n"
+    assert not any(path.startswith("/usr/share/zsh") for path in installed.changes())
+    assert installed.install("--check").code == DONE
+    assert installed.install("--uninstall").code == DONE
+    installed.assert_as_before()
 
 
-def test_a_new_link_that_a_killed_run_has_left_goes(up):
-    up.install()
+def test_a_new_link_that_a_killed_run_has_left_goes(installed):
     for path in LINKS:
-        up.run("ln", "-s", "/opt/xenvif-tagger/hotplug/x", path + ".new")
-    assert up.install("--uninstall").code == DONE
-    up.assert_as_before()
+        installed.run("ln", "-s", "/opt/xenvif-tagger/hotplug/x", path + ".new")
+    assert installed.install("--uninstall").code == DONE
+    installed.assert_as_before()

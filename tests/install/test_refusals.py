@@ -119,17 +119,16 @@ def cannot_be_read(path):
 @pytest.mark.parametrize("damage", [
     missing, empty, cut_off_between_functions, cut_off_in_the_last_line, hole_in_the_middle,
     cannot_be_read], ids=lambda damage: damage.__name__)
-def test_a_part_of_the_script_that_is_not_whole(up, damage):
-    up.install()
-    before, calls = up.changes(), up.calls()
-    damage(up.bundle("dom0-install.d/uninstall.sh"))
+def test_a_part_of_the_script_that_is_not_whole(installed, damage):
+    before, calls = installed.changes(), installed.calls()
+    damage(installed.bundle("dom0-install.d/uninstall.sh"))
     for action in ("install", "--check", "--uninstall"):
-        result = up.install(action)
+        result = installed.install(action)
         assert result.code == REFUSED and result.out == "", result
         assert "/bundle/dom0-install.d/uninstall.sh is missing or damaged" in result.err
         assert result.err.count("\n") == 1
-    assert up.changes() == before and up.calls() == calls
-    assert up.run("/opt/xenvif-tagger/dom0-install.sh", "--uninstall").code == DONE
+    assert installed.changes() == before and installed.calls() == calls
+    assert installed.run("/opt/xenvif-tagger/dom0-install.sh", "--uninstall").code == DONE
 
 
 def test_refuses_whoever_is_not_root(up):
@@ -177,35 +176,32 @@ def test_neither_network_conf_nor_module(host):
     assert result.code == REFUSED and "Linux bridge" in result.err, result
 
 
-def test_uninstall_works_where_install_would_be_refused(up):
-    up.install()
-    up.write("/etc/xensource/network.conf", "bridge\n")
-    assert up.install("--uninstall").code == DONE
-    assert set(up.changes()) == {"/etc/xensource/network.conf"}
+def test_uninstall_works_where_install_would_be_refused(installed):
+    installed.write("/etc/xensource/network.conf", "bridge\n")
+    assert installed.install("--uninstall").code == DONE
+    assert set(installed.changes()) == {"/etc/xensource/network.conf"}
 
 
-def test_uninstall_without_a_stock_script(up):
+def test_uninstall_without_a_stock_script(installed):
     """--uninstall is refused if the stock script is gone: xenopsd would not start without a script,
     and a VIF whose xenstore key names no script can't be unplugged."""
-    up.install()
-    up.run("mv", STOCK, "/run/away")
-    before, keys = up.changes(), up.store()
+    installed.run("mv", STOCK, "/run/away")
+    before, keys = installed.changes(), installed.store()
     for lost in False, True:
         if lost:
-            up.run("rm", "/opt/xenvif-tagger/state")
-            before = up.changes()
-        result = up.install("--uninstall")
+            installed.run("rm", "/opt/xenvif-tagger/state")
+            before = installed.changes()
+        result = installed.install("--uninstall")
         assert result.code == REFUSED and result.err.count("\n") == 1, result
         assert "no stock script" in result.err and STOCK in result.err
-        assert (up.changes(), up.store()) == (before, keys)
-    up.run("mv", "/run/away", STOCK)
-    assert up.install("--uninstall").code == DONE
-    assert HOOK not in up.store().values() and "" not in up.store().values()
+        assert (installed.changes(), installed.store()) == (before, keys)
+    installed.run("mv", "/run/away", STOCK)
+    assert installed.install("--uninstall").code == DONE
+    assert HOOK not in installed.store().values() and "" not in installed.store().values()
 
 
-def test_uninstall_is_refused_while_a_file_of_others_names_the_hook(up):
-    up.install()
-    up.write("/etc/xenopsd.conf.d/mine.conf", "setup-vif-rules=%s\n" % HOOK)
-    result = up.install("--uninstall")
+def test_uninstall_is_refused_while_a_file_of_others_names_the_hook(installed):
+    installed.write("/etc/xenopsd.conf.d/mine.conf", "setup-vif-rules=%s\n" % HOOK)
+    result = installed.install("--uninstall")
     assert result.code == REFUSED and "mine.conf" in result.err, result
-    up.assert_works()
+    installed.assert_works()

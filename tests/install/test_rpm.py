@@ -28,6 +28,7 @@ from support.install_host import (
     STOCK,
 )
 from support.install_stand_ins import TASK_DONE
+from support.shared import made_once
 from xenvif_tagger.core import mark
 
 SHARE = "/usr/share/xenvif-tagger"
@@ -37,29 +38,48 @@ DEBIANS = "rpm: RPM should not be used directly.*\nrpm: However assuming you kno
 HINT = "xenvif-tagger: the package is there, but the host does not use this version of it:\n"
 
 
-@pytest.fixture(scope="module")
-def packages(tmp_path_factory):
-    """{version: the RPM's path} of two versions; each has a module that the other lacks."""
+def make_packages(directory):
+    """Build VERSION.rpm of two versions; each has a module that the other lacks."""
     with open(os.path.join(ROOT, "xenvif_tagger", "__init__.py")) as stream:
         text = stream.read()
-    made = {}
     for version in (OLD, NEW):
-        directory = tmp_path_factory.mktemp("rpm")
+        place = os.path.join(directory, version)
         init, count = re.subn(r'(?m)^__version__ = ".*"$', '__version__ = "%s"' % version, text)
         assert count == 1
-        root = building.commit_copy(str(directory / "root"), **{
+        root = building.commit_copy(place, **{
             "xenvif_tagger/__init__.py": init,
             "xenvif_tagger/only_in_%s.py" % version.replace(".", "_"): ""})
-        made[version] = building.rpm(root, str(directory / "out"))
-    return made
+        os.rename(building.rpm(root, os.path.join(place, "out")), place + ".rpm")
+
+
+@pytest.fixture(scope="session")
+def packages(tmp_path_factory):
+    """{version: the RPM's path}"""
+    made = made_once(tmp_path_factory, "rpm", make_packages)
+    return {version: os.path.join(made, version + ".rpm") for version in (OLD, NEW)}
+
+
+@pytest.fixture(scope="session")
+def added(tmp_path_factory, packages):
+    """The directory to which Host.keep() has copied a dom0 with the package OLD."""
+    def make(path):
+        made = Host(path + ".host", packages)
+        try:
+            made.start().add(OLD)
+            made.assert_uses(OLD)
+            made.keep(path)
+        finally:
+            made.stop()
+    return made_once(tmp_path_factory, "added", make)
 
 
 class Host(install_host.Host):
     """A dom0 with rpm, and with no bundle and no Python libraries."""
 
     def __init__(self, base, packages):
-        (base / "empty").mkdir()
-        super(Host, self).__init__(base, str(base / "empty"))
+        empty = os.path.join(str(base), "empty")
+        os.makedirs(empty)
+        super(Host, self).__init__(base, empty)
         shutil.rmtree(self.at("/usr/share/openvswitch/python"))
         for version, path in packages.items():
             shutil.copy(path, self.lab(version + ".rpm"))
@@ -119,6 +139,12 @@ def up(host):
     return host.start()
 
 
+@pytest.fixture
+def old(host, added):
+    """A started dom0 with the package OLD."""
+    return host.start(added)
+
+
 def modules(host):
     """The modules of the release in use that only one version has."""
     return [name for name in host.run("ls", "/opt/xenvif-tagger/xenvif_tagger").out.split()
@@ -158,34 +184,31 @@ def test_installs_upgrades_and_erases(up):
     assert up.ovs.port("vif1.0")["external_ids"] == {"x": "y"}
 
 
-def test_erased_after_uninstall_by_hand(up):
-    up.add(OLD)
-    assert up.install("--uninstall").code == DONE
-    up.assert_package(OLD)
-    assert up.erase().code == 0
-    up.assert_gone()
+def test_erased_after_uninstall_by_hand(old):
+    assert old.install("--uninstall").code == DONE
+    old.assert_package(OLD)
+    assert old.erase().code == 0
+    old.assert_gone()
 
 
-def test_over_an_installation_by_hand(up):
+def test_over_an_installation_by_hand(old):
     """The package upgrades an installation from a bundle; erasing the package removes it all."""
-    up.add(OLD)
-    up.rpm("-e", "--justdb", "--noscripts", "xenvif-tagger")
-    up.run("rm", "-r", SHARE)
-    up.add(NEW)
-    up.assert_uses(NEW)
-    assert up.erase().code == 0
-    up.assert_gone()
+    old.rpm("-e", "--justdb", "--noscripts", "xenvif-tagger")
+    old.run("rm", "-r", SHARE)
+    old.add(NEW)
+    old.assert_uses(NEW)
+    assert old.erase().code == 0
+    old.assert_gone()
 
 
-def test_a_config_that_was_changed_stays(up):
-    up.add(OLD)
-    up.write(CONFIG, "[hold]\nbridges = br7\n")
-    up.add(NEW)
-    up.assert_uses(NEW)
-    assert up.text(CONFIG) == "[hold]\nbridges = br7\n"
-    result = up.erase()
+def test_a_config_that_was_changed_stays(old):
+    old.write(CONFIG, "[hold]\nbridges = br7\n")
+    old.add(NEW)
+    old.assert_uses(NEW)
+    assert old.text(CONFIG) == "[hold]\nbridges = br7\n"
+    result = old.erase()
     assert result.code == 0 and "it stays" in result.out, result
-    assert set(up.changes()) == {CONFIG} and up.text(CONFIG) == "[hold]\nbridges = br7\n"
+    assert set(old.changes()) == {CONFIG} and old.text(CONFIG) == "[hold]\nbridges = br7\n"
 
 
 def test_a_dom0_that_is_refused(host):
@@ -200,21 +223,20 @@ def test_a_dom0_that_is_refused(host):
     host.assert_gone()
 
 
-def test_an_upgrade_that_is_refused_leaves_the_old_one_in_use(up):
-    up.add(OLD)
-    up.write("/etc/xenopsd.conf.d/zzz.conf", "setup-vif-rules=%s\n" % STOCK)
-    result = up.add(NEW)
+def test_an_upgrade_that_is_refused_leaves_the_old_one_in_use(old):
+    old.write("/etc/xenopsd.conf.d/zzz.conf", "setup-vif-rules=%s\n" % STOCK)
+    result = old.add(NEW)
     assert result.code == 0 and "zzz.conf" in result.err and HINT in result.err, result
-    up.assert_package(NEW)
-    assert modules(up) == ["only_in_0_0_1.py"]
-    up.assert_works()
+    old.assert_package(NEW)
+    assert modules(old) == ["only_in_0_0_1.py"]
+    old.assert_works()
     # The cure that the message names works.
-    up.run("rm", "/etc/xenopsd.conf.d/zzz.conf")
+    old.run("rm", "/etc/xenopsd.conf.d/zzz.conf")
     assert "\n  %s/dom0-install.sh\n" % SHARE in result.err
-    assert up.install().code == DONE
-    up.assert_uses(NEW)
-    assert up.erase().code == 0
-    up.assert_gone()
+    assert old.install().code == DONE
+    old.assert_uses(NEW)
+    assert old.erase().code == 0
+    old.assert_gone()
 
 
 def test_xenopsd_is_busy(host):
@@ -242,12 +264,11 @@ def test_xenopsd_is_busy(host):
     host.assert_gone()
 
 
-def test_the_database_is_down_at_erase(up):
-    up.add(OLD)
-    up.ovs.stop_server()
-    result = up.erase()
+def test_the_database_is_down_at_erase(old):
+    old.ovs.stop_server()
+    result = old.erase()
     assert result.code == 0 and "the database can't be reached" in result.err, result
-    up.assert_gone()
+    old.assert_gone()
 
 
 @pytest.mark.parametrize("point", ["release", "setting", "keys"])
@@ -263,15 +284,14 @@ def test_killed_at_install(up, point):
 
 
 @pytest.mark.parametrize("point", ["setting-removed", "marks", "files"])
-def test_killed_at_erase(up, point):
-    up.add(OLD)
-    result = up.erase(XENVIF_TAGGER_INSTALL_STOP_AFTER=point)
+def test_killed_at_erase(old, point):
+    result = old.erase(XENVIF_TAGGER_INSTALL_STOP_AFTER=point)
     assert result.code == 1 and "not removed" in result.err, result
-    up.assert_package(OLD)
-    up.assert_works()
-    assert up.install("--check").code == FAILED
-    assert up.erase().code == 0
-    up.assert_gone()
+    old.assert_package(OLD)
+    old.assert_works()
+    assert old.install("--check").code == FAILED
+    assert old.erase().code == 0
+    old.assert_gone()
 
 
 # ---- the installed hooks plug ports

@@ -141,7 +141,8 @@ class Machine(object):
                 return stream.read().strip()
 
         self._pid = self.until(child)
-        self.until(lambda: self.run("systemctl", "is-system-running").stdout.strip() in (
+        # (Without --wait this would ask a hundred times.)
+        self.until(lambda: self.run("systemctl", "is-system-running", "--wait").stdout.strip() in (
             "running", "degraded"))
         return self
 

@@ -75,17 +75,15 @@ def test_dry_run_says_what_a_run_then_does(up):
     (CONFIG, "the config file"), ("/opt/xenvif-tagger/xenvif_tagger/__init__.py", "the package in"),
     ("/opt/xenvif-tagger/xenvif_tagger/__pycache__", "compiled"),
     ("/opt/xenvif-tagger/unread", "has read"), (STOCK, "the stock script")])
-def test_check_says_what_is_missing(up, gone, piece):
-    up.install()
-    up.run("rm", "-r", os.path.realpath(gone) if gone.startswith("/etc") else gone)
-    result = up.install("--check")
+def test_check_says_what_is_missing(installed, gone, piece):
+    installed.run("rm", "-r", os.path.realpath(gone) if gone.startswith("/etc") else gone)
+    result = installed.install("--check")
     assert result.code == FAILED and re.search("MISSING .*" + piece, result.out), result
 
 
-def test_check_finds_a_vif_that_is_not_covered(up):
-    up.install()
-    up.plug("c", STOCK)
-    result = up.install("--check")
+def test_check_finds_a_vif_that_is_not_covered(installed):
+    installed.plug("c", STOCK)
+    result = installed.install("--check")
     assert result.code == FAILED and result.out.count("MISSING") == 1, result
 
 

@@ -11,24 +11,23 @@ from support.install_host import (
 )
 
 
-def test_upgrade_in_place(up):
-    up.install()
-    old = os.readlink(up.path("/opt/xenvif-tagger/current"))
+def test_upgrade_in_place(installed):
+    old = os.readlink(installed.path("/opt/xenvif-tagger/current"))
     new = 'os = None\n__version__ = "99.1"\n'
-    write(up.bundle("xenvif_tagger/__init__.py"), new)
-    result = up.install()
+    write(installed.bundle("xenvif_tagger/__init__.py"), new)
+    result = installed.install()
     assert result.code == DONE, result
-    assert os.readlink(up.path("/opt/xenvif-tagger/current")).startswith("releases/99.1-")
-    assert up.text("/opt/xenvif-tagger/xenvif_tagger/__init__.py") == new
+    assert os.readlink(installed.path("/opt/xenvif-tagger/current")).startswith("releases/99.1-")
+    assert installed.text("/opt/xenvif-tagger/xenvif_tagger/__init__.py") == new
     # xenopsd is not restarted, and the old release stays for a plug that is under way.
-    assert up.calls().count("systemctl restart xenvif-tagger.service\n") == 2
-    assert up.restarts() == 1
-    assert up.exists("/opt/xenvif-tagger/" + old + "/xenvif_tagger/core/pair.py")
-    up.assert_installed()
-    assert up.install().code == DONE
-    assert not up.exists("/opt/xenvif-tagger/" + old)
-    assert up.install("--uninstall").code == DONE
-    up.assert_as_before()
+    assert installed.calls().count("systemctl restart xenvif-tagger.service\n") == 2
+    assert installed.restarts() == 1
+    assert installed.exists("/opt/xenvif-tagger/" + old + "/xenvif_tagger/core/pair.py")
+    installed.assert_installed()
+    assert installed.install().code == DONE
+    assert not installed.exists("/opt/xenvif-tagger/" + old)
+    assert installed.install("--uninstall").code == DONE
+    installed.assert_as_before()
 
 
 def make_one_script(path):
@@ -75,15 +74,14 @@ def test_from_a_release_with_one_script_and_back(up, bundle):
     up.assert_as_before()
 
 
-def test_a_damaged_release_is_replaced(up):
-    up.install()
-    up.write(os.path.join("/opt/xenvif-tagger", os.readlink(up.path("/opt/xenvif-tagger/current")),
-                          "xenvif_tagger/core/pair.py"), "oops")
+def test_a_damaged_release_is_replaced(installed):
+    current = os.readlink(installed.path("/opt/xenvif-tagger/current"))
+    installed.write("/opt/xenvif-tagger/%s/xenvif_tagger/core/pair.py" % current, "oops")
     for _ in range(2):
-        assert up.install().code == DONE
-        up.assert_installed()
+        assert installed.install().code == DONE
+        installed.assert_installed()
         with open(os.path.join(ROOT, "xenvif_tagger/core/pair.py")) as stream:
-            assert up.text("/opt/xenvif-tagger/xenvif_tagger/core/pair.py") == stream.read()
-    assert up.install().out == "nothing to do\n"
-    assert up.install("--uninstall").code == DONE
-    up.assert_as_before()
+            assert installed.text("/opt/xenvif-tagger/xenvif_tagger/core/pair.py") == stream.read()
+    assert installed.install().out == "nothing to do\n"
+    assert installed.install("--uninstall").code == DONE
+    installed.assert_as_before()

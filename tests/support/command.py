@@ -6,6 +6,7 @@ import subprocess
 import sys
 
 from support.constants import LONG
+from support.fork_server import ForkServer, at_start
 
 
 def environment(**more):
@@ -31,7 +32,41 @@ def command(*args, db=None):
     return [sys.executable, "-m", "xenvif_tagger"] + remote + [str(arg) for arg in args]
 
 
-class Run:
+_servers = {}  # the ForkServers of this process, by what is as it was when they started
+MAIN = "from xenvif_tagger.cli.main import main; main()"
+
+
+def fork_server(env):
+    """A ForkServer for runs with this environment in the current directory."""
+    key = json.dumps([os.getcwd(), at_start(env)], sort_keys=True)
+    if key not in _servers:
+        _servers[key] = ForkServer(env, LONG)
+    return _servers[key]
+
+
+def stop_fork_servers():
+    while _servers:
+        _servers.popitem()[1].stop()
+
+
+class Result:
+    """What a command has printed (out, err), its argv, and its exit code."""
+
+    def __repr__(self):
+        return "%s\nexit %s\n-- stdout\n%s-- stderr\n%s" % (
+            " ".join(self.argv[1:]), self.code, self.out, self.err)
+
+    @property
+    def pairs(self):
+        return json.loads(self.out)["pairs"]
+
+    @property
+    def pair(self):
+        (pair,) = self.pairs
+        return pair
+
+
+class Run(Result):
     """A command that runs in the background. The end of the context kills the command, if need
     be."""
 
@@ -53,10 +88,6 @@ class Run:
         self.process.stdout.close()
         self.process.stderr.close()
 
-    def __repr__(self):
-        return "%s\nexit %s\n-- stdout\n%s-- stderr\n%s" % (
-            " ".join(self.argv[1:]), self.code, self.out, self.err)
-
     def end(self):
         """Wait until the command has ended by itself."""
         out, err = self.process.communicate(timeout=LONG)
@@ -64,18 +95,20 @@ class Run:
         self.out, self.err = out.decode(), err.decode()
         return self
 
-    @property
-    def pairs(self):
-        return json.loads(self.out)["pairs"]
 
-    @property
-    def pair(self):
-        (pair,) = self.pairs
-        return pair
+class Done(Result):
+    def __init__(self, argv, code, out, err):
+        self.argv, self.code, self.out, self.err = argv, code, out.decode(), err.decode()
 
 
-def run(*args, **how):
-    with Run(*args, **how) as started:
+def run(*args, db=None, env=None, **how):
+    """Run a command to its end; arguments as for Run. The command is a process that a ForkServer
+    forks, unless the test chooses what a fresh process takes from its start."""
+    whole = environment(**(env or {}))
+    if not how and at_start(whole) == at_start(environment()):
+        argv = command(*args, db=db)
+        return Done(argv, *fork_server(whole).run(MAIN, argv[2:], whole))
+    with Run(*args, db=db, env=env, **how) as started:
         return started.end()
 
 

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 
+from support.command import fork_server
 from support.constants import LONG, ROOT
 from support.xapi_server import XapiServer
 
@@ -109,7 +110,12 @@ class Host(object):
         return env
 
     def run(self, db, *args, **env):
-        done = subprocess.run(self.command(db, *args), env=self.env(**env), timeout=LONG,
+        env = self.env(**env)
+        if not self.patch:  # else code that must run before the package is imported
+            argv = ["-c"] + self.command(db, *args)[3:]
+            code, out, err = fork_server(env).run(RUNNER, argv, env)
+            return code, out.decode("utf-8"), err.decode("utf-8")
+        done = subprocess.run(self.command(db, *args), env=env, timeout=LONG,
                               stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                               stderr=subprocess.PIPE)
         return done.returncode, done.stdout.decode("utf-8"), done.stderr.decode("utf-8")

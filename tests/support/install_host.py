@@ -137,7 +137,7 @@ class Host(object):
     def __init__(self, base, bundle):
         self.base = str(base)
         for name in ("mem", "lab"):
-            os.mkdir(os.path.join(self.base, name))
+            os.makedirs(os.path.join(self.base, name))
         shutil.copytree(bundle, self.bundle())
         self.at = make_dom0(os.path.join(self.base, "dom0"))
         self.unit(MainPID=1000, ActiveState="active", NEXT=1001, FILES="EnvironmentFiles", RUNS="",
@@ -152,15 +152,30 @@ class Host(object):
 
     # -- life
 
-    def start(self):
+    def start(self, kept=None):
+        """Start the dom0. kept: a directory to which keep() has copied another dom0; this one then
+        has the same changes, and a watcher of its own."""
+        if kept:
+            shutil.rmtree(self.lab(""))
+            subprocess.check_call(["cp", "-a", os.path.join(kept, "lab"), self.base])
         self.ovs.start()
         self.ovs.add_bridge("br0")
         self._holder = subprocess.Popen(
             ["unshare", "--mount", "--propagation", "private", "sh", "-c", HOLD, "hold",
-             self.base, self.ovs.dir], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-            env=dict(os.environ, PATH=PATH))
+             self.base, self.ovs.dir, os.path.join(kept, "upper") if kept else ""],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=dict(os.environ, PATH=PATH))
         assert self._holder.stdout.readline() == b"ready\n"
+        if kept:
+            assert self.run("systemctl", "restart", os.path.basename(SERVICE)).code == 0
+            shutil.copy(os.path.join(kept, "lab", "calls"), self.lab("calls"))
         return self
+
+    def keep(self, directory):
+        """Copy the changes in this dom0 to a new directory, for start() of other dom0s. A watcher
+        must run in this dom0."""
+        os.mkdir(directory)
+        subprocess.check_call(["cp", "-a", self._upper(), self.lab(""), directory])
+        os.unlink(os.path.join(directory, "lab", "watcher"))
 
     def stop(self):
         if self.watcher():
@@ -180,6 +195,9 @@ class Host(object):
         """The path, for this process, of a file of the dom0 as it is now. Don't follow links
         there."""
         return "/proc/%d/root%s/mem/root%s" % (self._holder.pid, self.base, name)
+
+    def _upper(self):
+        return "/proc/%d/root%s/mem/upper" % (self._holder.pid, self.base)
 
     def text(self, name):
         return self.run("cat", name).out
@@ -286,7 +304,7 @@ class Host(object):
     def changes(self):
         """The files that differ from before start(), of those in the overlay's upper layer:
         path -> look(path)."""
-        top = "/proc/%d/root%s/mem/upper" % (self._holder.pid, self.base)
+        top = self._upper()
         found = {}
         for where, folders, files in os.walk(top):
             for name in folders + files:

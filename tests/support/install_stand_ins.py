@@ -52,7 +52,10 @@ SYSTEMCTL = r'''#!/bin/bash
 echo "systemctl $*" >>/lab/calls
 action=$1 unit=${!#} file=/usr/lib/systemd/system/${!#}.service
 . /lab/unit
-values() { [ ! -f "$file" ] || sed -n "s/^$1=//p" "$file"; }
+values() {
+    [ -f "$file" ] || return 0
+    while IFS= read -r line; do [[ $line != "$1="* ]] || echo "${line#*=}"; done <"$file"
+}
 start() {
     command=$(values ExecStart | tail -n 1)
     set -a
@@ -62,11 +65,12 @@ start() {
 show() {
     case $1 in
         LoadState) [ -f "$file" ] && echo LoadState=loaded || echo LoadState=not-found ;;
-        ExecStart) values ExecStart | sed "s/.*/ExecStart={ path=x ; argv[]=& ; ignore_errors=no ;$(
-            ) start_time=[n\/a] ; stop_time=[n\/a] ; pid=0 ; code=(null) ; status=0\/0 }/" ;;
+        ExecStart) while IFS= read -r line; do
+            echo "ExecStart={ path=x ; argv[]=$line ; ignore_errors=no ; start_time=[n/a] ;$(
+            ) stop_time=[n/a] ; pid=0 ; code=(null) ; status=0/0 }"; done < <(values ExecStart) ;;
         Environment) echo "Environment=$(values Environment)" ;;
-        EnvironmentFiles) values EnvironmentFile |
-            sed "s/^-//; s/^/$FILES=/; s/$/ (ignore_errors=yes)/" ;;
+        EnvironmentFiles) while IFS= read -r line; do
+            echo "$FILES=${line#-} (ignore_errors=yes)"; done < <(values EnvironmentFile) ;;
         *) echo "$1=${!1}" ;;
     esac
 }
@@ -130,9 +134,10 @@ set -- /lab/"${0##*/}"/*
 cat "$1" && { [ $# = 1 ] || rm "$1"; }
 '''
 HOLD = r'''set -e
-base=$1 ovs=$2
+base=$1 ovs=$2 upper=$3
 mount -t tmpfs none "$base/mem"
 mkdir "$base/mem/upper" "$base/mem/work" "$base/mem/root"
+[ -z "$upper" ] || cp -a "$upper" "$base/mem"
 cp -a "$base/dom0" "$base/mem" # one layer may not lie within the other
 mount -t overlay none "$base/mem/root" \
     -o "lowerdir=$base/mem/dom0:/,upperdir=$base/mem/upper,workdir=$base/mem/work"

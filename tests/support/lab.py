@@ -156,7 +156,7 @@ class Lab(object):
         decision = outcome.decision
         after = self.everything()
         assert self.transactions() - count == bool(decision.changes)
-        assert written(before, after) == sorted(map(tuple, decision.changes), key=str)
+        assert written(before, after) == sorted(map(cell, decision.changes), key=str)
         # The second run must write nothing. After a refused choice by hand the second run makes the
         # same choice: without a choice, the rules might decide.
         self._mirror(prefer if decision.state == "refused" else None)
@@ -220,6 +220,11 @@ def written(before, after):
                 cells.append((table, row, column, None, plain(column, old[column]),
                               plain(column, new[column])))
     return sorted(cells, key=str)
+
+
+def cell(change):
+    """A Change as a tuple: table, row, column, key, old, new."""
+    return tuple(getattr(change, name) for name in change.__slots__)
 
 
 def plain(column, value):

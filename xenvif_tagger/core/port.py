@@ -1,6 +1,4 @@
 """A port as it stands in the database, and the changes that turn one state of it into another."""
-from collections import namedtuple
-
 from . import mark
 
 MYPY = False
@@ -13,10 +11,26 @@ if MYPY:
 
 POLICING = ("ingress_policing_rate", "ingress_policing_burst")
 
-# One cell of the database that is to change. table: "Port" or "Interface"; row: the name, which is
-# the same for a port and its Interface; column: the column's name; key: the key in a map column,
-# None in any other column; old, new: the value before and after, None where the cell is not set.
-Change = namedtuple("Change", "table row column key old new")
+class Change(object):
+    """One cell of the database that is to change.
+
+    table (str): "Port" or "Interface".
+    row (str): the row's name, which is the same for a port and its Interface.
+    column (str), key (str or None): the column's name; the key in a map column, None in any other.
+    old, new: the value before and after; None where the cell is not set.
+    """
+
+    # No namedtuple: to make one costs each plug 0.2 to 0.4 ms.
+    __slots__ = ("table", "row", "column", "key", "old", "new")
+
+    def __init__(self, table: str, row: str, column: str, key: "Optional[str]", old: "Any",
+                 new: "Any") -> None:
+        self.table = table
+        self.row = row
+        self.column = column
+        self.key = key
+        self.old = old
+        self.new = new
 
 
 class Port(object):

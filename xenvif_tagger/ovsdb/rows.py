@@ -134,7 +134,8 @@ def operations(decision: "Decision", rows: "Mapping[str, PortRows]") -> "List[Op
     for table, name in written:
         row = rows[name][0 if table == "Port" else 1]
         ops += _writes(table, row["_uuid"], [
-            change for change in decision.changes if change[:2] == (table, name)])
+            change for change in decision.changes
+            if (change.table, change.row) == (table, name)])
     ops.append({"op": "comment", "comment": "xenvif-tagger: " + decision.who()})
     return ops
 
