@@ -54,8 +54,9 @@ def cli(context: click.Context, db: Optional[str], config_path: Optional[str],
 
     Exit status: 0 done, or nothing to do; 1 check found drift or conflict, a port that has still to
     be closed or repaired, or ports that can't be paired, or the port, domain or VM named to mirror
-    was refused, in conflict or not ready in time, or a check of doctor has failed; 2 wrong usage, or unknown domain, port, VM or host; 3 the database can't be reached, or
-    XAPI can't be reached and the command needs XAPI.
+    was refused, in conflict or not ready in time, or a check of doctor has failed; 2 wrong usage,
+    or unknown domain, port, VM or host; 3 the database can't be reached, or XAPI can't be reached
+    and the command needs XAPI.
     """
     if verbose and quiet:
         raise BadUsage("-v and -q contradict each other: choose one")

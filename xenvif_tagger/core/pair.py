@@ -10,7 +10,7 @@ from .unit import DEAD, describe, is_real
 
 MYPY = False
 if MYPY:
-    from typing import Dict, List, Mapping, Optional, Tuple
+    from typing import Dict, List, Optional, Tuple
 
     from .decision import Draft, Settings
     from .unit import Unit
@@ -68,9 +68,19 @@ class Pair(object):
             return None
         return {side: seen[side] for side in SIDES}
 
-    def changed_from(self, units: "Mapping[str, Unit]") -> "List[str]":
-        """The sides whose unit is another than the one in units."""
-        return [side for side in SIDES if self.unit(side) != units[side]]
+    def before(self) -> "Optional[Dict[str, Unit]]":
+        """The units, by side, from which a change of a side is counted; None where no mark tells.
+
+        After the report of a conflict a side has changed if its unit differs from the reported
+        unit, not from the base's unit: a change back to the base's unit is somebody's latest
+        decision, too.
+        """
+        return self.seen() or (dict.fromkeys(SIDES, self.base["unit"]) if self.base else None)
+
+    def changed(self) -> "List[str]":
+        """The sides that have changed since ``before``."""
+        before = self.before()
+        return [side for side in SIDES if self.unit(side) != before[side]] if before else []
 
     def choose(self, prefer: "Optional[str]", listed: bool) -> "Choice":
         """Choose what becomes of the two units.
@@ -97,11 +107,7 @@ class Pair(object):
             if (self.base and "held" in self.rows[side].port.mark and is_real(self.unit(side))
                     and self.unit(OTHER[side]).get("tag") == DEAD):
                 return COPY, side, "%s, which ends the hold of both" % self.says(side)
-        # After the report of a conflict a side has changed if its unit differs from the reported
-        # unit, not from the base's unit: a change back to the base's unit is somebody's latest
-        # decision, too.
-        before = self.seen() or self.base and dict.fromkeys(SIDES, self.base["unit"])
-        changed = self.changed_from(before) if before else []
+        before, changed = self.before(), self.changed()
         empty = [side for side in SIDES if not self.unit(side)]
         if len(empty) == 1 and (not self.base or self.seen() and changed == empty):
             # Somebody who clears one side of a conflict chooses the other side.
@@ -169,8 +175,7 @@ class Pair(object):
         With iface-id on both rows the agent takes the Interface that was modified last, and its
         notes (net_uuid) stay on the row that it had before (docs/design.md 2.4).
         """
-        if not self.base or self.changed_from(
-                dict.fromkeys(SIDES, self.base["unit"])) != [other]:
+        if not self.base or self.changed() != [other]:
             return False
         tags = self.base["unit"].get("tag"), self.unit(other).get("tag")
         return DEAD in tags and None not in tags and all(

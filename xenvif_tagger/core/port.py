@@ -162,7 +162,7 @@ def after(port: Port, changes: "Iterable[Change]") -> "Tuple[Unit, Ids]":
     for change in changes:
         if change.row != port.name or change.column in POLICING:
             continue
-        if change.column == "external_ids":
+        if change.column == "external_ids" and change.key is not None:
             _set(ids[change.table], change.key, change.new)
         else:
             _set(unit, cell_of(change), change.new)
