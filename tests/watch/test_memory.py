@@ -3,8 +3,8 @@ clock."""
 import pytest
 
 from xenvif_tagger.core import mark
-from xenvif_tagger.core.decision import DRIFT, ORPHAN, Decision
-from xenvif_tagger.core.port import Change, Port
+from xenvif_tagger.core.decision import ORPHAN
+from xenvif_tagger.core.port import Port
 from xenvif_tagger.watch.memory import Memory
 
 VIF = 1, 0
@@ -29,13 +29,6 @@ def memory(clock):
 
 def port(uuid="u", name="vif1.0"):
     return Port(name, uuid, "br0", {"tag": 5}, {}, {})
-
-
-def decision(state, *ports, changes=()):
-    return Decision(ports[0], ports[1] if ports[1:] else None, state, "", changes=changes)
-
-
-CHANGE = Change("Port", "vif1.0", "tag", None, 5, 6)
 
 
 def test_nothing_is_due_of_itself(memory, clock):
@@ -68,49 +61,74 @@ def test_what_is_done_or_gone_is_not_due(memory, clock, what):
 def test_the_grace_of_an_orphan(memory, clock):
     """The memory has one alarm, at the end of the grace; another look does not begin the grace
     anew."""
-    orphan = decision(ORPHAN, port())
     for clock.now in 100, 110:
-        memory.note_orphan(VIF, orphan, 30)
-        assert memory.next_alarm() == 130 and not memory.is_expired(VIF, port())
+        memory.note_orphans(VIF, [port()], 30)
+        assert memory.next_alarm() == 130 and memory.expired(VIF) == []
     clock.now = 130
     assert memory.due() == [VIF] and memory.due() == [] and memory.next_alarm() is None
-    memory.note_orphan(VIF, orphan, 30)
-    assert memory.is_expired(VIF, port())
-    assert not memory.is_expired(VIF, port("another row"))  # the grace of this row has not begun
+    memory.note_orphans(VIF, [port()], 30)
+    assert memory.expired(VIF) == ["u"] and memory.expired((2, 0)) == []
 
 
 def test_another_row_has_a_grace_of_its_own(memory, clock):
-    memory.note_orphan(VIF, decision(ORPHAN, port()), 30)
+    memory.note_orphans(VIF, [port()], 30)
     clock.now = 120
-    memory.note_orphan(VIF, decision(ORPHAN, port("another row")), 30)
+    memory.note_orphans(VIF, [port("another row")], 30)
     assert memory.next_alarm() == 150
+    clock.now = 130  # the end of the first row's grace
+    assert memory.due() == [] and memory.expired(VIF) == []
+
+
+def test_a_row_of_the_same_name_begins_anew(memory, clock):
+    memory.note_orphans(VIF, [port()], 30)
+    clock.now = 130
+    assert memory.due() == [VIF] and memory.expired(VIF) == ["u"]
+    memory.note_orphans(VIF, [port("another row")], 30)
+    assert memory.expired(VIF) == [] and memory.next_alarm() == 160
+
+
+def test_two_orphans_of_one_vif(memory, clock):
+    """Both rows of a refused pair may be orphans: each has its own grace, and one alarm."""
+    memory.note_orphans(VIF, [port()], 30)
+    clock.now = 110
+    both = [port(), port("t", "tap1.0")]
+    memory.note_orphans(VIF, both, 30)
+    for clock.now, expired in (130, ["u"]), (140, ["t", "u"]):
+        assert memory.next_alarm() == clock.now
+        assert memory.due() == [VIF] and memory.due() == []
+        memory.note_orphans(VIF, both, 30)
+        assert sorted(memory.expired(VIF)) == expired
+    memory.note_orphans(VIF, both[1:], 30)
+    assert memory.expired(VIF) == ["t"]
 
 
 @pytest.mark.parametrize("end", [
-    lambda memory: memory.note_orphan(
-        VIF, decision(DRIFT, port(), port("t", "tap1.0"), changes=[CHANGE]), 30),
-    lambda memory: memory.note_orphan(VIF, decision("held", port()), 30),
-    lambda memory: memory.note_orphan(VIF, decision(ORPHAN, port()), None),
-    lambda memory: memory.forget(VIF)], ids=["sibling", "held", "no hold bridge", "gone"])
-def test_a_grace_that_ends_early(memory, clock, end):
-    memory.note_orphan(VIF, decision(ORPHAN, port()), 30)
+    lambda memory: memory.note_orphans(VIF, [], 30),
+    lambda memory: memory.forget(VIF)], ids=["no orphan on a listed bridge", "gone"])
+@pytest.mark.parametrize("seconds", [0, 31])
+def test_a_grace_that_ends_early(memory, clock, end, seconds):
+    """Or whose row is no orphan any more after the end of the grace."""
+    memory.note_orphans(VIF, [port()], 30)
+    clock.now += seconds
+    assert memory.due() == ([VIF] if seconds else [])
     end(memory)
     clock.now += 31
     assert memory.next_alarm() is None and memory.due() == []
-    assert not memory.is_expired(VIF, port())
+    assert memory.expired(VIF) == []
 
 
 def test_an_expired_grace_lasts_until_it_is_written(memory, clock):
-    memory.note_orphan(VIF, decision(ORPHAN, port()), 30)
+    memory.note_orphans(VIF, [port()], 30)
     clock.now += 31
     memory.due()
-    memory.note_orphan(VIF, decision("held", port(), changes=[CHANGE]), 30)
-    # The hold's write may fail: then the VIF is decided again.
-    assert memory.is_expired(VIF, port())
+    # The hold's write may fail: then the VIF is decided again, and the row still is an orphan.
+    for _ in range(2):
+        memory.note_orphans(VIF, [port()], 30)
+        assert memory.expired(VIF) == ["u"] and memory.next_alarm() is None
 
 
 def test_an_expired_grace_beside_what_was_put_off(memory, clock):
-    memory.note_orphan(VIF, decision(ORPHAN, port()), 30)
+    memory.note_orphans(VIF, [port()], 30)
     clock.now += 31
     memory.due()
     memory.retry_after((2, 0), 30)
@@ -128,14 +146,30 @@ def test_a_report_is_news_unless_it_was_the_last_one(memory):
     assert memory.note_report((2, 0), ORPHAN, "b")
 
 
-def test_since_when_it_is_held(memory, clock):
-    held = Port("vif1.0", "u", "br0", {"tag": 4095}, {
-        mark.KEY: mark.encode({"held": {"tag": 4095}})}, {})
+HELD = Port("vif1.0", "u", "br0", {"tag": 4095}, {
+    mark.KEY: mark.encode({"held": {"tag": 4095}})}, {})
+UNBOUND = Port("vif1.0", "u", "br0", {}, {}, {"iface-id": "port-1"})
+BOUND = Port("tap1.0", "t", "br0", {"tag": 5}, {}, {}, {"net_uuid": "net-1"})
+
+
+@pytest.mark.parametrize("method, is_so, is_not_so", [
+    ("held", [port(name="tap1.0"), HELD], [port()]),
+    # The agent has bound the VIF's other port.
+    ("unbound", [port(name="tap1.0"), UNBOUND], [UNBOUND, BOUND]),
+    ("unbound", [UNBOUND], [port()])])
+def test_since_when_it_is_held_or_unbound(memory, clock, method, is_so, is_not_so):
+    def seconds():
+        other = {"held": memory.unbound, "unbound": memory.held}[method]
+        assert other() == {}
+        return getattr(memory, method)()
+
     for clock.now in 100, 110:
-        memory.note_held(VIF, [port(), held])
-    assert memory.held() == {VIF: 10}
-    memory.note_held(VIF, [port()])
-    assert memory.held() == {}
-    memory.note_held(VIF, [held])
+        memory.note_ports(VIF, is_so)
+    assert seconds() == {VIF: 10}
+    memory.note_ports(VIF, is_not_so)
+    assert seconds() == {}
+    clock.now = 115
+    memory.note_ports(VIF, is_so)
+    assert seconds() == {VIF: 0}
     memory.forget(VIF)
-    assert memory.held() == {}
+    assert seconds() == {}
