@@ -27,7 +27,8 @@ HOLD = "[hold]\nbridges = br0\n"
 OURS = "xenvif-tagger: "
 
 # comment (str); before, after: name -> Row, the ports before and after; tables: those written (set)
-Record = namedtuple("Record", "number comment before after tables")
+# bridges_before, bridges_after: UUID -> columns of the Bridge row
+Record = namedtuple("Record", "number comment before after tables bridges_before bridges_after")
 
 
 def ways(arguments, *axes):
@@ -71,21 +72,21 @@ class History:
 
     def __init__(self, ovs):
         self._columns = {table: ovs.schema["tables"][table]["columns"]
-                         for table in ("Port", "Interface")}
-        self._rows = {"Port": {}, "Interface": {}}
+                         for table in ("Bridge", "Port", "Interface")}
+        self._rows = {table: {} for table in self._columns}
         self._guests = {}
         self.records = []
         log = read_log(ovs.database)
         next(log)  # the first record is the schema
-        before = {}
+        before, bridges_before = {}, {}
         for number, record in enumerate(log):
             for table in self._rows:
                 for uuid, changes in record.get(table, {}).items():
                     self._apply(table, uuid, changes, record.get("_is_diff"))
-            after = self._ports()
+            after, bridges_after = self._ports(), dict(self._rows["Bridge"])
             self.records.append(Record(number, record.get("_comment", ""), before, after, {
-                key for key in record if not key.startswith("_")}))
-            before = after
+                key for key in record if not key.startswith("_")}, bridges_before, bridges_after))
+            before, bridges_before = after, bridges_after
 
     def _apply(self, table, uuid, changes, is_diff):
         if changes is None:
@@ -144,10 +145,14 @@ class History:
         extra: the number of our transactions that no actor caused, such as at the end of a grace.
         """
         given, cleared, decided = {}, set(), {}
-        theirs = 0
+        theirs = removals = 0
         for record in self.records:
             mine = record.comment.startswith(OURS)
-            if mine:
+            unplugged = self._unplugged(record)
+            if unplugged:
+                self._check_removed(record, unplugged)
+                removals += 1
+            elif mine:
                 assert record.tables <= {"Port", "Interface"}, (
                     "a table that we never write: %s" % (record,))
                 assert set(record.before) == set(record.after)
@@ -168,11 +173,45 @@ class History:
                     given.setdefault(row.guest, []).extend([row.unit, released(row.unit)])
                     if old and not row.unit:
                         cleared.add(row.guest)
-        assert len(self.ours()) <= theirs + extra, "%d transactions of ours, %d of theirs" % (
-            len(self.ours()), theirs)
+        # (A removal of ours takes the place of the stock script's del-port, which is an actor's.)
+        ours, theirs = len(self.ours()) - removals, theirs + removals
+        assert ours <= theirs + extra, "%d transactions of ours, %d of theirs" % (ours, theirs)
 
     @staticmethod
-    def _check_written(record, name, given, cleared, decided):
+    def _unplugged(record):
+        """The name of the port that the hook takes off its bridge by this transaction, or None."""
+        words = record.comment[len(OURS):].split(" ", 1)
+        return words[0] if record.comment.startswith(OURS) and words[1:] == [
+            "is unplugged"] else None
+
+    @staticmethod
+    def _check_removed(record, name):
+        """Check a removal by the hook: one port without an iface-id leaves its Bridge row, and
+        nothing else changes (docs/design.md 3, P6)."""
+        row = record.before[name]
+        assert "iface-id" not in row.interface.get("external_ids", {}), record
+        assert record.tables == {"Bridge", "Port", "Interface"}, record
+        assert record.after == {other: record.before[other] for other in record.before
+                                if other != name}, record
+        port = "uuid", row.uuid
+        assert any(port in bridge["ports"] for bridge in record.bridges_before.values()), record
+        assert record.bridges_after == {
+            uuid: dict(bridge, ports=[member for member in bridge["ports"] if member != port])
+            for uuid, bridge in record.bridges_before.items()}, record
+
+    def _dies(self, record, name):
+        """Whether this transaction of ours is the first of the two by which the hook unplugs a
+        port: iface-id and attached-mac are all that the port loses, and the port's next change is
+        its removal by the hook."""
+        old, row = record.before[name], record.after[name]
+        kept = {key: value for key, value in old.interface["external_ids"].items()
+                if key not in ("iface-id", "attached-mac")}
+        following = next((later for later in self.records[record.number + 1:]
+                          if later.after.get(name) != row), None)
+        return (following is not None and self._unplugged(following) == name
+                and row == old._replace(interface=dict(old.interface, external_ids=kept)))
+
+    def _check_written(self, record, name, given, cleared, decided):
         """Check the change of one row by a transaction of ours."""
         old, row = record.before[name], record.after[name]
         domid, devid, _ = names.parse(name)
@@ -187,7 +226,7 @@ class History:
         freed = "held" in old.noted and "held" not in row.noted and row.unit == released(old.unit)
         mended = (is_open_trunk(old.unit) and not old.unit.get("trunks")
                   and dict(old.unit, trunks=row.unit.get("trunks")) == row.unit)
-        if old.managed and not (sibling and sibling.managed):
+        if old.managed and not (sibling and sibling.managed) and not self._dies(record, name):
             # We may write only our mark, the end of a hold, and lost trunks.
             assert (row.interface == old.interface and row.plain_ids() == old.plain_ids()
                     and (row.unit == old.unit or freed or mended)), (
