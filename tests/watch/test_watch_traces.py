@@ -298,18 +298,30 @@ def test_trace_g_marks_left_on_a_single_port(ovs, how):
 
 @pytest.mark.parametrize("paced", EITHER)
 def test_trace_g_stock_sets_trunks_on_a_held_port(ovs, paced):
-    """The trunks of a VIF (xapi 26.17) open neither a single port nor a pair."""
-    alone, nic = Nic(12), Nic(13, "e")
+    """The trunks of a VIF (xapi 26.17) open neither a single port nor a pair, so they stay: a
+    dot1q-tunnel has no use for them, nor has the access port that it becomes."""
+    alone, nic, cleared = Nic(12), Nic(13, "e"), Nic(14, "f")
     with Host(ovs, HOLD, hook=True, paced=paced) as host:
         host.do(host.stock.add(alone.vif, alone, trunks=[5, 6]))
-        for name in (nic.vif, nic.tap):
-            host.do(host.stock.add(name, nic, trunks=[5, 6]))
-        host.do(host.stock.late_clear(alone.vif), host.stock.set_trunks([nic.vif, nic.tap], [7]))
+        assert host.unit(alone.vif) == dict(HELD, trunks=[5, 6])
+        for each in (nic, cleared):
+            for name in (each.vif, each.tap):
+                host.do(host.stock.add(name, each, trunks=[5, 6]))
+            host.do(host.stock.set_trunks([each.vif, each.tap], [7]))
+            host.assert_both(each, dict(HELD, trunks=[7]))
+        host.do(host.stock.late_clear(alone.vif),
+                host.stock.set_trunks([cleared.vif, cleared.tap], []))
         assert host.unit(alone.vif) == HELD
-        host.assert_both(nic, HELD)
-        host.do(host.operator.unit(alone.vif, tag=5), host.operator.unit(nic.tap, tag=5))
+        host.assert_both(cleared, HELD)
+        # None of these writes was undone.
+        assert not [record for record in History(ovs).ours()
+                    for name in set(record.before) & set(record.after)
+                    if record.before[name].unit != record.after[name].unit]
+        host.do(host.operator.unit(alone.vif, tag=5), host.operator.unit(nic.tap, tag=5),
+                host.operator.unit(cleared.tap, tag=5))
         assert host.unit(alone.vif) == T5
-        host.assert_both(nic, T5)
+        host.assert_both(nic, unit(5, None, [7]))
+        host.assert_both(cleared, T5)
 
 
 # ---- (h) ---------------------------------------------------------------------------------------
@@ -466,18 +478,26 @@ def test_trace_l_a_clear_while_down(ovs, how):
 
 @pytest.mark.parametrize("hook", EITHER)
 def test_trace_m_fake_bridges_and_vif_move(ovs, hook):
+    """The two fake bridges have one Bridge row: xs-network-uuid tells the move."""
     nic = Nic(12, bridge="fake5")
+
+    def move(bridge):
+        nic.xapi_ids["xs-network-uuid"] = "net-" + bridge
+        host.do(host.stock.move(nic, bridge))
+
     with Host(ovs, hook=hook) as host:
         for name, tag in (("fake5", "5"), ("fake6", "6")):
             ovs.vsctl("add-br", name, "br0", tag)
         host.do(host.stock.add(nic.vif, nic), host.stock.add(nic.tap, nic))
         host.assert_both(nic, T5)
-        host.do(host.stock.move(nic, "fake6"))
+        move("fake6")
         assert host.state(nic) == "refused"
         assert (host.unit(nic.vif), host.unit(nic.tap)) == (T6, T5)
-        host.do(host.stock.move(nic, "fake5"))
+        move("fake5")
+        host.assert_both(nic, T5)
         assert host.state(nic) == "in-sync"
-        host.do(host.stock.move(nic, "fake6"), host.stock.add(nic.tap, nic))
+        move("fake6")
+        host.do(host.stock.add(nic.tap, nic))
         host.assert_both(nic, T6)
         assert host.state(nic) == "in-sync"
         # Only ovs-vsctl gives the ports a tag, at add-port on a fake bridge.
@@ -486,28 +506,57 @@ def test_trace_m_fake_bridges_and_vif_move(ovs, hook):
                     and record.before[name].unit != record.after[name].unit]
 
 
+@pytest.mark.parametrize("tag", (10, 11))
+def test_trace_m_a_fake_bridge_has_the_agents_tag(ovs, tag):
+    """Two ports of one Bridge row are on one bridge, whatever VLANs dom0 has fake bridges for."""
+    nic, second = Nic(12), Nic(13, "e")
+    with Host(ovs, hook=True) as host:
+        ovs.vsctl("add-br", "fake10", "br0", "10")
+        for each in (nic, second):
+            host.do(host.stock.add(each.vif, each), host.stock.add(each.tap, each))
+            host.do(host.operator.ids(each.vif, iface_id=each.iface_id))
+        host.do(host.agent.bind(nic.vif, "net-1", tag), host.operator.unit(second.tap, tag=tag))
+        # (ovs-vsctl's del-br would delete the guests' ports with the fake bridge's tag, too.)
+        for change in (lambda: None, lambda: ovs.delete_port("fake10"),
+                       lambda: ovs.vsctl("add-br", "fake10", "br0", str(tag))):
+            change()
+            host.settle()
+            for each in (nic, second):
+                host.assert_both(each, unit(tag))
+                assert host.state(each) == "in-sync"
+        for each in (nic, second):
+            host.do(host.stock.add(each.tap, each))
+            host.assert_both(each, unit(tag))
+
+
 # ---- (n) ---------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("both, how", [(True, "stopped"), (True, "paused"), (False, "killed")])
 def test_trace_n_tap_deleted_at_take_over(ovs, both, how):
-    """The watcher sees the hook's two transactions one by one (as here), or as one, if it is
-    down."""
-    nic, unseen = Nic(12), Nic(13, "e")
+    """The watcher sees the first of the hook's two transactions before the second, or both as one,
+    or nothing, since it is down."""
+    nic, seen, unseen = Nic(12), Nic(13, "e"), Nic(14, "f")
     with Host(ovs, "[mirror]\niface_id = both\n" if both else "", hook=True) as host:
-        host.old_pairs([nic, unseen], T5, own="vif")
-        pairs = (nic, unseen)
+        pairs = (nic, seen, unseen)
+        host.old_pairs(pairs, T5, own="vif")
         before = [(host.interface_version(each.vif), host.unit(each.vif)) for each in pairs]
         for each in pairs:
             assert ("iface-id" in host.ids(each.tap)) == both
-        # The test writes as the hook does: the keys are taken off, the watcher looks, the row is
-        # deleted.
+        # The test writes as the hook does first: the watcher looks, and gives the tap back what
+        # the sibling of a managed port has lost. So the hook has something to take off again.
         if both:
             act(host.operator.ids(nic.tap, iface_id=None, attached_mac=None))
             host.settle()
+            assert "iface-id" in host.ids(nic.tap)
         act(host.stock.clear(nic.tap))
+        host.do(host.stock.clear(seen.tap))
         with host.away(how):
             act(host.stock.clear(unseen.tap))
+        # With iface-id on one port the stock script alone deletes the other one.
+        assert [record.comment for record in History(ovs).ours()
+                if "Bridge" in record.tables] == both * [
+                    "xenvif-tagger: %s is unplugged" % each.tap for each in pairs]
         assert before == [(host.interface_version(each.vif), host.unit(each.vif))
                           for each in pairs]
         for each in pairs:
@@ -519,22 +568,25 @@ def test_trace_n_tap_deleted_at_take_over(ovs, both, how):
 
 @pytest.mark.parametrize("hook, how", [(True, "stopped"), (False, "killed"), (False, "paused")])
 def test_trace_o_vif_replugged(ovs, hook, how):
-    """The watcher is down meanwhile, or not: iface-id and tag are back on the vif."""
+    """The watcher is down meanwhile, or not: the tag is back on the vif. So is iface-id, unless the
+    hook has handed the iface-id to the tap when the vif was unplugged: then it stays there."""
     nic = Nic(12)
+    has, has_not = (nic.tap, nic.vif) if hook else (nic.vif, nic.tap)
     with Host(ovs, hook=hook) as host:
         host.old_pairs([nic], T5, own="vif")
         with host.away(how):
             act(host.stock.clear(nic.vif))
+            assert (host.ids(nic.tap).get("iface-id") == nic.iface_id) == hook
             act(host.stock.add(nic.vif, nic))
         for _ in range(2):
             host.assert_both(nic, T5)
-            assert host.ids(nic.vif)["iface-id"] == nic.iface_id
-            assert "iface-id" not in host.ids(nic.tap)
+            assert host.ids(has)["iface-id"] == nic.iface_id
+            assert "iface-id" not in host.ids(has_not)
             host.do(host.stock.clear(nic.vif), host.stock.add(nic.vif, nic))
         # The agent had forgotten the network: it sets a new tag, and the sibling's old one is
         # stale.
         host.agent.vlans = {}
-        host.do(host.agent.bind(nic.vif, "net-1", 7))
+        host.do(host.agent.bind(has, "net-1", 7))
         host.assert_both(nic, T7)
 
 
@@ -544,13 +596,15 @@ def test_trace_o_vif_replugged(ovs, hook, how):
 @pytest.mark.parametrize("how", DOWN[:2])
 @pytest.mark.parametrize("listed", EITHER)
 def test_trace_p_agents_port_gone_for_longer_than_the_grace(ovs, listed, how):
-    """A new watcher begins the grace anew: it was down when the agent's port went."""
+    """A new watcher begins the grace anew: it was down when the agent's port went. The hook has
+    handed the iface-id to the tap."""
     nic, tenant = Nic(12), Nic(13, "e")
     bridge = "br0" if listed else "br1"
     with Host(ovs, "[hold]\nbridges = %s\norphan_grace = 0.3\n" % bridge, hook=True) as host:
         host.old_pairs([nic], T5, own="vif")
         with host.away(how):
             act(host.stock.clear(nic.vif))
+        assert host.ids(nic.tap)["iface-id"] == nic.iface_id
         host.agent.lost(nic.vif)
         host.extra = 1  # the grace
         if not listed:
@@ -564,8 +618,9 @@ def test_trace_p_agents_port_gone_for_longer_than_the_grace(ovs, listed, how):
         given_away = host.count()
         host.do(host.stock.add(nic.vif, nic))
         host.assert_both(nic, HELD)
-        assert host.ids(nic.vif)["iface-id"] == nic.iface_id
-        host.do(host.agent.bind(nic.vif, "net-1", 6))
+        assert "iface-id" not in host.ids(nic.vif)
+        assert host.ids(nic.tap)["iface-id"] == nic.iface_id
+        host.do(host.agent.bind(nic.tap, "net-1", 6))
         host.assert_both(nic, T6)
         host.assert_both(tenant, T5)
         assert not [record for record in History(ovs).records[given_away - 1:]
