@@ -4,6 +4,7 @@ import os
 import signal
 import sys
 
+import hypothesis
 import pytest
 
 pytest.register_assert_rewrite("support", "dom0")
@@ -24,6 +25,12 @@ signal.signal(signal.SIGHUP, signal.SIG_DFL)
 # much as Python's own start, and fails while the manager writes it anew.
 os.environ["PATH"] = os.path.dirname(sys.executable) + os.pathsep + os.environ.get(
     "PATH", os.defpath)
+
+
+# On a busy machine any example may take longer than hypothesis' deadline of 200 ms.
+hypothesis.settings.register_profile(
+    "untimed", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
+hypothesis.settings.load_profile("untimed")
 
 
 def pytest_collection_modifyitems(items):

@@ -1,6 +1,6 @@
 """What a port is created with: the decision about a row that is not there yet."""
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from support.constants import HELD
@@ -173,7 +173,7 @@ def test_another_vifs_port_of_the_same_name_leaves_nothing():
     assert given_unit == {} and ids["Interface"] == {}
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=300)
 @given(raw_rows("vif"), st.sampled_from([SETTINGS, HOLD]))
 def test_born_it_needs_nothing_more(sibling, how):
     """The row has its final unit and ids at birth: no look after the add-port changes them."""

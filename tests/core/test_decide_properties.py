@@ -4,7 +4,7 @@ import copy
 import json
 import os
 
-from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from support.constants import HELD
@@ -35,8 +35,7 @@ def worlds(draw):
 
 any_world = given(world=worlds(), prefer=st.sampled_from([None, None, "vif", "tap"]))
 # EXAMPLES=20000 for a long search.
-many = settings(max_examples=int(os.environ.get("EXAMPLES", "200")), deadline=None,
-                suppress_health_check=[HealthCheck.too_slow])
+many = settings(max_examples=int(os.environ.get("EXAMPLES", "200")))
 
 
 def after(world, decision):

@@ -2,7 +2,7 @@
 import json
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from xenvif_tagger.ovsdb.client import Framer, NotJson
@@ -16,10 +16,8 @@ VALUES = st.recursive(
     max_leaves=12,
 )
 OBJECTS = st.dictionaries(st.text(), VALUES, max_size=4)
-untimed = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
-@untimed
 @given(st.data(), st.lists(OBJECTS, max_size=5), st.booleans())
 def test_any_objects_in_any_pieces_come_out_the_same(data, objects, escaped):
     gap = st.text(" \t\r\n", max_size=2)
@@ -37,7 +35,6 @@ def test_any_objects_in_any_pieces_come_out_the_same(data, objects, escaped):
     assert not framer.partial
 
 
-@untimed
 @given(OBJECTS, OBJECTS)
 def test_an_object_is_out_with_its_last_byte_whatever_follows(first, second):
     first, second = json.dumps(first).encode(), json.dumps(second).encode()
@@ -47,7 +44,6 @@ def test_an_object_is_out_with_its_last_byte_whatever_follows(first, second):
         assert framer.partial == (end > 0)
 
 
-@untimed
 @given(OBJECTS)
 def test_byte_by_byte_nothing_is_out_before_the_last(item):
     stream = json.dumps(item).encode()

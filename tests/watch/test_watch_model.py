@@ -5,7 +5,7 @@ behind. When all have come to rest, the invariants hold (support/invariants.py).
 import os
 
 import pytest
-from hypothesis import HealthCheck, given
+from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
@@ -67,8 +67,7 @@ def run(program):
 
 # EXAMPLES=30000 for a long search.
 many = hypothesis_settings(
-    max_examples=int(os.environ.get("EXAMPLES", "300")), deadline=None,
-    suppress_health_check=[HealthCheck.too_slow])
+    max_examples=int(os.environ.get("EXAMPLES", "300")))
 
 
 @many

@@ -298,7 +298,7 @@ def run(host, program):
 # EXAMPLES=1000 for a long search. Hypothesis can't shrink an example that fails: the watchers run
 # at their own speed. The example is in its journal; test_watch_model.py finds the smallest one.
 @hypothesis_settings(
-    max_examples=int(os.environ.get("EXAMPLES", "25")), deadline=None, database=None,
+    max_examples=int(os.environ.get("EXAMPLES", "25")), database=None,
     phases=[Phase.generate],
     suppress_health_check=list(HealthCheck))
 @given(program=programs())
