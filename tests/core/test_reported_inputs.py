@@ -2,7 +2,7 @@
 import json
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from support.constants import DEAD_FORM, HELD, NEUTRON, SIDES
@@ -306,7 +306,6 @@ def test_vlan_settings_of_other_config_are_part_of_the_unit():
 FOREIGN = set(",= '\"")
 
 
-@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(marks("vif"), st.text(), st.text(alphabet=",=|;% '\"\\{}:7C"))
 def test_a_mark_holds_nothing_at_which_others_split(fields, text, odd):
     fields = dict(fields, boot=text, vif={"xs-vif-uuid": odd})

@@ -4,7 +4,7 @@ happened, at rest no port of a guest is in another guest's VLAN (support/model_a
 import os
 
 import pytest
-from hypothesis import HealthCheck, given
+from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
@@ -78,8 +78,7 @@ def run(program):
 
 # EXAMPLES=30000 for a long search.
 many = hypothesis_settings(
-    max_examples=int(os.environ.get("EXAMPLES", "300")), deadline=None,
-    suppress_health_check=[HealthCheck.too_slow])
+    max_examples=int(os.environ.get("EXAMPLES", "300")))
 
 
 @many
