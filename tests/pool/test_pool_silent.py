@@ -102,7 +102,8 @@ PAIR = {
     "vif": {"port": "vif12.0", "tag": 5, "vlan_mode": None, "trunks": [], "cvlans": [],
             "external_ids": {"xs-vif-uuid": "x"}}}
 CHECK = {"name": "python", "state": "WARN", "found": "old", "cure": None}
-GOOD = {"check": {"pairs": [PAIR], "watcher": None}, "doctor": {"checks": [CHECK]},
+GOOD = {"check": {"pairs": [PAIR], "watcher": None, "unpaired": [["web0", "web0-emu"]]},
+        "doctor": {"checks": [CHECK]},
         "version": {"version": "1"}}
 
 
@@ -153,6 +154,14 @@ def test_no_host_steers_the_terminal(pool, alike, function, where):
     done = pool.run(function)
     assert (done.code, done.err) == (0, ""), done
     assert "\x1b" not in done.out and "\nb" not in done.out and "a?[2J" in done.out, done
+
+
+def test_ports_that_a_host_cant_pair(pool, alike):
+    pool.add("one", alike)
+    pool.server.plugin = lambda *_: json.dumps(
+        {"exit": 1, "stderr": [], "output": dict(GOOD["check"], unpaired=[["web0", "\x1b[2Jemu"]])})
+    done = pool.run("check")
+    assert done.code == 1 and "not paired: web0 and ?[2Jemu" in done.out, done
 
 
 def test_a_host_that_answers_nonsense_among_others(pool, alike):

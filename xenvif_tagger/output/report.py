@@ -7,7 +7,7 @@ import click
 
 from ..core.decision import STATES, Outcome
 from ..core.port import Change, Port, after
-from ..core.unit import UNIT
+from ..core.unit import UNIT, vlan_of
 from .text import clean, fit, indented, size
 
 Uuid = str
@@ -53,9 +53,10 @@ def as_json(outcomes: Iterable[Outcome], more: Optional[Mapping[str, Any]] = Non
     return json.dumps(dict(more or {}, pairs=pairs), indent=2, sort_keys=True)
 
 
-def vlan(unit: Mapping[str, Any]) -> str:
-    """A VLAN unit in a few letters: ``5``, ``trunk:5,6``; ``trunk`` for an empty unit, which is a
-    trunk of every VLAN."""
+def vlan(unit: Dict[str, Any]) -> str:
+    """A VLAN unit in a few letters: ``5``, ``trunk:5,6``; ``trunk`` for a unit without a VLAN,
+    which is a trunk of every VLAN."""
+    unit = vlan_of(unit)
     if not unit:
         return "trunk"
     words = [str(unit["tag"])] if "tag" in unit else []
@@ -66,7 +67,7 @@ def vlan(unit: Mapping[str, Any]) -> str:
     return " ".join(words)
 
 
-def port_cell(unit: Mapping[str, Any], gone: bool) -> str:
+def port_cell(unit: Dict[str, Any], gone: bool) -> str:
     """The table's cell for a port: the VLAN unit, and ``gone`` if the port's device is gone."""
     return vlan(unit) + (" gone" if gone else "")
 

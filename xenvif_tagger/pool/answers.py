@@ -24,7 +24,7 @@ def cells(pair: Dict[str, Any]) -> List[str]:
     vm = report.vm_cell(pair["vm"] and pair["vm"]["name"], [
         port["external_ids"] for port in ports if port], pair["domid"])
     return report.row(vm, pair["bridge"], [(port["port"], report.port_cell({
-        column: port[column] for column in UNIT if port[column] not in (None, [])},
+        column: port[column] for column in UNIT if port.get(column) not in (None, [])},
         port.get("gone", False))) if port else None for port in ports], pair["state"])
 
 
@@ -65,6 +65,15 @@ def is_watched(output: Any) -> bool:
     return output["watcher"] is not None
 
 
+def unpaired_of(output: Any) -> List[List[str]]:
+    """The ports that can't be paired, in the output of ``status`` or ``check``, as
+    core.identity.unpaired returns. (A host's older version has no such key.)"""
+    groups = output.get("unpaired", [])
+    if not isinstance(groups, list):
+        raise TypeError("a list expected, not %s" % json.dumps(groups)[:_SHORT])
+    return [_texts(group) for group in groups]
+
+
 def checks_of(output: Any) -> List[Check]:
     """The checks in the output of ``doctor``."""
     checks = [Check(**item) for item in output["checks"]]
@@ -81,8 +90,8 @@ def version_of(output: Any) -> str:
 OF_PAIRS = ("status", "check")
 # The readers of each function's output. A reader raises if the output has another shape.
 _READERS: Dict[str, Tuple[Callable[[Any], Any], ...]] = {
-    "status": (pairs_of, is_watched), "check": (pairs_of, is_watched), "doctor": (checks_of,),
-    "version": (version_of,)}
+    "status": (pairs_of, unpaired_of, is_watched), "check": (pairs_of, unpaired_of, is_watched),
+    "doctor": (checks_of,), "version": (version_of,)}
 
 
 def parse(text: str, function: str) -> Tuple[int, Any, List[str]]:

@@ -8,7 +8,7 @@ from ..core.decision import STATES
 from ..output import checks, report
 from ..output.checks import FAIL, OK, SKIP, WARN
 from ..output.text import clean, indented
-from .answers import checks_of, is_watched, pairs_of, version_of
+from .answers import checks_of, is_watched, pairs_of, unpaired_of, version_of
 from .hosts import Answer
 
 _STATES = (OK, WARN, FAIL, SKIP)
@@ -64,6 +64,8 @@ def _pairs(answers: Sequence[Answer], width: int, colour: bool) -> List[str]:
             state = STATES.get(pair.row[-1])  # None: a state that only the host's version has
             if state is None or state.shows_reason:
                 text += ["  " + line for line in indented(pair.reason, width - 2)]
+        for line in report.unpaired(unpaired_of(answer.output)):
+            text += _wrapped("  " + line, width)
     text.append(_sum("VIF", [pair.row[-1] for _, pairs in by_host for pair in pairs]))
     unwatched = sum(not is_watched(answer.output) for answer in answers)
     text.append("watcher: %s" % (
