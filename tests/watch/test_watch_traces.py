@@ -568,10 +568,9 @@ def test_trace_n_tap_deleted_at_take_over(ovs, both, how):
 
 @pytest.mark.parametrize("hook, how", [(True, "stopped"), (False, "killed"), (False, "paused")])
 def test_trace_o_vif_replugged(ovs, hook, how):
-    """The watcher is down meanwhile, or not: the tag is back on the vif. So is iface-id, unless the
-    hook has handed the iface-id to the tap when the vif was unplugged: then it stays there."""
+    """The watcher is down meanwhile, or not: iface-id and tag are back on the vif. The hook hands
+    the iface-id to the tap when the vif is unplugged, and back when the vif is plugged anew."""
     nic = Nic(12)
-    has, has_not = (nic.tap, nic.vif) if hook else (nic.vif, nic.tap)
     with Host(ovs, hook=hook) as host:
         host.old_pairs([nic], T5, own="vif")
         with host.away(how):
@@ -580,14 +579,29 @@ def test_trace_o_vif_replugged(ovs, hook, how):
             act(host.stock.add(nic.vif, nic))
         for _ in range(2):
             host.assert_both(nic, T5)
-            assert host.ids(has)["iface-id"] == nic.iface_id
-            assert "iface-id" not in host.ids(has_not)
+            assert host.ids(nic.vif)["iface-id"] == nic.iface_id
+            assert "iface-id" not in host.ids(nic.tap)
             host.do(host.stock.clear(nic.vif), host.stock.add(nic.vif, nic))
         # The agent had forgotten the network: it sets a new tag, and the sibling's old one is
         # stale.
         host.agent.vlans = {}
-        host.do(host.agent.bind(has, "net-1", 7))
+        host.do(host.agent.bind(nic.vif, "net-1", 7))
         host.assert_both(nic, T7)
+
+
+@pytest.mark.parametrize("how", DOWN[:2])
+def test_trace_o_the_agent_has_bound_the_tap_meanwhile(ovs, how):
+    """An agent that sees the iface-id on the tap binds the tap: then the iface-id stays there."""
+    nic = Nic(12)
+    with Host(ovs, hook=True) as host:
+        host.old_pairs([nic], T5, own="vif")
+        with host.away(how):
+            act(host.stock.clear(nic.vif))
+            act(host.agent.bind(nic.tap, "net-1", 5))
+            act(host.stock.add(nic.vif, nic))
+        host.assert_both(nic, T5)
+        assert host.ids(nic.tap)["iface-id"] == nic.iface_id
+        assert "iface-id" not in host.ids(nic.vif)
 
 
 # ---- (p) ---------------------------------------------------------------------------------------
@@ -596,8 +610,8 @@ def test_trace_o_vif_replugged(ovs, hook, how):
 @pytest.mark.parametrize("how", DOWN[:2])
 @pytest.mark.parametrize("listed", EITHER)
 def test_trace_p_agents_port_gone_for_longer_than_the_grace(ovs, listed, how):
-    """A new watcher begins the grace anew: it was down when the agent's port went. The hook has
-    handed the iface-id to the tap."""
+    """A new watcher begins the grace anew: it was down when the agent's port went. The hook hands
+    the iface-id to the tap, and back."""
     nic, tenant = Nic(12), Nic(13, "e")
     bridge = "br0" if listed else "br1"
     with Host(ovs, "[hold]\nbridges = %s\norphan_grace = 0.3\n" % bridge, hook=True) as host:
@@ -618,9 +632,9 @@ def test_trace_p_agents_port_gone_for_longer_than_the_grace(ovs, listed, how):
         given_away = host.count()
         host.do(host.stock.add(nic.vif, nic))
         host.assert_both(nic, HELD)
-        assert "iface-id" not in host.ids(nic.vif)
-        assert host.ids(nic.tap)["iface-id"] == nic.iface_id
-        host.do(host.agent.bind(nic.tap, "net-1", 6))
+        assert host.ids(nic.vif)["iface-id"] == nic.iface_id
+        assert "iface-id" not in host.ids(nic.tap)
+        host.do(host.agent.bind(nic.vif, "net-1", 6))
         host.assert_both(nic, T6)
         host.assert_both(tenant, T5)
         assert not [record for record in History(ovs).records[given_away - 1:]
