@@ -73,7 +73,7 @@ def follow(address: str, values: "Values", timeout: float, access: Access,
 
 
 class Follow(object):
-    """The loop, and what it shows.
+    """The loop of ``status --follow``, which shows the table and the changes.
 
     :param replica: the copy of the database
     :param followed: the VIFs in it
@@ -176,7 +176,8 @@ class Follow(object):
     # -- what is shown
 
     def _look(self) -> None:
-        """Take over the changes in the database, and whether the watcher has come or gone."""
+        """Note the changes in the database since the last look, and whether the watcher has come or
+        gone since then."""
         is_current, is_first = self._replica.is_current, not self._followed.is_synced
         lines = []
         if is_current and not self._was_current and not is_first:

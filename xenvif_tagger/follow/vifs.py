@@ -1,4 +1,4 @@
-"""The VIFs of a replica as they stand, and what has changed at them since the last look."""
+"""The VIFs of a replica as they stand, and their changes since the last look."""
 from typing import Dict, List, Optional, Tuple
 
 from ..core.decide import decide_vif

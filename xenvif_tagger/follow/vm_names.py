@@ -45,7 +45,8 @@ class Names(object):
         self._next = 0.0  # when the next question may be asked: seconds of time.monotonic()
 
     def want(self, outcomes: Iterable[Outcome]) -> None:
-        """Let run() ask XAPI for the VMs of these outcomes, but for those asked for before."""
+        """Let run() ask XAPI for the VMs of these outcomes' VIFs, except for VIFs that were in an
+        earlier question."""
         if not self._access.absent():
             self._wanted |= vms.vif_uuids(outcomes) - self._asked
 

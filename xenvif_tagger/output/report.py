@@ -1,4 +1,4 @@
-"""What the commands print about VIFs: tables and lines for people, JSON for scripts
+"""The output of the commands about VIFs: tables and lines for people, JSON for scripts
 (docs/design.md 6)."""
 import json
 from typing import Any, Dict, Iterable, List, Mapping, Optional, Sequence, Tuple

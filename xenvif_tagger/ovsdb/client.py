@@ -95,9 +95,9 @@ def _addresses(remote: str) -> "List[Address]":
     if kind == "unix":
         return [(socket.AF_UNIX, host)]
     # As bytes: for a str Python imports its IDNA tables, which takes some milliseconds.
-    found = socket.getaddrinfo(host.encode("utf-8", "surrogateescape"), port or DEFAULT_PORT, 0,
+    infos = socket.getaddrinfo(host.encode("utf-8", "surrogateescape"), port or DEFAULT_PORT, 0,
                                socket.SOCK_STREAM)
-    return [(family, address) for family, _, _, _, address in found]
+    return [(family, address) for family, _, _, _, address in infos]
 
 
 def _connect_problem(error: OSError) -> str:
@@ -169,7 +169,7 @@ class Client:
         self._deadline = time.monotonic() + self._timeout
 
     def extend_deadline(self, seconds: float) -> None:
-        """Leave out of the timeout the `seconds` that something other than the server took."""
+        """Move the deadline by `seconds`, in which nobody has waited for the server."""
         self._deadline += seconds
 
     def call(self, method: str, params: "List[Any]") -> "Any":
@@ -188,8 +188,8 @@ class Client:
         self._id += len(params)
         ids = list(range(first, self._id + 1))
         self._replies.update(dict.fromkeys(ids))
-        self._send([{"method": method, "params": each, "id": request}
-                    for request, each in zip(ids, params)], self._left())
+        self._send([{"method": method, "params": request_params, "id": request}
+                    for request, request_params in zip(ids, params)], self._left())
         return ids
 
     def _result(self, method: str, request: int) -> "Any":

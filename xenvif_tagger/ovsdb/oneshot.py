@@ -126,8 +126,8 @@ class OneShot(object):
         :param float seconds: how long to wait at most
         :param prefer: as for ``look``
         :param name: the name of a port that must be there; None if any port will do
-        :returns: ``(ready, outcomes)``: whether there is a pair of ports, and every pair has one
-            VLAN on both; the outcomes of the VIFs
+        :returns: ``(ready, outcomes)``: whether there is a pair of ports, every pair has the same
+            VLAN on both ports, and the named port is there; and the outcomes of the VIFs
         """
         until = time.monotonic() + seconds
         mirrored: "Dict[Vif, Outcome]" = {}
