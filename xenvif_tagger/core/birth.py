@@ -30,7 +30,7 @@ def born(name: str, bridge: str, interface_ids: "Mapping[str, str]", siblings: "
     :param dict interface_ids: the Interface external_ids that the toolstack creates the port with
     :param siblings: the ports with this VIF's number (list of port.Port); a row that already has
         this name is about to be replaced and does not count
-    :param Settings settings: what the operator has set, and the host's facts
+    :param Settings settings: the operator's settings, and the host's boot
     :param dict toolstack_unit: the VLAN unit with which the toolstack creates the port, whatever
         this function decides: the tag of a VLAN ("fake") bridge, or the unit that the command line
         names; None for no such unit

@@ -34,7 +34,7 @@ def decide_vif(ports: "Iterable[Port]", settings: Settings, prefer: "Optional[st
     """Decide about all ports with one VIF's number.
 
     :param ports: one to three port.Port: the tap side has two possible names
-    :param Settings settings: what the operator has set, and the host's facts
+    :param Settings settings: the operator's settings, and the host's boot
     :param prefer: "vif" or "tap" where a person has named that side as the right one; else None
     :param expired: the UUIDs of the Ports whose grace as an orphan is over (docs/design.md 4.5, 8),
         by the caller's clock

@@ -57,7 +57,7 @@ STATES = {
 
 
 class Settings(object):
-    """The operator's settings, and the one fact of the host that decisions need.
+    """The operator's settings, and the one fact of the host that decisions need: the boot.
 
     iface_id (str): how many of the two siblings may have iface-id: ``one`` or ``both``.
     exclude (tuple of str): further external_ids keys that are never mirrored; a ``*`` at the end

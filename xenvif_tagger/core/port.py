@@ -40,7 +40,8 @@ class Port(object):
     name, uuid (str): the Port row's name and UUID; the UUID is empty while there is no row yet
         (birth.UNBORN).
     bridge (str): the name of the Bridge row that has the port. (A VLAN, or "fake", bridge has no
-        Bridge row: ovs-vsctl takes for its ports those of the Bridge row with the VLAN's tag.)
+        Bridge row: as the ports of a VLAN bridge ovs-vsctl lists those ports of a Bridge row that
+        have the VLAN's tag.)
     unit (dict): the VLAN unit of the Port.
     ids (dict): ``{"Port": {...}, "Interface": {...}}``, the external_ids of the two rows.
     policing (dict): those columns of POLICING that are not 0, with their values (int).
@@ -172,7 +173,7 @@ def after(port: Port, changes: "Iterable[Change]") -> "Tuple[Unit, Ids]":
 
 
 def cell_of(change: Change) -> str:
-    """The cell that a change is of, as ovs-vsctl writes it: ``tag``, ``external_ids:iface-id``."""
+    """The changed cell, in the notation of ovs-vsctl: ``tag``, ``external_ids:iface-id``."""
     return change.column if change.key is None else "%s:%s" % (change.column, change.key)
 
 

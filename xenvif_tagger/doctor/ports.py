@@ -269,9 +269,10 @@ def unpaired(database: Database) -> Result:
     """Whether the names of the ports of each of libxl's NICs are a pair's names."""
     if not database.unpaired:
         return OK, "the ports of each NIC have the names of a pair", None
-    return (FAIL, "%s: one NIC's by their MAC, and not by their names, so nothing is mirrored. "
-            "Take vifname= out of the guest's config file CFG (you must tag a stub domain's port "
-            "by hand)" % first_few(" and ".join(group) for group in database.unpaired),
+    return (FAIL, "%s: they have the MAC of one NIC, but not the names of a pair, so nothing is "
+            "mirrored. Take vifname= out of the guest's config file CFG (you must tag a stub "
+            "domain's port by hand)" % first_few(
+                " and ".join(group) for group in database.unpaired),
             "xl config-update DOMID CFG && xl reboot DOMID")
 
 

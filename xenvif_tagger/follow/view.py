@@ -76,7 +76,7 @@ class Follow(object):
     """The loop of ``status --follow``, which shows the table and the changes.
 
     :param replica: the copy of the database
-    :param followed: the VIFs in it
+    :param followed: the VIFs of the replica that are shown
     :param access: how to reach XAPI
     :param timeout: seconds within which ovsdb-server must send something before the first table
     """
@@ -240,8 +240,8 @@ class Follow(object):
         notes = []
         if self._lost:
             problem = self._replica.problem or self._replica.session_name()
-            notes.append(style("no database since %s, trying again; the table shows that time: %s"
-                               % (self._lost, problem), "red"))
+            notes.append(style("no database since %s, trying again; these are the last rows: %s" % (
+                self._lost, problem), "red"))
         notes.append(self._watcher())
         if self._names.problem:
             notes.append(style("no VM names: " + self._names.problem, "yellow"))

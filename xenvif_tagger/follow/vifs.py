@@ -11,7 +11,7 @@ class Followed(object):
     """The VIFs that ``status --follow`` shows.
 
     :param replica: the copy of the database
-    :param settings: what the operator has set
+    :param settings: the operator's settings
     :param domid: the domain whose VIFs are shown; None for all VIFs
     """
 

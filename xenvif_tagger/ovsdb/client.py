@@ -51,8 +51,9 @@ class ServerError(OvsdbError):
 class OperationError(OvsdbError):
     """A transaction failed, and the server committed nothing of it (RFC 7047, 4.1.3).
 
-    index (int): of the operation that failed; None if the commit after all of them failed.
-    error (str): the short name: "timed out" (of a wait), "constraint violation", ...
+    index (int): the index of the operation that failed; None if the commit after all operations
+        failed.
+    error (str): the short name of the error: "timed out" (of a wait), "constraint violation", ...
     details (str): the server's explanation; may be empty.
     """
 
@@ -135,7 +136,8 @@ class Client:
         self._socket: "socket.socket" = None  # type: ignore[assignment]  # _connect() makes one
         self._framer = Framer()
         self._id = 0  # of the last request
-        self._replies: "Dict[int, Optional[Message]]" = {}  # to requests under way, by their ids
+        # id of a request under way: the reply, or None if the reply has not come yet
+        self._replies: "Dict[int, Optional[Message]]" = {}
         self._updated = False  # whether an update came since wait_update() returned
         self.restart_deadline()
         try:
@@ -181,7 +183,7 @@ class Client:
         return self._result(method, *self._request(method, params))
 
     def _request(self, method: str, *params: "List[Any]") -> "List[int]":
-        """Send requests, one for each params, in one piece; returns their ids."""
+        """Send requests, one for each list of params, in one piece; returns the requests' ids."""
         if self._socket.fileno() < 0:
             raise self._unreachable("the connection is closed")
         first = self._id + 1
@@ -294,7 +296,8 @@ class Client:
                 time.sleep(0.01)
 
     def _left(self) -> float:
-        """Seconds until the deadline (at most LONGEST_WAIT). Raises Unreachable after it."""
+        """Seconds until the deadline (at most LONGEST_WAIT). Raises Unreachable after the deadline.
+        """
         left = self._deadline - time.monotonic()
         if left <= 0:
             raise self._unreachable(

@@ -82,7 +82,7 @@ class OneShot(object):
         A VIF that failed once gets a transaction of its own from then on, so that it does not hold
         up the others.
 
-        :param tries: dict VIF -> how often it has failed; this method counts there
+        :param tries: dict VIF -> how often a write of the VIF has failed; this method updates it
         :returns: the VIFs that must be read again, because another writer won a race
         """
         together = [outcome for outcome in outcomes if outcome.vif not in tries]

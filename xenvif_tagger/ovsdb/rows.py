@@ -55,9 +55,9 @@ def own_interface(port: "Row", find: "Find") -> "Optional[Row]":
 
 
 def tenancy(port: "Row") -> "Optional[Tuple[int, str]]":
-    """The tag of a Port row and the network (net_uuid) that Neutron's agent has bound it to; None
-    where the agent's notes do not fit the tag: the agent writes tag and notes in two transactions
-    (docs/design.md 2.4)."""
+    """The tag of a Port row and the network (net_uuid) to which Neutron's agent has bound the row;
+    None where the agent's notes do not fit the tag: the agent writes tag and notes in two
+    transactions (docs/design.md 2.4)."""
     notes = from_map(port["other_config"])
     tag = tag_of(port)
     if tag is None or "net_uuid" not in notes or notes.get("tag") != str(tag):

@@ -183,9 +183,9 @@ class Barrier(object):
 
     def _is_deserted(self) -> bool:
         """Whether the asker has gone. The library (ovs/unixctl/server.py) then does one of two
-        things. Either it drops the request, and an answer would fail an assertion. Or, if the
-        request's id is not 0, it does not notice the closed connection, and every poll returns at
-        once."""
+        things. Either the library drops the request, and an answer would fail an assertion. Or, if
+        the request's id is not 0, the library does not notice the closed connection, and every poll
+        returns at once."""
         return self.connection._request_id is None or (
             self.connection._rpc.recv()[0] not in (0, errno.EAGAIN))
 

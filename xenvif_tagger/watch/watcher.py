@@ -53,7 +53,7 @@ class Watcher(object):
     """Keeps the two ports of each VIF in a replica alike.
 
     :param replica.Replica replica: the database
-    :param decision.Settings settings: what the operator has set
+    :param decision.Settings settings: the operator's settings
     :param float grace: seconds after which an orphan on a listed bridge is held
     :param journal.Journal journal: takes lines for people
     :param stats.Stats stats: takes counts
