@@ -48,7 +48,7 @@ def decide_vif(ports: "Iterable[Port]", settings: Settings, prefer: "Optional[st
         draft.note(hold.lift(draft))
         draft.note(hold.mend_dead(draft))
         if draft.port.bridge in settings.hold_bridges and has_no_vlan(draft.unit):
-            # cvlans mean nothing on a port without a VLAN: for the rules below the unit is empty.
+            # cvlans mean nothing on a port without a VLAN, so the rules below do not see them.
             draft.unit = without_vlan(draft.unit)
         if draft is not rows.get(prefer or ""):
             draft.note(hold.mend_trunks(draft, draft.mark.get("base", {}).get("unit")))
@@ -255,8 +255,8 @@ def _decide_siblings(siblings: pair.Pair, settings: Settings, prefer: "Optional[
 
 
 def _decided(draft: Draft) -> "Unit":
-    """The draft's unit, for a mark; without the VLAN if the row is held: the hold has set that
-    VLAN, and nobody has decided on that VLAN."""
+    """The draft's unit, for a mark; without the VLAN if the row is held: the VLAN of a held row
+    comes from the hold, and is nobody's decision."""
     return without_vlan(draft.unit) if "held" in draft.mark else dict(draft.unit)
 
 

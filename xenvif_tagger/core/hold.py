@@ -136,8 +136,8 @@ def mend_trunks(draft: "Draft", old_unit: "Optional[Unit]") -> "Optional[str]":
     differs from the old unit in nothing else.
 
     Newer xapi's vif-real clears the trunks at the end of a plug (xapi-project/xen-api 26.17,
-    ocaml/xenopsd/scripts/vif-real, handle_trunks). With that command nobody has decided to open
-    the port.
+    ocaml/xenopsd/scripts/vif-real, handle_trunks). That command does not mean that somebody has
+    decided to open the port.
 
     :param dict old_unit: the VLAN unit that the row had before, as a mark notes; or None
     :returns: the repair in words, for Draft.note, or None

@@ -15,7 +15,7 @@ from ..xapi import vms
 # one, and are asked for together.
 PAUSE = 2
 
-# (the uuids of VIFs in the question, the VMs of these VIFs, by XAPI, the problem). A problem is
+# (the uuids of VIFs in the question; the VMs of these VIFs, by XAPI; the problem). A problem is
 # the text of a line on the screen, or an error that ends the command, or None.
 Answer = Tuple[Set[Uuid], Vms, Union[str, click.ClickException, None]]
 

@@ -298,7 +298,7 @@ def _select(table: str, columns: "Optional[List[str]]", *where: "List[Any]") -> 
 def _selects_of_rivals(ports: "List[Row]") -> "List[Operation]":
     """The selects of the Ports that the agent may have bound to a rival network: for each Port of
     a VIF, the Ports with the same tag and another network than the one whose VLAN this Port should
-    be in. The rows of the VIF say which network that is; if they name none, there is no select."""
+    be in. The rows of the VIF name that network; if no row names one, there is no select."""
     networks: "Dict[Vif, str]" = {}
     own_networks: "List[Optional[str]]" = []
     for row in ports:

@@ -213,9 +213,9 @@ class Plug(object):
         """Take iface-id and attached-mac off the dying row, and the port off its bridge, where
         another row is to stay, or become, the agent's.
 
-        The two transactions go back to back: as soon as ovs-xapi-sync sees that the ids are gone,
-        ovs-xapi-sync writes the ids back, and does so before ovs-vsctl could delete the port. The
-        stock del-port (--if-exists) then finds no port.
+        The two transactions go back to back: ovs-xapi-sync writes the ids back as soon as the ids
+        are gone, and would do so before ovs-vsctl could delete the port. The stock del-port
+        (--if-exists) then finds no port.
         """
         vswitch = self.connect().vswitch
         for _ in range(3):

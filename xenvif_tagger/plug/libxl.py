@@ -59,7 +59,7 @@ def main(device: str, started: str, args: "List[str]") -> None:
 
 
 def _spent(started: str, most: float) -> float:
-    """The seconds from `started` until now, or UNKNOWN_START if they would be more than `most`."""
+    """The seconds from `started` until now; UNKNOWN_START if that is no number from 0 to `most`."""
     try:
         spent = time.time() - float(started)
     except ValueError:

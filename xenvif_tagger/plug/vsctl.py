@@ -1,5 +1,5 @@
-"""Words of an ovs-vsctl command line: read from the stock script's command, and made for those that
-our hook adds."""
+"""Words of an ovs-vsctl command line: those in the stock script's command are read, and those that
+our hook adds to the command are made."""
 import json
 
 from ..core.unit import UNIT

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 class Memory(object):
-    """Notes on VIFs; the keys of each note are VIFs, (domid, devid).
+    """Notes on VIFs: dicts whose keys are VIFs, (domid, devid).
 
     lost_races (dict): VIF -> how many races the VIF has lost since the database last took changes
         of the VIF.

@@ -38,7 +38,8 @@ class Outlet(logging.Handler):
             self.dropped += 1
 
     def head(self) -> str:
-        """The beginning of a line that the outlet itself adds; vlog's pattern begins all others."""
+        """The beginning of a line that the outlet itself adds. All other lines come with the
+        beginning that vlog's pattern gives."""
         raise NotImplementedError
 
     def write(self, level: int, line: str) -> None:

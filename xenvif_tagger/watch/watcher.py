@@ -153,7 +153,7 @@ class Watcher(object):
         # A drift with nothing to write waits for the agent (docs/design.md 4.5, rule 1).
         waits = decision.state == DRIFT and not decision.is_substantial()
         # With libxl the vif's row goes first; the row of the tap, whose device has gone with QEMU,
-        # follows a moment later, so that orphan is not worth a line.
+        # follows a moment later: the tap's short time as an orphan is not logged.
         ends = decision.state == ORPHAN and all(port.gone for port in decision.orphans)
         if ends or not waits and not STATES[decision.state].logged:
             self.memory.note_nothing_to_report(vif)
