@@ -82,7 +82,8 @@ class Host(object):
         return processes
 
     def hidden(self) -> Optional[str]:
-        """Why other users' processes are not visible (proc(5), hidepid); None if they are."""
+        """Why other users' processes are not visible (proc(5), hidepid); None if they are visible.
+        """
         if os.path.exists(self.path("/proc/1/cmdline")) or not self.processes:
             return None
         return "other users' processes are hidden here: run as root"

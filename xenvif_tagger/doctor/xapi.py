@@ -206,8 +206,9 @@ def _extra(vifs: Vifs, ports: Ports) -> Set[str]:
 
 
 def _passed_through(pifs: "Mapping[str, Record]") -> Set[str]:
-    """The refs of the networks of SR-IOV, and of the networks of VLANs on these. Their VIFs have no
-    port: each is a virtual function of a network card, which the guest drives itself.
+    """The refs of the networks of SR-IOV, and of the networks of VLANs on SR-IOV. A VIF of such a
+    network has no port: the VIF is a virtual function of a network card, and the guest itself
+    drives that function.
 
     :param pifs: the records of this host's PIFs, by ref
     """

@@ -2,7 +2,7 @@
 
 The plug path and the one-shot commands use this client: the import of Open vSwitch's own library
 takes longer than a plug may be delayed, and calls of that library have no time limit. This module
-imports little, and from the standard library only: each plug pays for every import.
+imports few modules, all of them ours or the standard library's: each plug pays for every import.
 """
 # The C half of `socket`: to import `socket` itself takes longer than a plug's calls of this client.
 import _socket as socket

@@ -46,8 +46,8 @@ def own_interface(port: "Row", find: "Find") -> "Optional[Row]":
     """The Interface row of a VIF's Port row.
 
     :param find: function that gives the Interface row of a UUID
-    :returns: the only Interface of the port, if the two have one name. None for a bond, which is no
-        VIF's port, and where one of the two rows came or went between two selects
+    :returns: the only Interface of the port, if Port and Interface have the same name. None for a
+        bond, which is no VIF's port, and where one of the two rows came or went between two selects
     """
     uuids = from_set(port["interfaces"])
     interface = find(from_uuid(uuids[0])) if len(uuids) == 1 else None

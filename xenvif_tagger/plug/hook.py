@@ -1,8 +1,8 @@
 """The plug driver: our part in a command of the stock script (docs/design.md 4.7).
 
 No failure here may change the plug: after any exception the hook runs the stock command as it was,
-and writes one line to the syslog that says why. This module imports few modules, and those of the
-standard library only: each plug pays for every import.
+and writes one line to the syslog that says why. This module imports few modules, all of them ours
+or the standard library's: each plug pays for every import.
 """
 import os
 import signal

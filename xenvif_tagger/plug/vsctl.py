@@ -1,5 +1,5 @@
-"""Words of an ovs-vsctl command line: those in the stock script's command are read, and those that
-our hook adds to the command are made."""
+"""Reads words of the stock script's ovs-vsctl command line, and makes the words that our hook adds
+to that command line."""
 import json
 
 from ..core.unit import UNIT

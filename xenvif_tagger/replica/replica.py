@@ -1,9 +1,10 @@
 """The watcher's replica of the database: the library's Idl, which also notes the VIFs that change.
 
-The Replica uses three private parts of the library, the same in 2.17 to 4.0: the session, to send
+The Replica uses private parts of the library, the same in 2.17 to 4.0: the session, to send
 operations of our own and to set the time between two tries to connect; the table of requests under
-way, to get the answers to our own requests; and the data of a row, to have the values as the server
-sent them.
+way, to get the answers to our own requests; the data of a row, to have the values as the server
+sent them; the state of the sync and of the lock; and two private methods, which the Replica
+replaces (their names begin with _Idl__ here).
 """
 import time
 from typing import TYPE_CHECKING, Any, Callable, Dict, List, Optional, Set, Tuple

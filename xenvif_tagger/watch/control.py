@@ -44,7 +44,7 @@ class Control(object):
 
     def keep(self) -> None:
         """Make the socket unless it is there: at the start, and after somebody has removed it. If
-        that fails, the log says that ovs-appctl can't reach the watcher."""
+        the socket can't be made, the log says that ovs-appctl can't reach the watcher."""
         if self._server is not None and self._file == _identity(self.path):
             return
         was_there = self._server is not None

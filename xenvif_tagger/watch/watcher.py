@@ -28,7 +28,8 @@ BATCH = 250
 LOOKS = 1000
 # How many races for a VIF may be lost in a row until the log has a line about that.
 TRIES = 20
-# Seconds until a write that the database refused is tried again, unless a row changes earlier.
+# Seconds until a VIF that could not be decided or written is tried again, unless a row of the VIF
+# changes earlier.
 RETRY = 30
 
 

@@ -65,7 +65,7 @@ class TimedOut(XapiError):
 
 
 class BadRemote(XapiError):
-    """Not a remote that this module understands. Nothing was tried."""
+    """This module does not understand the remote. No connection was tried."""
 
 
 class Xapi(object):
