@@ -36,7 +36,7 @@ class Agent:
         """Give the vifs of these domains another tag, and wait until the taps have it.
 
         :param how: "one": by one transaction; "each": by a transaction for each vif, all sent at
-            once; "turns": by a transaction for each vif, sent after the reply to the one before
+            once; "turns": by a transaction for each vif, each after the reply to the one before
         :returns: dict of seconds: "commit", from sending the first transaction to the reply to the
             last; "reaction", from that reply to the update with the last tap's tag; "all", the sum
             of both. None if the taps did not get the tag in time
