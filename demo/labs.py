@@ -119,7 +119,7 @@ def enter_namespace():
     try:
         if user == 0:
             _call(_LIBC.unshare, CLONE_NEWNET)
-        else:  # in a user namespace of its own this process is root, and may make the other one
+        else:  # as root of a user namespace this process may make a network namespace
             _call(_LIBC.unshare, CLONE_NEWUSER | CLONE_NEWNET)
             for name, text in (
                 ("setgroups", "deny"),
