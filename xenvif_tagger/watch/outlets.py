@@ -99,13 +99,18 @@ class Syslog(Outlet):
 class Stderr(Outlet):
     """Standard error."""
 
+    def __init__(self) -> None:
+        super().__init__()
+        self._cut = False  # whether the last bytes written are the beginning of a dropped line
+
     def head(self) -> str:
         return time.strftime("%Y-%m-%d %H:%M:%S WARN ")
 
     def write(self, level: int, line: str) -> None:
-        data = line.encode("utf-8", "backslashreplace") + b"\n"
+        data = self._cut * b"\n" + line.encode("utf-8", "backslashreplace") + b"\n"
         while data:
             # A pipe that is ready takes PIPE_BUF bytes without a wait (poll(2), pipe(7)).
             if not select.select([], [STDERR], [], 0)[1]:
                 raise BlockingIOError
             data = data[os.write(STDERR, data[:select.PIPE_BUF]):]
+            self._cut = bool(data)
