@@ -27,6 +27,7 @@ class Database(object):
 
     def __init__(self, remote: str, values: "Values", timeout: float) -> None:
         self.remote = remote
+        self._values = values
         self._timeout = timeout
         self.error: Optional[OvsdbError] = None
         self.outcomes: List[Outcome] = []
@@ -34,16 +35,16 @@ class Database(object):
         self.version: Optional[str] = None
         try:
             client = Client(remote, timeout)
-            self._driver = OneShot(client, values)
-            self.settings = self._driver.settings
+            driver = OneShot(client, values)
+            self.settings = driver.settings
             schema = client.call("get_schema", [DATABASE])
             self.schema = str(schema["version"])
             self.has_cvlans = "cvlans" in schema["tables"]["Port"]["columns"]
             row = client.transact([{"op": "select", "table": "Open_vSwitch", "where": [],
                                     "columns": ["ovs_version"]}])[0]["rows"][0]
             self.version = row["ovs_version"] if isinstance(row["ovs_version"], str) else None
-            self.outcomes = self._driver.look()
-            self.unpaired = self._driver.vswitch.unpaired
+            self.outcomes = driver.look()
+            self.unpaired = driver.vswitch.unpaired
         except OvsdbError as error:
             self.error = error
         except (AttributeError, IndexError, KeyError, TypeError) as error:
@@ -55,10 +56,7 @@ class Database(object):
         return [port for outcome in self.outcomes for port in outcome.decision.ports()]
 
     def ports_now(self) -> List[Port]:
-        """All ports of VIFs, read anew.
-
-        This uses a connection of its own: ovsdb-server drops a client that answers none of its
-        probes, and while other checks take their time nobody reads the first connection.
+        """All ports of VIFs, read anew, by a connection of their own (see look_again).
 
         :raises OvsdbError: the database can't be read any more
         """
@@ -69,9 +67,13 @@ class Database(object):
     def look_again(self, vifs: List[Tuple[int, int]]) -> List[Decision]:
         """The decisions about some VIFs, read anew.
 
+        This uses a connection of its own: ovsdb-server drops a client that answers none of its
+        probes, and while other checks take their time nobody reads the first connection.
+
         :raises OvsdbError: the database can't be read any more
         """
-        return [outcome.decision for outcome in self._driver.look(vifs)]
+        with Client(self.remote, self._timeout) as client:
+            return [outcome.decision for outcome in OneShot(client, self._values).look(vifs)]
 
     def pairs(self) -> List[Decision]:
         """The decisions about VIFs that have two ports."""
