@@ -344,7 +344,7 @@ def test_the_port_goes_before_ovs_xapi_sync_can_write_its_ids_back(dom0):
 
 
 @pytest.mark.parametrize("dying, living", (("tap", "vif"), ("vif", "tap")))
-def test_a_lone_iface_id_goes_to_the_port_that_stays(dom0, dying, living):
+def test_an_iface_id_that_only_the_unplugged_port_has_goes_to_its_sibling(dom0, dying, living):
     """Issue 11, 8: at the take-over the agent's port would go with the tap."""
     plug(dom0, 1)
     plug(dom0, 1, "tap")

@@ -129,7 +129,7 @@ class NeutronAgent:
             yield "other_config:tag"
         tag = self._tag(name)
         if tag != vlan:
-            # All releases but the oldest clear vlan_mode and trunks, but only those of a dead port.
+            # All releases but "queens" clear vlan_mode and trunks, and only those of a dead port.
             clears = self.release != "queens" and tag == DEAD_VLAN and self._ofport(name) != -1
             write(self.ovs, "Port", name, "neutron: _bind_devices", tag=vlan,
                   **({"vlan_mode": None, "trunks": []} if clears else {}))

@@ -1,4 +1,4 @@
-"""What many tests name: places, times, and forms of a port."""
+"""Constants of many tests: places, times, and forms of a port."""
 import os
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))  # the checkout

@@ -177,8 +177,8 @@ def agreement(rows):
 
 
 def is_held_closed(row):
-    """Held, in the hold's form or in one that somebody has made of it: while
-    held, a form that lets nothing through is not put back."""
+    """Whether the row is held and lets nothing through: in the hold's form, or in a form that
+    somebody has made of the hold's form. We do not put such a form back."""
     return "held" in mark_of(row) and is_closed(row.unit)
 
 
@@ -213,8 +213,8 @@ def alike_or_reported(story):
         managed = [row for row in story.rows if is_managed(row)]
         assert len(managed) != 1 or "base" not in mark_of(managed[0])
     elif story.state == "held":
-        # 4.6: "An agent's own dead form without our mark is left as it is": it does not open, and
-        # nor does anything else but a real tag.
+        # 4.6: "An agent's own dead form without our mark is left as it is": only a real tag
+        # opens that port.
         held = [row for row in story.rows if "held" in mark_of(row)]
         assert held and all(map(is_held_closed, held))
         assert all(row.unit or is_managed(row) for row in story.rows)
@@ -233,8 +233,8 @@ def alike_or_reported(story):
 
 
 def conflict_is_one(story):
-    """Rows are in conflict only if both were changed since they were last alike (or since their
-    conflict was reported), or if they were never known to be alike."""
+    """Rows are in conflict only if both were changed since the two were last alike (or since their
+    conflict was reported), or if the two were never known to be alike."""
     if story.state != CONFLICT or is_split(story.rows):
         return
     assert story.rows[0].unit != story.rows[1].unit
@@ -345,7 +345,7 @@ def is_undecidable(story, act):
     if any(act.uuid in rows and not identity.keys_of(rows[act.uuid].interface_ids)
            for n, _, _, rows in story.commits if n >= act.n):
         return True
-    # 4.9: both rows made anew since, at a time: nothing is left that knows the act.
+    # 4.9: both rows were made anew since, at one time: no row is left that has seen the act.
     if sum(n > act.n for n, _ in story.anew) > 1:
         return True
     if own is None or not others:
@@ -358,8 +358,8 @@ def is_undecidable(story, act):
         # (4.5 has no special case for a row that was cleared beside one that is gone).
         return act.unit == {} or base is not None and act.unit == base["unit"]
     # 4.9: "A change and its reversal between two looks: what is visible is followed."
-    # (4.5, 4 before 7: a unit that goes back to the base counts so too, if both changed since the
-    # conflict.)
+    # (4.5, 4 comes before 7: a unit that goes back to the base counts as unchanged, even if both
+    # units changed since the conflict.)
     n, back = agreed[0], [agreed[1]]
     # 4.5, 7: who clears one side of a noted conflict chooses the other one.
     if not act.unit and any(n < at < act.n and both == {act.uuid, others[0].uuid}
@@ -384,7 +384,7 @@ def last_decision_won(story):
         # lost.
         return
     if cleared and story.reported:
-        return  # 4.5, 7: a change since the conflict was reported wins, this clear too
+        return  # 4.5, 7: a change since the report of the conflict wins, and this clear is one
     for row in story.rows:
         if row.uuid not in carried and story.state not in (IN_SYNC, "held"):
             continue
@@ -422,7 +422,7 @@ def held_opened_only_by_a_real_tag(story):
         closed = False
         for _, _, before, after in story.commits:
             if row.uuid in after:
-                # We have closed the port, when it was created or later, and no real tag came since.
+                # We have closed the port, at its creation or later, and no real tag has come since.
                 was = before.get(row.uuid)
                 closed = not is_real(after[row.uuid].unit) and (
                     closed or "held" in mark_of(after[row.uuid])
@@ -682,8 +682,8 @@ def late_clear_is_mended(story):
         before = next(rows for n, _, rows, _ in story.commits if n == clear.n)
         holders = [uuid for uuid, old in before.items() if base_trunks({uuid: old})]
         if not set(holders) & {present.uuid for present in story.rows}:
-            # See test_late_clear_after_the_base_has_gone_is_not_seen; the base can also go a little
-            # later than there.
+            # See test_late_clear_after_the_base_has_gone_is_not_seen. The base can also go a little
+            # later than in that test.
             continue
         if agreed[1] != clear.before.unit or any(
                 act.n > agreed[0] for act in story.decisions) or story.state == CONFLICT:

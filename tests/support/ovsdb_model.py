@@ -145,7 +145,7 @@ class Watcher(object):
         self.settings = settings
         self.at = len(model.states) - 1  # the replica is the state after this many commits
         self.orphans = {}  # UUID of a Port -> whether its grace is over
-        self._decided = {}  # vif -> (what it was decided by, decision)
+        self._decided = {}  # vif -> (the inputs of the decision, decision)
 
     def receive(self, commits=None):
         """Receive the next commits (None: all) in one update."""

@@ -201,8 +201,8 @@ class History:
 
     def _dies(self, record, name):
         """Whether this transaction of ours is the first of the two by which the hook unplugs a
-        port: iface-id and attached-mac are all that the port loses, and the port's next change is
-        its removal by the hook."""
+        port: the port loses iface-id and attached-mac and nothing else, and the port's next change
+        is its removal by the hook."""
         old, row = record.before[name], record.after[name]
         kept = {key: value for key, value in old.interface["external_ids"].items()
                 if key not in ("iface-id", "attached-mac")}
