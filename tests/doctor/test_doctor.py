@@ -92,7 +92,7 @@ def test_neither_root_nor_a_dom0(host, switch):
     os.chmod(switch.socket_path, 0o750)
     os.chmod(host.run_dir, 0o755)
     shutil.rmtree(host.root)
-    # Import the modules while still root: it may be that only root can read this Python's files.
+    # Import the modules while still root: perhaps only root can read this Python's files.
     host.patch = ("import os, XenAPI, ovs.json, ovs.version\n"
                   "import xenvif_tagger.cli.main, xenvif_tagger.doctor.examine\n"
                   "os.setgroups([]); os.setgid(65534); os.setuid(65534)")
@@ -118,7 +118,7 @@ def test_libxl(host, switch):
     checks = host.doctor(switch)
     assert {name for name, check in checks.items() if check["state"] != "OK"} == {
         "xenopsd", "hook-setting", "hook-read", "xapi-vifs"}
-    # A guest that the stock script has plugged.
+    # The stock script has plugged this guest.
     host.xenstore(key % (3, "-tagger") + key % (4, ""), tree="/local/domain/0/backend/vif")
     found = host.doctor(switch)["plugged-before"]
     assert found["state"] == "WARN" and "VIF 0 of domain 4" in found["found"], found
@@ -289,8 +289,8 @@ def test_stock_script_that_does_not_compile(host, switch):
 
 
 def test_dry_run_that_does_not_reach_add_port(host, switch):
-    """The stock script asks for metadata that only a later xenopsd may give. The check can't prove
-    that the script adds ports, and does not fail for that."""
+    """The stock script asks for metadata that only a later xenopsd may give: the check can't prove
+    that the script adds ports, and does not fail."""
     edit(host, COMMON, 'self.json["backend"]', 'self.json["backend-of-later"]')
     host.is_ill(switch, "stock-add-port", "WARN", "not proved", "backend-of-later")
 
@@ -387,8 +387,8 @@ def test_xenapi_of_dom0(host, switch, rpm, version):
     assert host.doctor(switch)["python-XenAPI"]["found"] == version + host.at("/site")
 
 
-def test_a_check_that_fails_itself(host, switch):
-    """A defect in the code of one check fails no other check."""
+def test_a_check_with_a_defect(host, switch):
+    """A defect in the code of one check makes no other check fail."""
     host.patch = ("from xenvif_tagger.doctor.host import Host\n"
                   "def stock(self): raise RuntimeError('a defect')\nHost.stock = stock")
     checks = host.doctor(switch)

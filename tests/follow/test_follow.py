@@ -307,7 +307,7 @@ def test_a_domain(host):
     assert_error(run("status", "--follow", 99, db=host), 2, "domain 99")
 
 
-def test_what_stands_in_the_database_does_not_steer_the_terminal(host):
+def test_values_of_the_database_do_not_steer_the_terminal(host):
     value = "\x1b[2J\x9bevil\r\n\x07"
     add_pair(host, 12, vif={"tag": 5, "ids": {"xen-vm-name": value}})
     with following(host) as terminal:

@@ -1,8 +1,8 @@
 #!/usr/bin/python3
 """A stand-in for xapi's module of this name, as far as setup-vif-rules uses it.
 
-As in the original, the module makes its PATH, and its name in the log, of sys.argv[0] when it is
-imported; and VIF finds its metadata only after set_xenopsd_backend().
+As in the original, the module at its import takes its PATH, and its name in the log, from
+sys.argv[0]; and VIF finds its metadata only after set_xenopsd_backend().
 """
 
 import json
