@@ -24,14 +24,14 @@ def test_xapi_can_run_it():
         assert stream.readline() == "#!/usr/bin/python3 -I\n"
 
 
-def test_by_a_link(host, tmp_path):
+def test_the_plugin_called_by_a_link(host, tmp_path):
     path = str(tmp_path / "xenvif-tagger")
     os.symlink(PLUGIN, path)
     assert result(call(host, "version", path=path))["output"] == {"version": __version__}
 
 
 @pytest.mark.parametrize("function, code", [("status", 0), ("check", 1)])
-def test_what_the_command_says(host, function, code):
+def test_the_plugin_returns_the_commands_output(host, function, code):
     told = result(call(host, function, names="false"))
     alone = run(function, "--json", db=host, env=host_env(host))
     assert told == {"exit": code, "stderr": [], "output": json.loads(alone.out)}
@@ -87,7 +87,7 @@ def test_mirror_vm(host, xapi):
     assert text.startswith("Ж: XAPI knows no VM")
 
 
-def test_names_are_looked_up_unless_told_not_to(host, xapi):
+def test_names_are_looked_up_unless_an_argument_forbids_it(host, xapi):
     xapi.add_vm("web", [identity(12)["xs-vif-uuid"]])
     for names, found in ({"names": "false"}, None), ({}, "web"), ({"names": "true"}, "web"):
         asked = xapi.logins
@@ -97,7 +97,7 @@ def test_names_are_looked_up_unless_told_not_to(host, xapi):
         assert (xapi.logins - asked, told["stderr"]) == (found is not None, [])
 
 
-def test_a_warning_is_handed_on(host, tmp_path):
+def test_a_warning_of_the_command_is_in_the_answer(host, tmp_path):
     told = result(call(host, "status", env={"XENVIF_TAGGER_XAPI": "unix:%s/x" % tmp_path}))
     (line,) = told["stderr"]
     assert line.startswith("no VM names: unix:") and len(told["output"]["pairs"]) == 2
@@ -231,7 +231,7 @@ def test_without_the_command(host, tmp_path):
 
 
 @pytest.mark.parametrize("arguments", [[], ["a", "b"], ["--help"]])
-def test_run_by_hand(arguments):
+def test_a_plugin_run_by_hand_names_the_command(arguments):
     """A person who runs the plugin gets no output that XAPI could take for an answer, and one line
     on stderr that names the right command."""
     done = subprocess.run([sys.executable, "-I", PLUGIN] + arguments, env={"PATH": PLUGIN_PATH},
