@@ -153,8 +153,8 @@ def test_a_command_that_fails_prints_nothing_at_a_completion(shell, home):
 
 
 def test_bash_of_dom0(home):
-    """The script prints nothing when bash sources the script, and uses nothing that bash 4.2, the
-    bash of dom0, does not know."""
+    """bash can source the script without output, and the script uses only features of bash 4.2,
+    the bash of dom0."""
     path = str(home / "dir/xenvif-tagger")
     done = subprocess.run(["bash", "--norc", "-uec", '. "$1"; complete -p xenvif-tagger', "bash",
                            path], stdout=subprocess.PIPE, stderr=subprocess.STDOUT)

@@ -164,7 +164,7 @@ NEVER = {
 
 @pytest.mark.parametrize("side", ["vif", "tap"])
 def test_excluded_keys_are_never_copied(host, tmp_path, side):
-    """The command does not remove an excluded key either that only one side has."""
+    """The command does not remove an excluded key that only one side has either."""
     config = tmp_path / "conf"
     config.write_text("[mirror]\nexclude = mine, my-*\n")
     keys = dict(NEVER)

@@ -175,8 +175,8 @@ def never_the_same(ovs, name):
 
 @pytest.mark.parametrize("args", [["dom", "12"], ["all"], ["dom", "12", "--json"]], ids=" ".join)
 def test_a_pair_that_never_stands_still(host, proxied, args):
-    """The command tries a bounded number of times, and then reports that the pair is not mirrored,
-    and reports no time-out."""
+    """The command tries a bounded number of times. Then the command reports that the pair is not
+    mirrored, and reports no time-out."""
     add_pair(host, 12)
     proxy = proxied(host, never_the_same(host, "vif12.0"))
     result = run("mirror", *args, db=proxy)

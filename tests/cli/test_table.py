@@ -132,8 +132,8 @@ def test_no_colours_in_json_on_a_terminal(host, args):
 
 
 def test_ports_that_cannot_be_paired(host):
-    """A port with libxl's vifname=web0 and the vif of a stub domain are reported; the pair of a VIF
-    and the two pairs of a local migration are not."""
+    """The command reports a port with libxl's vifname=web0 and the vif of a stub domain, and does
+    not report the pair of a VIF or the two pairs of a local migration."""
     def plug(name, vm, mac):
         host.add_port("xenbr0", name, {"xen-vm-uuid": vm, "attached-mac": mac}, tag=5)
 

@@ -151,7 +151,7 @@ def test_a_bad_remote_is_wrong_usage_and_a_dead_remote_is_not(tmp_path):
     (["--help"], 0), (["--version"], 0), (["status"], 0), (["check"], 1), (["bogus"], 2),
     (["--db", "unix:/nonexistent", "status"], 3), ([], 2), (["mirror", "dom", "--help"], 0),
 ], ids=lambda value: " ".join(value) if isinstance(value, list) else "")
-def test_the_console_script_does_the_same(host, args, code):
+def test_the_console_script_does_as_python_m(host, args, code):
     add_pair(host, 12)
     script = os.path.join(os.path.dirname(sys.executable), "xenvif-tagger")
     results = [run(argv=argv + args, env={"XENVIF_TAGGER_DB": host.remote})

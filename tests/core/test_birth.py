@@ -224,7 +224,7 @@ def test_an_iface_id_that_only_the_unplugged_port_has_goes_to_its_sibling():
     vif(unit(5), identity=dict(IDENTITY, **{"xs-vif-uuid": "vif-b"})),
     vif(unit(5), other_config={"net_uuid": "another"})],
     ids=["another", "gone", "gone without", "another VIF's", "with notes of another network"])
-def test_without_such_a_living_port_an_unplugged_port_keeps_its_iface_id(living):
+def test_an_unplugged_port_keeps_its_iface_id_if_no_sibling_may_take_it(living):
     ports = [Port(**living), TAP]
     assert birth.dying("tap12.0", ports, ports) is None
     assert birth.dying("tap12.0", [TAP], [TAP]) is None

@@ -1,6 +1,6 @@
 """A held port becomes a QinQ tunnel. OpenNebula's driver, or an agent, sets
 vlan_mode=dot1q-tunnel, tag and cvlans, in one transaction or in three, in any order, and the
-watcher looks or does not look between two of them."""
+watcher looks or does not look between two transactions."""
 import itertools
 
 import pytest

@@ -1,5 +1,5 @@
-"""Small inputs, from public bug reports and from the models, which were once decided wrong. Each
-test holds one rule."""
+"""Small inputs, from public bug reports and from the models, that earlier versions decided wrong.
+Each test holds one rule."""
 import json
 
 import pytest
@@ -82,7 +82,7 @@ def test_nothing_crosses_to_or_from_a_row_without_identity(side, lent):
     assert world[OTHER[side]]["unit"] == unit(6)
 
 
-# -- the agent sets dead the other one of two rows with iface-id
+# -- both rows have iface-id, and the agent may set one row dead
 
 def both_with_iface_id(owner, tag=5, iface_id="both"):
     """Both rows have iface-id. The agent has bound the row of `owner`; our base is on the other
@@ -276,7 +276,7 @@ def test_nobody_opens_a_held_port_whose_bridge_is_listed(lone, prefer):
         assert decision.state == "refused"
 
 
-# -- a form that somebody has changed
+# -- a held port's form that somebody has changed
 
 @pytest.mark.parametrize("form, stands", [
     (unit(4095), True), (unit(4095, "dot1q-tunnel", cvlans=[10, 20]), True),
@@ -329,8 +329,8 @@ def test_a_mark_written_as_json_is_read_and_not_rewritten():
 # -- a VLAN that became another network's
 
 def followed(lone=True, managed="vif", **settings):
-    """The agent binds the port of `managed`, and its sibling follows. With `lone`, the agent's own
-    port is unplugged then."""
+    """The agent binds the port of the side `managed`, and the sibling follows. With `lone`, the
+    agent's own port is unplugged then."""
     world = World(vif({}, {"iface-id": "i"} if managed == "vif" else None),
                   tap({}, {"iface-id": "i"} if managed == "tap" else None), **settings)
     world.bind(managed, 5)
@@ -387,7 +387,7 @@ def test_a_vlan_that_went_to_another_network_is_not_lent_to_a_plugged_port():
     assert world.units() == (HELD, HELD)
 
 
-def test_an_operators_tag_beside_such_an_orphan_wins():
+def test_an_operators_tag_wins_over_another_networks_vlan():
     """The vif is plugged with tag 6, set by hand: an operator's decision, which the orphan gets."""
     world = followed()
     given_away(world)

@@ -56,7 +56,7 @@ def test_the_table(host, switch, columns):
     assert lines[0].split() == ["CHECK", "STATE", "FOUND"]
     assert any(re.match(r"hook-file +FAIL +%s can't be run$" % HOOK, line) for line in lines)
     assert "-> chmod 755 %s" % HOOK in out
-    # Only a command or a single word may be longer than the terminal is wide, as neither is broken.
+    # The table breaks no command and no word: only these may be longer than a line.
     for line in lines:
         said = line.split("  ")[-1].strip()
         assert len(line) <= int(columns) or said.startswith("-> ") or " " not in said, line
@@ -86,7 +86,7 @@ def test_nothing_is_written(host, switch):
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="takes root to become somebody else")
-def test_neither_root_nor_a_dom0(host, switch):
+def test_a_user_who_is_not_root_on_a_host_that_is_no_dom0(host, switch):
     """doctor skips the checks that it can't make, and does not fail for them."""
     os.chmod(switch.dir, 0o755)
     os.chmod(switch.socket_path, 0o750)

@@ -264,7 +264,7 @@ def test_a_failed_plug_is_in_xenstore_for_libxl(dom0):
 # ---- the stand-in dom0 without a plug ---------------------------------------------------------
 
 
-def test_the_python_is_the_one_under_test_and_bare(dom0):
+def test_python3_inside_is_the_python_under_test_without_site_packages(dom0):
     show = "import sys; print(sys.version_info[:3], sys.prefix == sys.base_prefix)"
     shown = dom0.run("/usr/bin/python3", "-c", show, check=True).stdout
     assert shown == "%s True\n" % (sys.version_info[:3],)

@@ -136,8 +136,8 @@ def test_the_log_is_bounded(up):
 
 
 def test_the_plugins_directory_has_no_other_xml_file(up):
-    """At an XML file that is no plugin, bugtool gives up all plugins that bugtool has not read
-    yet."""
+    """At an XML file that is no plugin, bugtool stops reading: the plugins after that file are not
+    run."""
     hotplug = os.path.join(ROOT, "hotplug", "bugtool")
     assert glob.glob(hotplug + "/*.xml") == [hotplug + "/collect.xml"]
     assert plugin(up)[1]

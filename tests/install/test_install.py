@@ -124,7 +124,7 @@ def test_no_vm_has_ever_run(host):
 
 
 @pytest.mark.parametrize("where", ["before", "after"])
-def test_a_service_that_does_not_run_stays_so(host, where):
+def test_a_service_that_does_not_run_is_not_started(host, where):
     host.unit(ActiveState="inactive", MainPID=0)
     host.start()
     assert host.install().code == DONE

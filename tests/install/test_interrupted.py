@@ -27,7 +27,7 @@ UNINSTALL_POINTS = ["setting-removed", "setting", "restart", "key", "keys", "ser
 LIBXL_POINTS = ["libxl-link"]
 
 
-def test_all_points_are_tried():
+def test_the_points_are_those_of_the_script():
     points = set()
     for name in os.listdir(SCRIPTS):
         with open(os.path.join(SCRIPTS, name)) as stream:

@@ -33,7 +33,7 @@ from xenvif_tagger.core import mark
 
 SHARE = "/usr/share/xenvif-tagger"
 OLD, NEW = "0.0.1", "99.1"
-# Only Debian's rpm prints these lines, at each installation.
+# Debian's rpm prints these lines at each installation; other rpms do not.
 DEBIANS = "rpm: RPM should not be used directly.*\nrpm: However assuming you know.*\n"
 HINT = "xenvif-tagger: the package is there, but the host does not use this version of it:\n"
 

@@ -199,7 +199,7 @@ def test_the_deadline_begins_anew_after_waiting(tagged):
 def test_the_deadline_is_one_for_all_calls_until_restarted(ovs):
     with Client(ovs.remote, 2.0) as client:
         client.transact([])
-        time.sleep(2.1)  # seconds of the client's own deadline must pass
+        time.sleep(2.1)  # the client's deadline of 2 s must pass
         client.restart_deadline()
         client.transact([])
         time.sleep(2.1)

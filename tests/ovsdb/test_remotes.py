@@ -55,7 +55,7 @@ def test_a_host_name_that_does_not_exist():
         "ptcp:6640", "/run/db.sock", "punix:/run/db.sock", "db:a,b,c",
     ],
 )
-def test_the_error_for_a_bad_remote_names_it_and_the_forms_of_remotes(remote):
+def test_the_error_for_a_bad_remote_names_the_remote_and_the_right_forms(remote):
     error, text = problem_of(Client, remote, LONG)
     assert type(error) is BadRemote
     assert text.startswith(remote or "''")

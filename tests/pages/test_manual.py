@@ -1,4 +1,4 @@
-"""The man page, as man shows it, has all that --help says."""
+"""The man page, as man shows the page, has the whole text of --help."""
 import os
 import re
 import subprocess

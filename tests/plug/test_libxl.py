@@ -348,7 +348,8 @@ def test_a_vlan_in_the_bridge_string_is_not_held(dom0):
 
 
 def test_an_unplugged_port_loses_its_iface_id_before_its_row_goes(dom0, before):
-    """We delete the port right after that, so that the stock script's del-port finds no port."""
+    """The hook deletes the port right after the removal of iface-id, so that the stock script's
+    del-port finds no port."""
     vif = add(dom0)
     for name in (vif.vif, vif.emu):
         good(plug(dom0, vif, name))
@@ -527,7 +528,7 @@ def test_ovs_vsctl_refuses_our_words(dom0, before):
 @pytest.mark.parametrize("python, then, calls", [
     ("exec $real \"$@\"", "exit 1", 2), ("exec $real \"$@\"", "sleep 2.1; exit 1", 1),
     ("exit 1", "exit 1", 1)], ids=["our part", "the database", "no part of ours"])
-def test_ovs_vsctl_is_run_again_if_our_words_may_be_the_failure(
+def test_ovs_vsctl_is_run_again_if_our_words_may_be_at_fault(
         dom0, before, python, then, calls):
     before("python3", python)
     before("ovs-vsctl", "echo >>/run/calls; " + then)

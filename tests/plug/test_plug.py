@@ -322,7 +322,8 @@ class XapiSync(threading.Thread):
 
 
 def test_the_port_goes_before_ovs_xapi_sync_can_write_its_ids_back(dom0):
-    """When the removal was a process of its own, ovs-xapi-sync was faster in 20 of 20 tries."""
+    """In an earlier version a process of its own deleted the port, and ovs-xapi-sync was faster in
+    20 of 20 tries."""
     plug(dom0, 1)
     plug(dom0, 1, "tap")
     set_id(dom0, "vif1.0", "iface-id", "port-1")
@@ -508,7 +509,8 @@ def reclaimed(dom0):
 
 
 def test_a_vlan_of_another_network_is_not_lent_at_birth(dom0):
-    """Once a vif that was plugged anew heard 118 of 138 frames of the other tenant."""
+    """In an earlier version a vif that was plugged anew heard 118 of 138 frames of the tenant that
+    had got the VLAN."""
     reclaimed(dom0)
     count = len(dom0.ovs.records())
     vif = plug(dom0, 1)
@@ -523,7 +525,7 @@ def test_a_vlan_of_another_network_is_not_lent_at_birth(dom0):
 
 
 def test_one_select_reads_the_network_of_a_vlan(dom0):
-    """Where the rows name no network, the hook sends no such select."""
+    """Where the rows name no network, the hook sends no select of a VLAN's network."""
     reclaimed(dom0)
     asked = []
     client = Client(dom0.ovs.remote, LONG)

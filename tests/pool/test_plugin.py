@@ -17,7 +17,7 @@ from support.zoo import add_pair, identity, tag
 from xenvif_tagger import __version__
 
 
-def test_xapi_can_run_it():
+def test_xapi_can_run_the_plugin():
     """The plugin's file is executable, and names the Python that runs it, with -I."""
     assert os.access(PLUGIN, os.X_OK)
     with open(PLUGIN) as stream:
@@ -192,8 +192,8 @@ def test_a_command_that_hangs(host):
 
 
 def test_a_command_that_is_ended_may_log_out(host, tmp_path):
-    """The plugin ends the command by SIGTERM and gives it time to end: our command logs out of
-    XAPI then, or XAPI would keep the session."""
+    """The plugin ends the command by SIGTERM and gives the command time to log out of XAPI, because
+    XAPI would keep the session."""
     plugin = tmp_path / "xapi-plugin"
     plugin.write_bytes(open(PLUGIN, "rb").read())
     told = tmp_path / "logged out"

@@ -2,8 +2,8 @@
 frame of another VLAN.
 
 Each frame is a broadcast with a payload of its own. The tests wait for frames, not for a time: the
-switch takes up to 32 frames from each port in turn. So once a few frames, each sent after the one
-before had arrived, have crossed the switch, all frames sent before these have arrived, too.
+switch takes up to 32 frames from each port in turn. So a test sends a few more frames, each when
+the frame before has arrived; when the last of these arrives, all earlier frames have arrived, too.
 """
 import collections
 import itertools
@@ -250,9 +250,9 @@ def test_no_port_is_held_by_default(wire):
     assert len(wire.came_in(vif)) == len(TOWARDS)  # the port is a trunk of every VLAN
 
 
-# The form in use, and the forms that we decided against: (form, the frames that come in once the
-# form is set, the frames that come in after the late `clear trunks`). "4095": only frames of that
-# VLAN.
+# The form in use, and the forms that we decided against: (form, the frames that come in when the
+# port has the form, the frames that come in after the late `clear trunks`). "4095": only frames of
+# that VLAN.
 FORMS = [
     ("dot1q-tunnel cvlans=4095", "", ""),
     ("dot1q-tunnel", "4095", "4095"),
@@ -265,7 +265,7 @@ FORMS = [
 
 
 @pytest.mark.parametrize("form, as_set, cleared", FORMS)
-def test_frames_that_each_form_of_a_hold_lets_in(wire, form, as_set, cleared):
+def test_the_frames_that_each_form_of_a_hold_lets_in(wire, form, as_set, cleared):
     port = "form%d" % [row[0] for row in FORMS].index(form)
     wire.dom0.create_device(port)
     wire.dom0.ovs.add_port("xenbr0", port, tag=4095)

@@ -295,8 +295,8 @@ def test_a_dead_trunk_without_trunks_is_repaired(ovs, how, listed):
 @pytest.mark.parametrize("refused", [False, True])
 @pytest.mark.parametrize("listed", [False, True])
 def test_lost_trunks_of_a_lone_or_refused_row_are_repaired(ovs, listed, refused):
-    """4.5, 4: a row that has lost its trunks since the pair's base, and nothing else, and is open
-    therefore, is repaired; 4.6: the repair looks at each row by itself."""
+    """4.5, 4: a row that has lost only its trunks since the pair's base, and so is open, is
+    repaired; 4.6: the repair looks at each row by itself."""
     lab = Lab(ovs, bridges=("br0",) if listed else ()).paired(TRUNK)
     if refused:
         apart(lab)

@@ -79,8 +79,8 @@ def assert_refused(lab, ways=(None,) + SIDES):
                          ids=["bare", "with other keys"])
 @pytest.mark.parametrize("side", SIDES)
 def test_a_row_without_identity_is_refused(lab, side, ids, tagged):
-    """No stock script makes a row without identity. Once such a row got the VLAN of the sibling
-    with its domid, and belonged to another VM."""
+    """No stock script makes a row without identity. In an earlier version such a row of another VM
+    got the VLAN of the port with the same domid."""
     lab.plug(side, T5 if side == tagged else NONE, ids, identity={}, port_ids={"z": "3"})
     lab.plug(OTHER[side], NONE if side == tagged else T5, {"x": "1"})
     assert_refused(lab)
@@ -369,8 +369,8 @@ def test_policing_is_mirrored_only_by_option(ovs, on):
 # ---- 4.5 Which way: rules 2, 3, 4 and 7 ----------------------------------------------------------
 
 
-# Each is (the unit in which both rows were alike; the present unit of one row; the present unit of
-# the other row; the unit of both after a run; the unit of both after a run without a base).
+# (the unit in which both rows were alike; the present unit of one row; the present unit of the
+# other row; the unit of both after a run; the unit of both after a run without a base)
 HISTORIES = [
     (NONE, NONE, NONE, NONE, NONE),
     (T5, T5, T5, T5, T5),
@@ -426,9 +426,9 @@ def test_rules_2_3_4_7_without_a_base(lab, side, _, one, other, __, expected):
     assert_came_to(lab, lab.run(), expected, found)
 
 
-# Each is (the unit in which both rows were alike; the follower's present unit; the unit of the new
-# row on the other side; the unit of both after a run). (A base that names a deleted row says
-# nothing about the units.)
+# (the unit in which both rows were alike; the follower's present unit; the unit of the new row on
+# the other side; the unit of both after a run). A base that names a deleted row says nothing about
+# the units.
 REPLUGGED = [
     (T5, T5, NONE, T5), (T5, T5, T7, DIFFER), (T5, T5, DEAD, DIFFER), (NONE, NONE, T5, T5),
     (T5, T6, NONE, T6), (T5, DEAD, NONE, DEAD), (T5, T6, T7, DIFFER), (T5, NONE, T7, T7),
@@ -503,7 +503,8 @@ def test_rule_7_whoever_changes_after_a_conflict_wins(lab, side, base):
 
 @pytest.mark.parametrize("side", SIDES)
 def test_rule_7_clearing_one_side_of_a_conflict_chooses_the_other_side(lab, side):
-    """The vif has tag 6, the tap 7, the base 5: once a clear of the tap's tag opened both ports."""
+    """The vif has tag 6, the tap 7, the base 5: in an earlier version a clear of the tap's tag
+    opened both ports."""
     lab.paired(T5)
     lab.set("vif", T6)
     lab.set("tap", T7)
@@ -651,8 +652,8 @@ def test_lost_trunks_of_the_agents_own_port_are_not_copied(lab, side):
 
 # ---- 4.5 rule 6 ---------------------------------------------------------------------------------
 
-# Each is (a key's value when both rows were alike; its present value on one row; its present value
-# on the other row; the values on both after a run).
+# (a key's value when both rows were alike; the key's present value on one row; the key's present
+# value on the other row; the values on both after a run)
 KEYS = [
     ("1", "2", "1", ("2", "2")), ("1", None, "1", (None, None)), (None, "2", None, ("2", "2")),
     ("1", "2", "3", ("2", "3")), (None, "2", "3", ("2", "3")), ("1", None, None, (None, None)),
@@ -732,7 +733,8 @@ def give_away(lab, tag=5, network="net-2", bridge="br0", **columns):
 
 @pytest.mark.parametrize("gone", SIDES)
 def test_an_orphan_whose_vlan_is_another_networks_is_closed_on_any_bridge(lab, gone):
-    """Once such a tap heard 1,582 of 1,582 broadcasts of the tenant that had got the tap's VLAN."""
+    """In an earlier version the tap heard 1,582 of 1,582 broadcasts of the tenant that had got the
+    tap's VLAN."""
     follow_the_agents(lab, gone)
     give_away(lab)
     orphan = OTHER[gone]

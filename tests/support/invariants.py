@@ -28,8 +28,8 @@ def bare(unit):
 
 
 def opened(unit):
-    """The unit of a held row after it got a real tag and was released (4.6: the columns that the
-    hold had set go)."""
+    """The unit of a held row after a real tag has released the row (4.6: the columns that the hold
+    had set go)."""
     return {column: value for column, value in unit.items()
             if column == "tag" or HELD.get(column) != value}
 
@@ -384,7 +384,7 @@ def last_decision_won(story):
         # lost.
         return
     if cleared and story.reported:
-        return  # 4.5, 7: a change since the report of the conflict wins, and this clear is one
+        return  # 4.5, 7: a change after the report of the conflict wins, also this clear
     for row in story.rows:
         if row.uuid not in carried and story.state not in (IN_SYNC, "held"):
             continue

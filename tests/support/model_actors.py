@@ -63,7 +63,7 @@ class World(object):
         self.host = host
         self.vifs = [(first, 0), (first + 1, 0), (first + 2, 0)]
         self.bridges = [OPEN, HOLD, HOLD]
-        self.codes = [10, 20, 30]  # the guests' codes, ten apart: new_guest() takes those between
+        self.codes = [10, 20, 30]  # the guests' codes, ten apart for new_guest()
         self.networks = {}  # code -> the VLAN that the agent has for that guest
         self.pending = []
         self.plugging = set()  # names of the ports that are just being plugged
@@ -90,7 +90,8 @@ class World(object):
         return self.db.rows.get(row.uuid)
 
     def start(self, actor, slot, side, number):
-        """Let an actor do its first transaction. The actor is pending until its last one."""
+        """Let an actor do its first transaction. The actor is pending until its last
+        transaction."""
         self.pending.append(actor(self, slot, side, number))
         self.step(-1)
 
@@ -193,7 +194,7 @@ def _bind(world, slot, side, number, marks_first, clears):
 
 
 def write_binding(world, row, tag, network, marks_first, clears):
-    """What the agent writes to a row that it binds."""
+    """The agent's transactions on a row that the agent binds."""
     noted = {"net_uuid": network, "network_type": "vlan", "segmentation_id": "7"}
     if marks_first:
         change_map(world, "agent", row, "other_config", noted)
@@ -221,7 +222,7 @@ def write_binding(world, row, tag, network, marks_first, clears):
 
 def bind_new(world, slot, side, number):
     """Releases from 21.0 on write the tag and the clears, then other_config, and then the tag again
-    if the row does not have it."""
+    if the row lacks the tag."""
     return _bind(world, slot, side, number, False, True)
 
 

@@ -23,8 +23,8 @@ class Agent(object):
 
     vlans: (bridge, guest's code) -> VLAN.
     used: set of the (bridge, VLAN) that the agent has given since its start.
-    bound: iface-id -> the row that the agent has bound, as the row was then.
-    deaf: iface-id -> the rows with this iface-id, of which the agent handles none until that list
+    bound: iface-id -> the row that the agent has bound, as the row was before the binding.
+    deaf: iface-id -> the rows with this iface-id, which the agent ignores until one of them
     changes.
     down: set of the iface-ids whose ports the Neutron server has as administratively down.
     runs: how often the agent was started.
@@ -88,8 +88,8 @@ class Agent(object):
 
 
 def poll(world, slot, side, number):
-    """One round of the agent. number chooses the row where two have one iface-id, and the release
-    whose writes the agent makes."""
+    """One round of the agent. number chooses the row where two rows have one iface-id, and the
+    release whose writes the agent makes."""
     agent, runs = world.agent, world.agent.runs
     if agent.busy:
         return

@@ -137,7 +137,7 @@ class Model(object):
 class Watcher(object):
     """The resident watcher: a replica that lags behind the database, and the core.
 
-    Beside the replica it remembers only its orphans, and whether the grace of each is over.
+    Beside the replica the watcher remembers only its orphans, and whether each grace is over.
     """
 
     def __init__(self, model, settings):
@@ -203,7 +203,7 @@ class Pair(object):
         self.standby = Watcher(model, settings)
 
     def restart(self):
-        """End the active watcher: the other one takes over, with its replica as it is, and a new
+        """End the active watcher: the standby takes over, with its replica as it is, and a new
         watcher stands by."""
         self.active, self.standby = self.standby, Watcher(self.model, self.settings)
 

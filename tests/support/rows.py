@@ -80,7 +80,7 @@ class World(object):
         settings.setdefault("boot", BOOT)
         self.settings = Settings(**settings)
         self.replugs = 0
-        self.rivals = {}  # tag -> the networks that have this VLAN by the agent, on other ports
+        self.rivals = {}  # tag -> the networks of other ports that the agent bound to this VLAN
 
     def __getitem__(self, name):
         return self.rows.get({"vif": "vif12.0", "tap": "tap12.0"}.get(name, name))

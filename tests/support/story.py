@@ -41,8 +41,8 @@ def ways(arguments, *axes):
 
 
 class Row(namedtuple("Row", "uuid unit port interface guest")):
-    """A Port as it stood after a transaction: its UUID, its VLAN unit, the columns of Port and
-    Interface, and the guest for which the row was made."""
+    """A Port after a transaction: its UUID, its VLAN unit, the columns of Port and Interface, and
+    the guest for which the row was made."""
 
     @property
     def noted(self):
@@ -173,7 +173,7 @@ class History:
                     given.setdefault(row.guest, []).extend([row.unit, released(row.unit)])
                     if old and not row.unit:
                         cleared.add(row.guest)
-        # (A removal of ours takes the place of the stock script's del-port, which is an actor's.)
+        # (A removal of ours replaces the stock script's del-port, so it counts as an actor's.)
         ours, theirs = len(self.ours()) - removals, theirs + removals
         assert ours <= theirs + extra, "%d transactions of ours, %d of theirs" % (ours, theirs)
 
@@ -417,8 +417,8 @@ class Host:
             return stream.read().count(b"OVSDB JSON ")
 
     def check_restart(self):
-        """Check that an agent that starts now would believe of each row what the running agent
-        knows."""
+        """Check that an agent that starts now would read the same VLANs from the rows that the
+        running agent has."""
         restored = self.agent.restored()
         assert set(restored.items()) <= set(self.agent.vlans.items())
         for port in self.ovs.rows("Port"):

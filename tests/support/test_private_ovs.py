@@ -1,5 +1,5 @@
-"""Tests of the private Open vSwitch that the other tests use: nothing of it reaches the host, and
-it behaves as Open vSwitch does."""
+"""Tests of the private Open vSwitch that the other tests use: a PrivateOvs changes nothing on the
+host, and behaves as Open vSwitch does."""
 
 import os
 import shutil
@@ -189,7 +189,7 @@ def test_the_database_log_shows_transactions_and_comments(ovs):
     assert "because we can" in log
 
 
-def test_errors_say_what_was_wrong(ovs):
+def test_the_text_of_an_error_names_the_cause(ovs):
     with pytest.raises(OvsError, match="no bridge named br9"):
         ovs.add_port("br9", "vif1.0")
     assert ovs.port("vif1.0") is None

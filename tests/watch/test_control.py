@@ -162,7 +162,7 @@ def test_an_odd_request_ends_only_its_own_connection(ovs, request_):
         odd.sendall(request_)
         odd.shutdown(socket.SHUT_WR)
         while odd.recv(65536):
-            pass  # the watcher closes the odd connection when it has dealt with the request
+            pass  # the watcher closes the odd connection after the request
         ovs.resume()
         for asker in others:
             assert json.loads(asker.recv(4096).decode())["result"].startswith("done")

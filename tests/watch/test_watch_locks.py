@@ -1,5 +1,5 @@
-"""One watcher writes at a time. The tests have several watchers, and a stolen lock; the commands
-and the plug hook, which need no lock, beside a watcher; and watchers killed at any moment.
+"""One watcher writes at a time, whatever happens to the lock and to the watchers: the lock is
+stolen, a watcher is killed at any moment, the commands and the plug hook write without the lock.
 
 XENVIF_TAGGER_KILLS: how many watchers test_watchers_killed_at_any_moment kills.
 """

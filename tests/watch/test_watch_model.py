@@ -113,7 +113,7 @@ def test_the_invariants_hold_after_this_history(host, begun, slot, acts):
     run((host, "one", begun, acts))
 
 
-# -- histories that the search has found, and that once ended against docs/design.md 4
+# -- histories found by the search, which earlier versions ended against docs/design.md 4
 
 
 def units_after(program):
@@ -125,7 +125,7 @@ def test_found_both_changed_since_the_conflict_and_one_back_to_the_base():
     101, and then the vif is cleared.
 
     4.5, 7: "if exactly one differs from `seen`, it has changed since, and wins; else conflict".
-    Once the older decision won, and no conflict was reported.
+    In an earlier version the older decision won, and no conflict was reported.
     """
     assert units_after(("upstream", "one", 2, [
         ("set_unit", 0, "vif", 0), ("set_unit", 0, "tap", 1), (LOOK, 0, "vif", 11),
@@ -135,8 +135,8 @@ def test_found_both_changed_since_the_conflict_and_one_back_to_the_base():
 def test_found_both_cleared_between_two_looks_on_a_hold_bridge():
     """Tag 201 on both, then both are cleared before the watcher looks.
 
-    4.5, 3: a clear "on a hold bridge: hold instead", as if the watcher had looked in between. Once
-    both ports stayed trunks of every VLAN.
+    4.5, 3: a clear "on a hold bridge: hold instead", as if the watcher had looked in between. In an
+    earlier version both ports stayed trunks of every VLAN.
     """
     assert units_after(("upstream", "one", 1, [
         ("set_unit", 1, "vif", 0), (LOOK, 1, "vif", 11), ("set_unit", 1, "vif", 2),

@@ -41,7 +41,7 @@ def fails(server, *words, ask_for=None, timeout=LONG):
 # ---- the server of the tests ---------------------------------------------------------------------
 
 
-def test_the_server_speaks_with_xenapi_as_it_is():
+def test_the_stand_in_speaks_with_the_real_xenapi():
     """XenAPI alone can talk with the stand-in. The test uses TLS, because XenAPI's own transport
     can't take a socket's path with an underscore."""
     with XapiServer(tls=True) as server:
@@ -220,7 +220,7 @@ def test_a_name_that_is_no_text(xapi, odd):
 @pytest.mark.parametrize("method", [LOGIN, VIFS, VMS])
 @pytest.mark.parametrize("what", ["hang", "drip"])
 def test_time_out(xapi, method, what):
-    """An answer of which a byte comes now and then takes too long, too."""
+    """An answer that comes byte by byte, each within the limit for a read, takes too long, too."""
     xapi.add_vm("web", [vif_uuid(12)])
     xapi.fault(method, what)
     fails(xapi, "within 0.5 s", "--timeout", timeout=0.5)

@@ -42,7 +42,7 @@ def doexec(args):
 
 
 def run(on_error, args):
-    """Run a command that should succeed; if it must, end this process where it doesn't."""
+    """Run a command; if the command fails, log that, and with ON_ERROR_FAIL end this process."""
     code, _, stderr = doexec(args)
     if code:
         said = "%s exitted with %d: %s" % (" ".join(args), code, stderr)
