@@ -248,7 +248,7 @@ def test_an_agents_dead_form_is_mirrored_as_any_unit(lab, side, found):
 
 
 def apart(lab):
-    """Make the pair a refused one."""
+    """Make the pair a refused pair."""
     lab.ovs.add_bridge("br1")
     lab.unplug("vif")
     lab.plug("vif", T6, bridge="br1")

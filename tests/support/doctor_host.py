@@ -111,7 +111,7 @@ class Host(object):
 
     def run(self, db, *args, **env):
         env = self.env(**env)
-        if not self.patch:  # else code that must run before the package is imported
+        if not self.patch:  # self.patch is code that must run before the package is imported
             argv = ["-c"] + self.command(db, *args)[3:]
             code, out, err = fork_server(env).run(RUNNER, argv, env)
             return code, out.decode("utf-8"), err.decode("utf-8")

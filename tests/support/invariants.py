@@ -145,7 +145,7 @@ class Story(object):
 
     def last_agreed(self, before, *uuids):
         """The commit before n after which these rows were last alike, and their unit: ``(commit,
-        unit)``; None if they never were."""
+        unit)``; None if the rows were never alike."""
         return next(((n, unit) for n, both, unit in reversed(self.agreed)
                      if n < before and both >= set(uuids)), None)
 
@@ -162,7 +162,7 @@ class Story(object):
 
 
 def agreement(rows):
-    """The unit in which two rows are known to be alike; None if they are not known to be."""
+    """The unit in which two rows are known to be alike; None if the rows may differ."""
     if len(rows) != 2:
         return None
     held = all(map(is_held_closed, rows))
@@ -200,8 +200,8 @@ def is_split(rows):
 
 
 def alike_or_reported(story):
-    """Two rows of one VIF have one unit, and one base with that unit; or a reason is reported: a
-    conflict, a refusal, or that the pair waits for the agent's own port to get a tag."""
+    """Two rows of one VIF have one unit, and one base with that unit; or we report a conflict, a
+    refusal, or that the pair waits for a tag of the agent's own port."""
     if len(story.rows) != 2:
         return
     one, other = story.rows
@@ -253,7 +253,7 @@ def conflict_is_one(story):
 
 def refusal_is_one(story):
     """Ports are refused only if they are on different bridges or of different guests, if somebody
-    changed the identity of one, or if the device of one is or was gone."""
+    changed the identity of one port, or if the device of one port is or was gone."""
     if story.state != REFUSED:
         return
     one, other = story.rows
@@ -322,7 +322,7 @@ def last_decision(story):
 def is_undecidable(story, act):
     """Whether the design has an exception by which the rows need not have the last decision's
     unit."""
-    # 4.5, 3: an empty row that is not known to have been cleared is lent to.
+    # 4.5, 3: an empty row gets the sibling's unit, unless somebody is known to have cleared it.
     if not act.unit and "base" not in mark_of(act.before) and (
             story.last_agreed(act.n, act.uuid) is None):
         return True
@@ -354,14 +354,14 @@ def is_undecidable(story, act):
     if agreed is None:
         # The pair was never known to be alike: the sibling came later.
         base = mark_of(act.before).get("base")
-        # 4.9, a change and its reversal, beside a row that is new; and a clear there is lent to
-        # (4.5 has no special case for a row that was cleared beside one that is gone).
+        # 4.9: a change and its reversal beside a new row are not seen. And a row that was cleared
+        # beside a new row gets the new row's unit (4.5 has no special case for such a clear).
         return act.unit == {} or base is not None and act.unit == base["unit"]
     # 4.9: "A change and its reversal between two looks: what is visible is followed."
     # (4.5, 4 comes before 7: a unit that goes back to the base counts as unchanged, even if both
     # units changed since the conflict.)
     n, back = agreed[0], [agreed[1]]
-    # 4.5, 7: who clears one side of a noted conflict chooses the other one.
+    # 4.5, 7: an actor that clears one side of a noted conflict chooses the other side.
     if not act.unit and any(n < at < act.n and both == {act.uuid, others[0].uuid}
                             for at, both in story.reported):
         return True
@@ -410,7 +410,7 @@ def bound_stays_bound(story):
 
 def held_opened_only_by_a_real_tag(story):
     """Only a real tag, on a held port or on its sibling, opens the held port; until then the port
-    has the form of a held one."""
+    has the form of a held port."""
     for _, who, before, after in story.commits:
         for uuid in set(before) & set(after):
             if who == TAGGER and is_held(before[uuid]):
@@ -456,12 +456,12 @@ def dead_is_closed(story):
 
 
 def opened_only_by_a_clear(story):
-    """We clear a port's unit only if somebody cleared the sibling's."""
+    """We clear a port's unit only if somebody cleared the sibling's unit."""
     for n, who, before, after in story.commits:
         for uuid in set(before) & set(after):
             if who == TAGGER and before[uuid].unit and not after[uuid].unit:
                 others = set(before) - {uuid}
-                # (But for trunks, which the stock script's late clear takes.)
+                # (Trunks are left out, because the stock script's late clear removes them.)
                 assert any(act.n < n and not bare(act.unit) and carriers(story, act) & others
                            for act in story.decisions)
 
@@ -571,7 +571,7 @@ def agents_port_untouched(story):
                 # port included"
                 mended = bare(row.unit) == bare(old.unit) and is_open_trunk(old.unit)
                 # 4.5, 1: "where both rows have iface-id, a 4095 newly on the unmanaged row,
-                # with the other still as the base says, wins"; and its end.
+                # with the other still as the base says, wins"; and so does the end of that 4095.
                 moved = all("iface-id" in beside.interface_ids for beside in before.values()) and (
                     4095 in (row.unit.get("tag"), old.unit.get("tag"))
                     and bare(row.unit) in [bare(beside.unit) for beside in before.values()])
@@ -601,7 +601,7 @@ def foreign_columns_untouched(story):
 def keys_come_from_somebody(story):
     """A key that we set was on the sibling, or was kept from an earlier sibling. A key that we
     remove was removed from the sibling by somebody else. We set no iface-id where the sibling has
-    one."""
+    an iface-id."""
     removed = set()  # (UUID, column, key) of the keys that somebody else has removed
     for n, who, before, after in story.commits:
         for at, (one, other) in story.anew:

@@ -1,7 +1,7 @@
 """A model of Open vSwitch's database and of the resident watcher, all in memory.
 
-The model has three properties of OVSDB: a transaction is atomic; a transaction that expects a value
-fails where a row has another one; and an update brings a monitor to the state after some later
+The model has three properties of OVSDB. A transaction is atomic. A transaction that expects a value
+fails where the row has another value. An update brings a monitor to the state after some later
 commit, in one step for all commits in between.
 """
 from collections import namedtuple

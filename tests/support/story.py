@@ -26,7 +26,7 @@ from xenvif_tagger.ovsdb.oneshot import OneShot
 HOLD = "[hold]\nbridges = br0\n"
 OURS = "xenvif-tagger: "
 
-# comment (str); before, after: name -> Row, the ports before and after; tables: those written (set)
+# comment (str); before, after: name -> Row, the ports before and after; tables: the written ones
 # bridges_before, bridges_after: UUID -> columns of the Bridge row
 Record = namedtuple("Record", "number comment before after tables bridges_before bridges_after")
 
@@ -165,8 +165,8 @@ class History:
                     if old != row:
                         self._check_written(record, name, given, cleared, decided)
                 elif old is None and any(" %s=" % column in record.comment for column in UNIT):
-                    # The hook has appended a unit: one that this guest's ports had before, or the
-                    # held one.
+                    # The hook has appended a unit: a unit that this guest's ports had before, or
+                    # the held unit.
                     assert row.unit in given.get(row.guest, []) + [HELD], (record.number, row)
                 elif old is None or old.unit != row.unit:
                     decided[row.uuid] = record.number if row.unit or old else -1
@@ -427,7 +427,7 @@ class Host:
                 assert port["tag"] in ([], [4095], [self.agent.vlans.get(network)]), port
 
     def check(self):
-        """Check the rules that hold at the end of every story, and those for its whole history."""
+        """Check the rules for the end of every story, and the rules for the whole history."""
         self.settle()
         count = self.count()
         self.settle()
