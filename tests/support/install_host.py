@@ -72,8 +72,8 @@ def write(path, text, mode=0o644):
 
 
 def make_bundle(path):
-    """Make the bundle to install: our own files, with stand-ins for files that are not written
-    yet."""
+    """Make the bundle to install: our own files, with stand-ins for files that the checkout
+    lacks."""
     for part in ("hotplug", "xenvif_tagger"):
         shutil.copytree(os.path.join(ROOT, part), os.path.join(path, part),
                         ignore=shutil.ignore_patterns("__pycache__"))
