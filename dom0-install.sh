@@ -3,10 +3,10 @@
 #
 # The steps must keep their order. xenopsd does not start if its setting setup-vif-rules names a
 # file that is missing or not executable, and a VIF whose xenstore key names such a file can be
-# neither plugged nor unplugged. So the hook is in place before any setting or key names it, and is
-# removed after none names it any more. Each change is one rename, and each change that uninstall
-# must undo is written into the state file before it is made. If this script is killed at any point,
-# the host works, and a second run completes or undoes the first.
+# neither plugged nor unplugged. So the hook is in place before any setting or key names the hook,
+# and is removed only when no setting and no key names the hook any more. Each change is one rename.
+# Each change that uninstall must undo is noted in the state file before the change is made. If this
+# script is killed at any point, the host works, and a second run completes or undoes the first.
 #
 # This file has the options and the usage text. The rest is in the directory dom0-install.d beside
 # this file. (A symbolic link to this script is followed first.)
@@ -24,8 +24,9 @@ usage() {
     cat <<'TEXT'
 Usage: dom0-install.sh [install | --uninstall | --check] [OPTION]...
 
-Installs xenvif-tagger into this dom0, from the directory that this script is in. It supports
-XenServer 8 and 9 and XCP-ng 8.3 and 9, and hosts that have libxl (xl, libvirt) and no xenopsd.
+Installs xenvif-tagger into this dom0, from the directory that this script is in. The supported
+hosts are XenServer 8 and 9, XCP-ng 8.3 and 9, and hosts that have libxl (xl, libvirt) and no
+xenopsd.
 
   install         install, or upgrade in place (this is the default)
   --uninstall     leave the host as it was before
@@ -56,7 +57,7 @@ xenopsd is restarted once, when it has no task in progress. Running VMs are not 
 the database. A config file stays if it was there before the installation or was changed since.
 Ports that are held stay held: --uninstall prints their names, and the command that opens one.
 With libxl, a stub that runs the stock script stays as long as a guest's config names our hook;
---uninstall prints which do, and --uninstall again removes the stub.
+--uninstall prints which configs name the hook. Once none does, --uninstall again removes the stub.
 
 If a run was interrupted, run the script again: an install completes the steps that were begun,
 --uninstall undoes them. While one run is under way, any other run is refused.

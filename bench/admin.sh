@@ -1,14 +1,14 @@
 #!/bin/bash
 # Copies the VLAN settings of port SOURCE to port TARGET, as an admin without xenvif-tagger would.
-# bench/run.py measures this script. It checks nothing, copies nothing else, and overwrites a change
-# that another program makes meanwhile.
+# bench/run.py measures this script. The script checks nothing, copies nothing else, and overwrites
+# a change that another program makes meanwhile.
 #
 #   admin.sh SOURCE TARGET        as in: admin.sh vif12.0 tap12.0
 set -eu
 source=$1
 target=$2
 
-# --no-wait, because the benchmark's database has no ovs-vswitchd that one could wait for.
+# --no-wait, because the benchmark's database has no ovs-vswitchd for which ovs-vsctl could wait.
 vsctl() { ovs-vsctl --no-wait --timeout=30 "$@"; }
 
 tag=$(vsctl get Port "$source" tag)

@@ -35,8 +35,8 @@ class Agent:
     def set_tag(self, domids, how="one", patience=PATIENCE):
         """Give the vifs of these domains another tag, and wait until the taps have it.
 
-        :param how: "one": in one transaction; "each": in one for each, all sent at once; "turns":
-            in one for each, sent after the reply to the one before
+        :param how: "one": by one transaction; "each": by a transaction for each vif, all sent at
+            once; "turns": by a transaction for each vif, each after the reply to the one before
         :returns: dict of seconds: "commit", from sending the first transaction to the reply to the
             last; "reaction", from that reply to the update with the last tap's tag; "all", the sum
             of both. None if the taps did not get the tag in time

@@ -71,7 +71,7 @@ class Host:
         self.ovs.add_many_ports(BRIDGE, (
             port for domid in self.domids for port in _pair(domid)))
         with self.client() as client:
-            shot(client).mirror()  # gives each pair its mark, as a real host has it
+            shot(client).mirror()  # gives each pair its mark, as on a real host
         self._alike = self._snapshot()
 
     def client(self):

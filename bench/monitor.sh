@@ -1,7 +1,7 @@
 #!/bin/bash
 # Copies each tag that changes to the port's sibling, as an admin without the watcher would.
-# bench/watch.py measures this script. It checks nothing, and does not see changes made before its
-# start.
+# bench/watch.py measures this script. The script checks nothing, and does not see changes made
+# before its start.
 #
 #   monitor.sh        (OVS_RUNDIR says where the database is)
 set -eu -o pipefail
@@ -13,6 +13,6 @@ while IFS=, read -r _ action name tag; do
     new:tap*) sibling=vif${name#tap} ;;
     *) continue ;;
     esac
-    # --no-wait, because the benchmark's database has no ovs-vswitchd that one could wait for.
+    # --no-wait, because the benchmark's database has no ovs-vswitchd to wait for.
     ovs-vsctl --no-wait --timeout=30 set Port "$sibling" "tag=$tag" || true
 done

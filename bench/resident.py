@@ -9,7 +9,7 @@ import time
 
 from agent import PATIENCE
 
-POLL = 0.1  # seconds between questions to a watcher, each of which takes some of its time
+POLL = 0.1  # seconds between two questions to a watcher: each takes some of the watcher's time
 # Columns of a line of /proc/PID/status, all in kB or numbers.
 RESIDENT, PEAK, SWITCHES = "VmRSS", "VmHWM", "voluntary_ctxt_switches"
 

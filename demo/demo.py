@@ -223,8 +223,8 @@ def on_dummy_devices():
 
 # ---- leaving nothing behind -------------------------------------------------------------------
 # A child process shows the story. This process only waits, for the end of the child or for a
-# signal, and has these signals blocked: so none can interrupt it between two steps. As the
-# "subreaper" it inherits all processes that the child leaves, and ends them.
+# signal, and has these signals blocked: so no signal can interrupt this process between two steps.
+# As the "subreaper" this process inherits all processes that the child leaves, and ends them.
 
 PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36
 LIBC = ctypes.CDLL(None)

@@ -119,7 +119,7 @@ def enter_namespace():
     try:
         if user == 0:
             _call(_LIBC.unshare, CLONE_NEWNET)
-        else:  # in a user namespace of its own this process is root, and may make the other one
+        else:  # as root of a user namespace this process may make a network namespace
             _call(_LIBC.unshare, CLONE_NEWUSER | CLONE_NEWNET)
             for name, text in (
                 ("setgroups", "deny"),
@@ -187,7 +187,7 @@ class RealLab:
             self._sockets[port].send(data)
 
     def receive(self, port):
-        """(The kernel takes the 802.1Q tag off a frame, and hands it over beside the frame.)"""
+        """(The kernel takes the 802.1Q tag off a frame, and hands both over.)"""
         frames = []
         while select.select([self._sockets[port]], [], [], 0)[0]:
             data, extra, _, address = self._sockets[port].recvmsg(2048, 256)
@@ -253,8 +253,8 @@ class DummyLab:
     """ovs-vswitchd's own test devices: frames go in by ovs-appctl and come out into a file."""
 
     what = "made-up frames, through OVS's dummy devices"
-    ping_note = ("The demo plays both machines: it sends the requests in at tap12.0, and peer5's "
-                 "reply to each request that comes out there.")
+    ping_note = ("The demo plays both machines: it sends each request in at tap12.0, and, if the "
+                 "request comes out at peer5, sends peer5's reply in there.")
     listen_note = "The demo counts the frames that ovs-vswitchd sends out of tap12.0."
     vswitchd = "dummy"
 

@@ -77,7 +77,7 @@ check() {
     if is_stub; then
         path=$(hook_users)
         if [ -n "$path" ]; then tell_users "$path"; else
-            say "no config names $LIBXL_LINK any more: --uninstall removes it"
+            say "no config names $LIBXL_LINK any more: --uninstall removes this stub"
         fi
     fi
     if [ "$FLAVOUR" = xenopsd ]; then

@@ -18,9 +18,9 @@ CODE
 }
 
 # If the stock script that xenopsd uses is in none of the usual places, the config file must name
-# that script for the hook. Sets NAME_STOCK to the script's path if we write the config file and it
-# must name the script, or else to "". Refuses a config file of the admin's that must name the
-# script and names none.
+# that script for the hook. Sets NAME_STOCK to the script's path if the config file that we write
+# must name the script, or else to "". Refuses a config file of the admin's that must name the script
+# and names none.
 settle_stock() {
     local needed="" told
     NAME_STOCK=

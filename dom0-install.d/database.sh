@@ -23,7 +23,7 @@ remove_marks() {
     step "remove our marks from the database, number of ports: $(wc -l <<<"$ports")" || return 0
     if [ -n "$held" ]; then
         # shellcheck disable=SC2086
-        warn "these $(wc -w <<<$held) ports are held, and stay closed after this:" $held
+        warn "these $(wc -w <<<$held) ports are held, and stay closed:" $held
         warn "to open a held port in its VLAN:" \
             "ovs-vsctl set Port NAME tag=VLAN -- clear Port NAME vlan_mode"
     fi

@@ -124,7 +124,7 @@ install() {
             "(xl) or <script path='$LIBXL_LINK'/> into its interface (libvirt)"
     fi
     if [ $code = 4 ]; then
-        say "$UNIT has not read the setting yet: until then new VIFs are plugged as before. When" \
+        say "$UNIT has not read the setting yet, and plugs new VIFs as before until it has. When" \
             "no VM is being started, stopped or migrated, run this script again, or" \
             "xe-toolstack-restart"
     fi

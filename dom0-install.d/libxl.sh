@@ -38,12 +38,13 @@ tell_users() {
             /var/run/libvirt/* | /etc/libvirt/*)
                 path=${path##*/}
                 say "libvirt's guest ${path%.xml} names $LIBXL_LINK: take <script> out with virsh" \
-                    "edit ${path%.xml}; a guest that runs keeps it until it is started anew" ;;
-            *) say "$path names $LIBXL_LINK: take script= out of it" ;;
+                    "edit ${path%.xml}; a running guest keeps the link until the guest is started" \
+                    "anew" ;;
+            *) say "$path names $LIBXL_LINK: take script= out of this file" ;;
         esac
     done <<<"$1"
-    say "$LIBXL_LINK stays as long as one of them names it, and runs the stock script. When none" \
-        "does, run dom0-install.sh --uninstall of the bundle again"
+    say "$LIBXL_LINK stays as long as one of these configs names this path, and runs the stock" \
+        "script. When none names it, run dom0-install.sh --uninstall of the bundle again"
 }
 
 # end of libxl.sh

@@ -118,14 +118,15 @@ refuse_if_unfit() {
         [ -z "$OVERRIDES" ] || refuse "$OVERRIDES sets setup-vif-rules, and xenopsd reads that" \
             "file after our $SETTING_NAME: give that file a name that sorts before $SETTING_NAME"
         [ -z "$BY_HAND" ] || refuse "$BY_HAND names our hook in setup-vif-rules: take that line out"
-        # xcp-networkd learns from this file whether to use Open vSwitch, the stock scripts from the
-        # kernel's module.
+        # xcp-networkd reads this file to know whether to use Open vSwitch; the stock scripts look
+        # whether the kernel's module is loaded.
         [ ! -r "$ROOT/etc/xensource/network.conf" ] ||
             network=$(tr -d '[:space:]' <"$ROOT/etc/xensource/network.conf")
         if ! live || [ -e /sys/module/openvswitch ]; then loaded=yes; fi
         if [ "$network" = bridge ] || [ -z "$network$(grep yes <<<$loaded)" ]; then
             refuse "this host uses the Linux bridge, not Open vSwitch (see" \
-                "/etc/xensource/network.conf and /sys/module/openvswitch): it has no ports to tag"
+                "/etc/xensource/network.conf and /sys/module/openvswitch): a Linux bridge has no" \
+                "ports to tag"
         fi
         [ $loaded = yes ] || warn "/etc/xensource/network.conf says $network, but the module" \
             "openvswitch is not loaded: until it is loaded, the stock scripts use the Linux" \

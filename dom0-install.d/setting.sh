@@ -88,7 +88,7 @@ running() {
     fi
 }
 
-# Notes that the process of xenopsd that runs now has not read the setting as it is now.
+# Notes that the process of xenopsd that runs now has not read the setting that the file has now.
 note_unread() { put "$(running)" "$UNREAD" "$UNREAD.new"; }
 
 # Whether xenopsd runs and has not read the setting. Without the file $UNREAD the setting counts as

@@ -60,7 +60,7 @@ uninstall() {
                 point config
             fi
         else
-            say "$CONFIG was changed since it was installed, so it stays"
+            say "$CONFIG was changed since it was installed, so the file stays"
         fi
     fi
     remove_files
@@ -75,9 +75,9 @@ uninstall() {
     exit "$marks"
 }
 
-# Removes the hook of libxl. While a guest's config names the hook, a stub stays in its place that
-# runs the stock script: xl restarts a guest from the config that xl has saved, so without the stub
-# a guest that runs now would end at its own next reboot.
+# Removes the hook of libxl. While a guest's config names the hook, a stub that runs the stock
+# script stays in the hook's place: xl restarts a guest from the config that xl has saved, so without
+# the stub a guest that runs now would end at its next reboot.
 remove_libxl_link() {
     local users
     if [ "$(readlink "$ROOT$LIBXL_LINK")" != "$BASE/hotplug/vif-openvswitch-tagger" ] &&

@@ -33,7 +33,7 @@ look_at_service() {
     done < <(systemctl show -p ActiveState -p MainPID -p NeedDaemonReload "$SERVICE" 2>/dev/null)
     if [ "$active" = active ] && [ "$pid" != 0 ]; then
         # The watcher's working directory is the release to which $BASE/current led at its start.
-        # (The kernel shows it without symbolic links, and /opt may be one.)
+        # (The kernel shows this directory without symbolic links, and /opt may be such a link.)
         WATCHER=$(readlink "/proc/$pid/cwd")
         WATCHER=${WATCHER#"$(readlink -f "$BASE")/"}
     fi

@@ -1,6 +1,6 @@
 #compdef xenvif-tagger
 # Completion in zsh: click computes the answers, and this script hands them to zsh. The script of
-# click 8.0 is not used, because at the first TAB it completes nothing.
+# click 8.0 is not used, because that script completes nothing at the first TAB.
 
 local -a answers plain described
 local kind value about

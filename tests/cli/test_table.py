@@ -147,8 +147,8 @@ def test_ports_that_cannot_be_paired(host):
     result = run("check", db=host)
     assert result.code == 1
     assert [line for line in result.out.splitlines() if line.startswith("not paired: ")] == [
-        "not paired: vif3.0 and vif4.0: one NIC's by their MAC, and not by their names",
-        "not paired: web0 and web0-emu: one NIC's by their MAC, and not by their names"]
+        "not paired: vif3.0 and vif4.0: they have the MAC of one NIC, but not the names of a pair",
+        "not paired: web0 and web0-emu: they have the MAC of one NIC, but not the names of a pair"]
     assert json.loads(run("status", "--json", db=host).out)["unpaired"] == [
         ["vif3.0", "vif4.0"], ["web0", "web0-emu"]]
     assert run("check", "1", db=host).code == 0

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from support.constants import HELD
 from support.raw_rows import raw_rows
-from support.rows import IDENTITY, SETTINGS, VIF_UUID, World, base, row, tap, unit, vif
+from support.rows import IDENTITY, SETTINGS, VIF_UUID, World, apply, base, row, tap, unit, vif
 from xenvif_tagger.core import birth, mark
 from xenvif_tagger.core.decision import Settings
 from xenvif_tagger.core.port import Port
@@ -131,6 +131,28 @@ def test_a_replaced_port_of_the_agent_is_an_orphan_until_the_agent_binds_it():
     world.rivals = {5: ["net-2"]}
     world.mirror()
     assert world["vif"]["unit"] == HELD
+
+
+@pytest.mark.parametrize("bound", [False, True])
+def test_an_iface_id_comes_back_from_the_sibling_unless_the_agent_has_bound_it(bound):
+    """Neutron's agent with its default settings does not see an iface-id that is set after
+    add-port."""
+    world = World(vif(unit(5), {"iface-id": "i"}), tap())
+    world.mirror()
+    changes = birth.dying("vif12.0", [Port(**world["vif"]), Port(**world["tap"])], []).changes
+    world.rows = apply(world.rows, changes)
+    world.unplug("vif")
+    assert world["tap"]["interface_ids"]["iface-id"] == "i"
+    if bound:
+        world.bind("tap", 5)
+    world.mirror()
+    given_unit, ids, _ = birth.born(
+        "vif12.0", "xenbr0", dict(IDENTITY), [Port(**world["tap"])], SETTINGS)
+    assert ids["Interface"] == ({} if bound else {"iface-id": "i"})
+    world.plug("vif", given_unit, ids=ids["Interface"], port_ids=ids["Port"])
+    world.mirror()
+    assert [side for side in ("vif", "tap") if "iface-id" in world[side]["interface_ids"]] == [
+        "tap" if bound else "vif"]
 
 
 def test_ids_about_the_deleted_port_itself_are_not_kept():

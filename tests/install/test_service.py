@@ -41,7 +41,7 @@ read -r line
 kill -9 $!
 wait $! 2>/dev/null
 echo $$ >"$parent/cgroup.procs"
-# (What was killed takes a moment to be gone.)
+# (The processes that were killed take a moment to end.)
 until find "$group" -depth -type d -exec rmdir {} + 2>/dev/null || [ ! -e "$group" ]; do
     sleep 0.05
 done
@@ -57,7 +57,7 @@ mount -t overlay none "$base/mem/root" \
     -o "lowerdir=$base/mem/dom0:/,upperdir=$base/mem/upper,workdir=$base/mem/work"
 cd "$base/mem/root"
 mount -t proc proc proc
-# The settings of the kernel are not all a namespace's own.
+# Some settings of the kernel are the whole machine's, not a namespace's: so all are read-only here.
 mount --bind proc/sys proc/sys
 mount -o remount,bind,ro proc/sys
 mount -t sysfs -o ro none sys
@@ -75,7 +75,7 @@ ln -s pts/ptmx dev/ptmx
 mount --bind "$ovs" run/openvswitch
 mount --bind "$base/bundle" bundle
 mount --bind "$python" python
-# Nothing that is installed here, and nothing of systemd's that we don't need.
+# Take away the units that this machine has installed, and mask systemd's own that no test needs.
 rm -rf etc/systemd/system etc/init.d etc/rc?.d usr/lib/systemd/system/multi-user.target.wants
 mkdir etc/systemd/system
 for name in systemd-sysctl systemd-modules-load systemd-udevd; do

@@ -42,7 +42,7 @@ if not path.startswith("/"):
 if not os.access(path, os.X_OK):
     sys.exit("Cannot access " + path)
 if os.path.exists("/lab/broken") and path != "/usr/libexec/xenopsd/setup-vif-rules":
-    sys.exit("some other thing that it does not like")
+    sys.exit("xenopsd can't start, for another reason")
 print(path)
 '''
 # /lab/unit: the properties of xenopsd's unit, as KEY=VALUE lines that a shell can read too; this

@@ -279,22 +279,25 @@ def test_guest_reboot(ovs, old_first, hook, paced):
 @ways("hook, tap", EITHER, EITHER)
 def test_set_locking_mode(ovs, hook, tap, paced):
     """VIF.set_locking_mode deletes and adds both ports; where PV drivers have taken over, the tap's
-    row comes without a device, and the tap lends nothing."""
+    row comes without a device, and the tap lends nothing. The hook keeps the vif's unit and
+    ids."""
     nic = Nic(12)
     with Host(ovs, hook=hook, paced=paced) as host:
         bound(host, nic)
         if not tap:
             host.do(host.stock.clear(nic.tap))
         host.do(host.stock.set_locking_mode(nic, tap_present=tap))
-        # If no tap was there before, no row has the vif's VLAN: the agent must bind the vif anew.
-        known = T5 if tap else NONE
-        if tap:
-            host.assert_both(nic, known)
-            assert host.ids(nic.vif)["iface-id"] == nic.iface_id
-        else:
-            assert host.unit(nic.vif) == NONE
+        if not tap:
             assert ovs.interface(nic.tap)["ofport"] == [-1]
+        if tap:
+            host.assert_both(nic, T5)
+        elif hook:
+            assert host.unit(nic.vif) == T5
+        else:
+            # No row has the vif's VLAN: the agent must bind the vif anew.
+            assert host.unit(nic.vif) == NONE
             host.do(host.operator.ids(nic.vif, iface_id=nic.iface_id))
+        assert host.ids(nic.vif)["iface-id"] == nic.iface_id
         host.do(host.agent.bind(nic.vif, "net-1", 5))
         host.assert_both(nic, T5)
         assert host.agent.restored() == {"net-1": 5}

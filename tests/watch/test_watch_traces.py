@@ -568,11 +568,9 @@ def test_trace_n_tap_deleted_at_take_over(ovs, both, how):
 
 @pytest.mark.parametrize("hook, how", [(True, "stopped"), (False, "killed"), (False, "paused")])
 def test_trace_o_vif_replugged(ovs, hook, how):
-    """With the watcher up or down, the vif gets its tag back. The vif gets its iface-id back too,
-    unless the hook has given the iface-id to the tap at the vif's unplug: then the iface-id stays
-    on the tap."""
+    """With the watcher up or down, the vif gets its tag and its iface-id back. The hook gives the
+    iface-id to the tap at the vif's unplug, and back to the vif at the re-plug."""
     nic = Nic(12)
-    has, has_not = (nic.tap, nic.vif) if hook else (nic.vif, nic.tap)
     with Host(ovs, hook=hook) as host:
         host.old_pairs([nic], T5, own="vif")
         with host.away(how):
@@ -581,14 +579,30 @@ def test_trace_o_vif_replugged(ovs, hook, how):
             act(host.stock.add(nic.vif, nic))
         for _ in range(2):
             host.assert_both(nic, T5)
-            assert host.ids(has)["iface-id"] == nic.iface_id
-            assert "iface-id" not in host.ids(has_not)
+            assert host.ids(nic.vif)["iface-id"] == nic.iface_id
+            assert "iface-id" not in host.ids(nic.tap)
             host.do(host.stock.clear(nic.vif), host.stock.add(nic.vif, nic))
         # The agent had forgotten the network and sets a new tag: the sibling's tag is
         # stale.
         host.agent.vlans = {}
-        host.do(host.agent.bind(has, "net-1", 7))
+        host.do(host.agent.bind(nic.vif, "net-1", 7))
         host.assert_both(nic, T7)
+
+
+@pytest.mark.parametrize("how", DOWN[:2])
+def test_trace_o_the_agent_has_bound_the_tap_meanwhile(ovs, how):
+    """An agent that sees the iface-id on the tap binds the tap: then the iface-id stays on the
+    tap."""
+    nic = Nic(12)
+    with Host(ovs, hook=True) as host:
+        host.old_pairs([nic], T5, own="vif")
+        with host.away(how):
+            act(host.stock.clear(nic.vif))
+            act(host.agent.bind(nic.tap, "net-1", 5))
+            act(host.stock.add(nic.vif, nic))
+        host.assert_both(nic, T5)
+        assert host.ids(nic.tap)["iface-id"] == nic.iface_id
+        assert "iface-id" not in host.ids(nic.vif)
 
 
 # ---- (p) ---------------------------------------------------------------------------------------
@@ -598,7 +612,7 @@ def test_trace_o_vif_replugged(ovs, hook, how):
 @pytest.mark.parametrize("listed", EITHER)
 def test_trace_p_agents_port_gone_for_longer_than_the_grace(ovs, listed, how):
     """A watcher that was down when the agent's port went begins the grace at its start. The hook
-    has given the iface-id to the tap."""
+    gives the iface-id to the tap at the vif's unplug, and back to the vif at the re-plug."""
     nic, tenant = Nic(12), Nic(13, "e")
     bridge = "br0" if listed else "br1"
     with Host(ovs, "[hold]\nbridges = %s\norphan_grace = 0.3\n" % bridge, hook=True) as host:
@@ -619,9 +633,9 @@ def test_trace_p_agents_port_gone_for_longer_than_the_grace(ovs, listed, how):
         given_away = host.count()
         host.do(host.stock.add(nic.vif, nic))
         host.assert_both(nic, HELD)
-        assert "iface-id" not in host.ids(nic.vif)
-        assert host.ids(nic.tap)["iface-id"] == nic.iface_id
-        host.do(host.agent.bind(nic.tap, "net-1", 6))
+        assert host.ids(nic.vif)["iface-id"] == nic.iface_id
+        assert "iface-id" not in host.ids(nic.tap)
+        host.do(host.agent.bind(nic.vif, "net-1", 6))
         host.assert_both(nic, T6)
         host.assert_both(tenant, T5)
         assert not [record for record in History(ovs).records[given_away - 1:]

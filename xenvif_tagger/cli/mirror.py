@@ -90,7 +90,7 @@ def run_mirror(options: Options, target: Optional[str],
     :param target: the port, domain or VM that the user has named; None for all VIFs. It is an error
         if a named target has no port, is refused or is in conflict
     :param find: gives the VIFs, each as (domid, devid); or None for all VIFs
-    :param wait: seconds for which to wait until there is something to mirror; None: not at all
+    :param wait: seconds to wait at most until the VIFs are ready (OneShot.wait); None: do not wait
     :param vm_names: the VMs' names, if XAPI was asked for them
     :param cure: the end of the error where the target has no port
     :param side: has the one key ``from``, which no parameter can be named, since it is a keyword of

@@ -152,8 +152,8 @@ def absolute(remote: str) -> str:
 
 
 def read_config(path: Optional[str]) -> "Values":
-    """The values of the config file at ``path``. If that is None: of the default config file, which
-    may be absent."""
+    """The values of the config file at ``path``; if ``path`` is None, those of the default config
+    file, which may be absent."""
     try:
         values, problems = config.read(path or config.DEFAULT_PATH)
     except FileNotFoundError:

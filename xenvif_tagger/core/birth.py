@@ -15,7 +15,8 @@ if MYPY:
     from .port import Ids
     from .unit import Unit
 
-# The UUID of a row that is not there yet: no mark can name it, and decide knows the row by it.
+# The UUID of a row that does not exist yet. By the empty UUID decide.py sees that no mark can name
+# the row.
 UNBORN = ""
 
 
@@ -29,23 +30,24 @@ def born(name: str, bridge: str, interface_ids: "Mapping[str, str]", siblings: "
     :param dict interface_ids: the Interface external_ids that the toolstack creates the port with
     :param siblings: the ports with this VIF's number (list of port.Port); a row that already has
         this name is about to be replaced and does not count
-    :param Settings settings: what the operator has set, and the host's facts
-    :param dict toolstack_unit: the VLAN unit that the port is created with whatever is decided
-        here: a VLAN ("fake") bridge's tag, or what the command line names; None for no such unit
+    :param Settings settings: the operator's settings, and the host's boot
+    :param dict toolstack_unit: the VLAN unit with which the toolstack creates the port, whatever
+        this function decides: the tag of a VLAN ("fake") bridge, or the unit that the command line
+        names; None for no such unit
     :param bool cvlans: the database's schema has Port.cvlans
     :param Port before: the port of this name that the same call of the stock script deletes, or
-        None. The new port keeps what that port had, if that port was this VIF's since the host
-        booted
-    :returns: ``(unit, ids, decision)``: the VLAN unit to create the port with (dict, {} for none
-        of ours); the external_ids to add, ``{"Port": {...}, "Interface": {...}}``; and the
-        Decision, whose reason the hook logs
+        None. The new port keeps the unit and the ids of the deleted port, if the deleted port
+        has belonged to this VIF in the host's present boot
+    :returns: ``(unit, ids, decision)``: the VLAN unit that the hook adds to the new port (dict; {}
+        if the hook adds none); the external_ids that the hook adds, ``{"Port": {...},
+        "Interface": {...}}``; and the Decision, whose reason the hook logs
     """
     siblings = [port for port in siblings if port.name != name]
     new = Port(name, UNBORN, bridge, toolstack_unit, None, interface_ids, cvlans=cvlans)
     if (before is not None and before.mark.get("boot") == settings.boot
             and identity.may_lend(before, settings.boot)
             and identity.refusal(before, new) is None):
-        new = _anew(before, siblings, interface_ids, toolstack_unit, settings)
+        new = _replugged(before, siblings, interface_ids, toolstack_unit, settings)
     decision = decide_vif(siblings + [new], settings)
     unit, ids = after(new, decision.changes)
     if toolstack_unit is not None and unit != toolstack_unit:
@@ -59,10 +61,10 @@ def born(name: str, bridge: str, interface_ids: "Mapping[str, str]", siblings: "
     return {} if toolstack_unit is not None else unit, ids_to_add, decision
 
 
-def _anew(before: Port, siblings: "Iterable[Port]", interface_ids: "Mapping[str, str]",
-          toolstack_unit: "Optional[Unit]", settings: Settings) -> Port:
-    """The port that the stock script has just deleted, as the script creates it again; parameters
-    as those of born()."""
+def _replugged(before: Port, siblings: "Iterable[Port]", interface_ids: "Mapping[str, str]",
+               toolstack_unit: "Optional[Unit]", settings: Settings) -> Port:
+    """The new port of a VIF whose old port (before) the stock script has just deleted, with the
+    ids and the history of the old port. The parameters are those of born()."""
     ids = {table: {key: value for key, value in old_ids.items()
                    if key == IFACE_ID or merge.is_mirrored(key, settings)}
            for table, old_ids in before.ids.items()}
@@ -75,8 +77,9 @@ def _anew(before: Port, siblings: "Iterable[Port]", interface_ids: "Mapping[str,
     for sibling in siblings:
         base = sibling.mark.get("base", {})
         if base.get("port") == before.uuid:
-            # The new row has no UUID yet that the sibling's base could name, so the new row gets
-            # the base: what the sibling has been given since is a change.
+            # The sibling's base names the deleted row, and can't name the new row, which has no
+            # UUID yet. So the new row gets the base: where the sibling differs from that base,
+            # the sibling has changed.
             fields["base"] = dict(base, port=sibling.uuid)
     ids["Port"][mark.KEY] = mark.encode(fields)
     return Port(before.name, UNBORN, before.bridge,
@@ -88,15 +91,15 @@ def _anew(before: Port, siblings: "Iterable[Port]", interface_ids: "Mapping[str,
 def dying(name: str, ports: "List[Port]", others: "Iterable[Port]") -> "Optional[Decision]":
     """Decide about a port that is about to be deleted.
 
-    Neutron's agent takes the guest's Neutron port for deleted when one of two rows with its
-    iface-id is deleted, unless iface-id and attached-mac were taken off that row in an earlier
-    transaction; and when the only row with its iface-id is deleted (docs/design.md 2.4). So the
-    iface-id stays with, or goes to, the row that stays.
+    Neutron's agent takes the guest's Neutron port for deleted in two cases: when the only row with
+    the iface-id of that Neutron port is deleted; and when one of two such rows is deleted, unless
+    an earlier transaction has taken iface-id and attached-mac off that row (docs/design.md 2.4).
+    So the iface-id stays with, or goes to, the row that stays.
 
     :param str name: the port's name
     :param ports: all ports with the VIF's number, the dying one included (list of port.Port)
     :param others: all ports whose Interface has the dying port's iface-id (iterable of port.Port):
-        in a local migration two domains of one guest have it
+        in a local migration the ports of two domains have the same iface-id
     :returns: Decision, or None where the unplug needs no step of ours
     """
     port = next((port for port in ports if port.name == name), None)
@@ -116,8 +119,8 @@ def dying(name: str, ports: "List[Port]", others: "Iterable[Port]") -> "Optional
     if len(siblings) != 1 or identity.refusal(port, siblings[0]):
         return None
     sibling = siblings[0]
-    # With the agent's notes of another network the sibling would become the agent's port of that
-    # network.
+    # If the sibling has the agent's notes of another network, an iface-id would make the sibling
+    # the agent's port of that network.
     if IFACE_ID in sibling.ids["Interface"] or sibling.network not in (None, port.network):
         return None
     vif, tap = (port, sibling) if vif else (sibling, port)

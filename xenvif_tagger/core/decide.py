@@ -1,8 +1,8 @@
 """The decision about a VIF's two ports: a pure function of the rows as they stand
 (docs/design.md 4).
 
-The plug-time hook, the one-shot commands and the watcher all call ``decide_vif`` and write what it
-says. No memory, no I/O, no clock.
+The plug-time hook, the one-shot commands and the watcher all call ``decide_vif`` and write the
+changes of the Decision. This module has no memory, no I/O and no clock.
 """
 from . import hold, identity, iface_id, merge, names, pair
 from .decision import (
@@ -34,21 +34,22 @@ def decide_vif(ports: "Iterable[Port]", settings: Settings, prefer: "Optional[st
     """Decide about all ports with one VIF's number.
 
     :param ports: one to three port.Port: the tap side has two possible names
-    :param Settings settings: what the operator has set, and the host's facts
+    :param Settings settings: the operator's settings, and the host's boot
     :param prefer: "vif" or "tap" where a person has named that side as the right one; else None
     :param expired: the UUIDs of the Ports whose grace as an orphan is over (docs/design.md 4.5, 8),
         by the caller's clock
     :returns: Decision
     """
-    every = [Draft(port) for port in sorted(ports, key=lambda port: port.name)]
-    sides = {side: [draft for draft in every if names.parse_known(draft.port.name)[2] == side]
+    drafts = [Draft(port) for port in sorted(ports, key=lambda port: port.name)]
+    sides = {side: [draft for draft in drafts if names.parse_known(draft.port.name)[2] == side]
              for side in SIDES}
-    rows = {side: drafts[0] for side, drafts in sides.items() if drafts}
-    for draft in every:
+    rows = {side: side_drafts[0] for side, side_drafts in sides.items() if side_drafts}
+    for draft in drafts:
         draft.note(hold.lift(draft))
         draft.note(hold.mend_dead(draft))
         if draft.port.bridge in settings.hold_bridges and has_no_vlan(draft.unit):
-            draft.unit = without_vlan(draft.unit)  # cvlans that mean nothing: it is to be closed
+            # cvlans mean nothing on a port without a VLAN, so the rules below do not see them.
+            draft.unit = without_vlan(draft.unit)
         if draft is not rows.get(prefer or ""):
             draft.note(hold.mend_trunks(draft, draft.mark.get("base", {}).get("unit")))
 
@@ -60,52 +61,52 @@ def decide_vif(ports: "Iterable[Port]", settings: Settings, prefer: "Optional[st
         refusal = identity.refusal(rows[VIF].port, rows[TAP].port)
     source: "Optional[str]" = None
     split: "List[str]" = []
-    both: "Optional[pair.Pair]" = None
+    siblings: "Optional[pair.Pair]" = None
     orphans: "List[Port]" = []
     if len(rows) == 2 and not refusal:
-        both = _pair(rows, settings, prefer)
-        state, source, reason, split = _together(both, settings, prefer)
+        siblings = _pair(rows, settings, prefer)
+        state, source, reason, split = _decide_siblings(siblings, settings, prefer)
     else:
         state, reason = REFUSED, refusal or ""
         if not refusal:
-            state, reason = SINGLE, "%s has no sibling" % every[0].port.name
-            if every[0] is rows.get(prefer or ""):
+            state, reason = SINGLE, "%s has no sibling" % drafts[0].port.name
+            if drafts[0] is rows.get(prefer or ""):
                 # A person has named this port as the right one: the port follows no sibling any
                 # more.
-                every[0].mark.pop("base", None)
-        orphans = [draft.port for draft in every if _is_orphan(draft, every)]
-        for draft in every:
-            if not _lose([draft]) and draft.port in orphans:
-                draft.note(_part(draft, settings, expired))
+                drafts[0].mark.pop("base", None)
+        orphans = [draft.port for draft in drafts if _is_orphan(draft, drafts)]
+        for draft in drafts:
+            if not _drop_lost_vlans([draft]) and draft.port in orphans:
+                draft.note(_decide_orphan(draft, settings, expired))
                 if not refusal:
                     state, reason = ORPHAN, ""
 
     # A port without a VLAN beside a held port is held, too. On a bridge that the config does not
-    # list (any more) a person may open both.
+    # list (any more) a person may open both ports, by naming one as the right one (prefer).
     by_hand = prefer in rows and state != REFUSED
-    for draft in every:
+    for draft in drafts:
         draft.note(hold.close(draft, any(
             other.closes or other.port.bridge in settings.hold_bridges
             or not by_hand and hold.is_held(other.port)
-            for other in (every if both and state != REFUSED else [draft]))))
-    held = [draft for draft in every if "held" in draft.mark]
+            for other in (drafts if siblings and state != REFUSED else [draft]))))
+    held = [draft for draft in drafts if "held" in draft.mark]
     if held and state in (IN_SYNC, SINGLE, ORPHAN):
         state = HELD
         held[0].note("is held until it has a real tag" if all(
             hold.is_held(draft.port) for draft in held) else None)
-    if both and state in (IN_SYNC, HELD):
-        _renew_base(rows, both, settings)
-    elif both and state == CONFLICT and not both.is_split():
-        # (A split pair gets no "seen": only the agent can end that conflict.)
+    if siblings and state in (IN_SYNC, HELD):
+        _renew_base(rows, siblings, settings)
+    elif siblings and state == CONFLICT and not siblings.is_split():
+        # (A pair that the agent has split gets no "seen": only the agent can end that conflict.)
         rows[TAP].mark["seen"] = dict(
             {side: _decided(rows[side]) for side in SIDES},
             port=rows[VIF].port.uuid)
-    rival = _rival(every)
+    rival = _rival(drafts)
     if rival and state in (IN_SYNC, SINGLE, ORPHAN, REFUSED):
         state, reason = CONFLICT, "%s; %s" % (rival, reason)
     if split:
         reason += "; each port keeps its own %s" % ", ".join(split)
-    for draft in every:
+    for draft in drafts:
         _stamp(draft, settings)
 
     changes = [change for side in SIDES for draft in sides[side]
@@ -114,7 +115,7 @@ def decide_vif(ports: "Iterable[Port]", settings: Settings, prefer: "Optional[st
     if state == IN_SYNC and not all(is_bookkeeping(change) for change in changes):
         state = DRIFT
     target = None
-    if both and state not in (REFUSED, CONFLICT):
+    if siblings and state not in (REFUSED, CONFLICT):
         written = [side for side in SIDES if rows[side].is_written()]
         if source:
             target = OTHER[source] if OTHER[source] in written else None
@@ -145,14 +146,18 @@ def _stamp(draft: Draft, settings: Settings) -> None:
         draft.mark["boot"] = settings.boot
 
 
-def _is_orphan(draft: Draft, every: "List[Draft]") -> bool:
-    """Whether the row has followed a port that is gone, and has not become the agent's own."""
+def _is_orphan(draft: Draft, drafts: "List[Draft]") -> bool:
+    """Whether the row has followed a port that is gone, is not held, and has not become the
+    agent's own living port.
+
+    :param drafts: all rows with the VIF's number
+    """
     base = draft.mark.get("base")
     return (base is not None and not hold.is_held(draft.port) and not draft.port.vlan_network
-            and not any(base["port"] == other.port.uuid for other in every))
+            and not any(base["port"] == other.port.uuid for other in drafts))
 
 
-def _lose(rows: "Collection[Draft]") -> "List[Draft]":
+def _drop_lost_vlans(rows: "Collection[Draft]") -> "List[Draft]":
     """Take off rows of one VIF the VLAN that the agent has given to another network.
 
     The base of a row says to which network the row's VLAN belonged; so do the agent's notes on a
@@ -163,7 +168,7 @@ def _lose(rows: "Collection[Draft]") -> "List[Draft]":
     :returns: the rows that have lost their VLAN
     """
     if any(draft.port.vlan_network for draft in rows):
-        return []  # beside its own living port the agent decides
+        return []  # one of the ports is the agent's own, and alive: the agent decides
     lost: "List[Draft]" = []
     for draft in rows:
         port, unit = draft.port, draft.unit
@@ -183,9 +188,10 @@ def _lose(rows: "Collection[Draft]") -> "List[Draft]":
     return lost
 
 
-def _rival(every: "List[Draft]") -> "Optional[str]":
-    """Why the agent's own port can't be trusted, in words: its tag is another network's, too."""
-    for draft in every:
+def _rival(drafts: "List[Draft]") -> "Optional[str]":
+    """Why the agent's own port can't be trusted, in words: the port's tag is another network's,
+    too. None if no port of the agent's has such a tag."""
+    for draft in drafts:
         network = draft.port.vlan_network
         rivals = draft.port.rivals - {network}
         if network and rivals:
@@ -195,7 +201,7 @@ def _rival(every: "List[Draft]") -> "Optional[str]":
     return None
 
 
-def _part(draft: Draft, settings: Settings, expired: "Collection[str]") -> str:
+def _decide_orphan(draft: Draft, settings: Settings, expired: "Collection[str]") -> str:
     """Decide about a row that has followed a port that is gone; returns words for Draft.note."""
     # The tag of a managed row is never written, not even after the grace: the rows don't tell
     # whether the agent still counts the port as the agent's own.
@@ -210,28 +216,29 @@ def _part(draft: Draft, settings: Settings, expired: "Collection[str]") -> str:
 
 
 def _pair(rows: "Dict[str, Draft]", settings: Settings, prefer: "Optional[str]") -> pair.Pair:
-    """The Pair of the two rows, with the trunks restored that a mark shows to be lost."""
-    _lose(rows.values())
-    both = pair.Pair(rows[VIF], rows[TAP], settings)
-    seen = both.seen() or {}
+    """The Pair of the two rows, without the VLANs that the agent has given away, and with the
+    trunks restored that a mark shows to be lost."""
+    _drop_lost_vlans(rows.values())
+    siblings = pair.Pair(rows[VIF], rows[TAP], settings)
+    seen = siblings.seen() or {}
     for side in SIDES:
         if side != prefer:
-            if both.base:
-                rows[side].note(hold.mend_trunks(rows[side], both.base["unit"]))
+            if siblings.base:
+                rows[side].note(hold.mend_trunks(rows[side], siblings.base["unit"]))
             rows[side].note(hold.mend_trunks(rows[side], seen.get(side)))
-    return both
+    return siblings
 
 
-def _together(both: pair.Pair, settings: Settings, prefer: "Optional[str]"
-              ) -> "Tuple[str, Optional[str], str, List[str]]":
+def _decide_siblings(siblings: pair.Pair, settings: Settings, prefer: "Optional[str]"
+                     ) -> "Tuple[str, Optional[str], str, List[str]]":
     """Decide about two rows that may be siblings, and change the drafts of the two rows.
 
     :returns: ``(state, source, reason, split)``: source is the side whose unit was copied, or None;
         split lists the external_ids keys that stay different
     """
-    rows = both.rows
+    rows = siblings.rows
     vif, tap = rows[VIF], rows[TAP]
-    verdict, source, reason = both.choose(prefer, vif.port.bridge in settings.hold_bridges)
+    verdict, source, reason = siblings.choose(prefer, vif.port.bridge in settings.hold_bridges)
     if verdict == pair.REFUSED:
         return REFUSED, None, reason, []
     if verdict == pair.CONFLICT:
@@ -241,25 +248,27 @@ def _together(both: pair.Pair, settings: Settings, prefer: "Optional[str]"
     if source:
         rows[OTHER[source]].unit = dict(rows[source].unit)
         rows[OTHER[source]].mark.pop("opened", None)
-    split = merge.merge(vif, tap, both.base, settings, both.lends, prefer)
-    iface_id.keep(rows, both.lends, settings)
+    split = merge.merge(vif, tap, siblings.base, settings, siblings.lends, prefer)
+    iface_id.keep(rows, siblings.lends, settings)
     tap.mark.pop("seen", None)
     return IN_SYNC, source, reason, split
 
 
 def _decided(draft: Draft) -> "Unit":
-    """The draft's unit, for a mark. The unit of a held row is nobody's decision: the hold has set
-    that unit."""
+    """The draft's unit, for a mark; without the VLAN if the row is held: the VLAN of a held row
+    comes from the hold, and is nobody's decision."""
     return without_vlan(draft.unit) if "held" in draft.mark else dict(draft.unit)
 
 
-def _renew_base(rows: "Dict[str, Draft]", both: pair.Pair, settings: Settings) -> None:
+def _renew_base(rows: "Dict[str, Draft]", siblings: pair.Pair, settings: Settings) -> None:
     """Note the base, the state in which the pair is alike, on one of the two rows.
 
-    The base goes to the row that was written, or to the tap if both or neither were written. Where
-    exactly one port is the agent's own, the base goes to the sibling of that port: when the agent's
-    port goes, the base shows that the sibling is an orphan, whose VLAN may become another tenant's.
-    A row that is about to be created holds the base itself: no other row can name it yet.
+    A row that is about to be created holds the base itself, because the base on the other row could
+    not name a row that has no UUID yet. Else, where exactly one port is the agent's own, the base
+    goes to the sibling of that port: when the agent's port goes, the base shows that the sibling is
+    an orphan, whose VLAN may become another tenant's. Else the base goes to the one row that was
+    written. If both rows were written, or neither, the base goes to the tap, but an unchanged base
+    stays where it is.
     """
     vif, tap = rows[VIF], rows[TAP]
     unborn = [side for side in SIDES if not rows[side].port.uuid]
@@ -267,22 +276,22 @@ def _renew_base(rows: "Dict[str, Draft]", both: pair.Pair, settings: Settings) -
         return  # the hook writes only the new row now, so the two rows are not alike yet
     common = merge.alike(vif, tap, settings)
     common["unit"] = _decided(tap if "held" in tap.mark else vif)
-    before = both.base or both.old_base
+    before = siblings.base or siblings.old_base
     networks = {row.port.network_of(common["unit"].get("tag")) for row in rows.values()} - {None}
     if len(networks) == 1:
         common["network"] = networks.pop()
     elif not networks and before and before["unit"] == common["unit"] and "network" in before:
         common["network"] = before["network"]
     written_sides = [side for side in SIDES if rows[side].is_written()]
-    old_base = both.base
+    base = siblings.base
     if unborn:
         holder = unborn[0]
-    elif both.owner:
-        holder = OTHER[both.owner]
+    elif siblings.owner:
+        holder = OTHER[siblings.owner]
     elif len(written_sides) == 1:
         holder = written_sides[0]
-    elif old_base and not written_sides and dict(common, port=old_base["port"]) == old_base:
-        holder = both.holder  # the base is there already
+    elif base and not written_sides and dict(common, port=base["port"]) == base:
+        holder = siblings.holder  # the base is there already
     else:
         holder = TAP
     rows[holder].mark["base"] = dict(common, port=rows[OTHER[holder]].port.uuid)

@@ -3,7 +3,7 @@ Outcome of writing the Decision's changes."""
 from .port import is_bookkeeping
 
 MYPY = False
-if MYPY:  # mypy takes this for True; at run time no plug pays for the import of typing
+if MYPY:  # mypy takes MYPY for True; at run time no plug pays for the import of typing
     from typing import Any, Iterable, List, Mapping, Optional, Tuple
 
     from .port import Change, Ids, Port
@@ -57,12 +57,12 @@ STATES = {
 
 
 class Settings(object):
-    """The operator's settings, and the one fact of the host that decisions need.
+    """The operator's settings, and the one fact of the host that decisions need: the boot.
 
     iface_id (str): how many of the two siblings may have iface-id: ``one`` or ``both``.
     exclude (tuple of str): further external_ids keys that are never mirrored; a ``*`` at the end
         of a key stands for any rest.
-    policing (bool): mirror the Interface columns ingress_policing_rate and _burst too.
+    policing (bool): the Interface columns of port.POLICING are mirrored, too.
     hold_bridges (frozenset of str): the bridges on which ports are held (docs/design.md 4.6).
     boot (str): the id of the host's present boot (host.paths.boot_id).
     """
@@ -99,8 +99,8 @@ class Draft(object):
 
     port (Port): the row as read.
     unit, ids, policing, mark: as those of Port.
-    notes (list of str): sentences for the reason, one for each repair that the row needed whatever
-        its sibling has.
+    notes (list of str): sentences for the reason, one for each repair of the row that does not
+        depend on the row's sibling.
     closes (bool): the port is to be closed, whatever its bridge.
     """
 
@@ -133,15 +133,15 @@ class Decision(object):
     """The changes to a VIF's ports, and why. No code changes a Decision after it is made.
 
     vif, tap (Port or None): the rows that the decision was based on.
-    third (Port or None): a second row of the tap side: there are a tap and an -emu of one number.
+    third (Port or None): a second row of the tap side, where the VIF has both a tap and an -emu.
     state (str): one of STATES.
     reason (str): why, for people.
     source, target (str or None): the name of the port that lends, and of the port that takes.
-    unit (dict): the VLAN unit that both ports have once the changes are written; {} also where the
-        ports will differ.
+    unit (dict): the VLAN unit that both ports have once the changes are written; {} also where a
+        port is held, or the ports will differ.
     split (list of str): external_ids keys that stay different.
     changes (list of port.Change): the cells to write; empty if none.
-    orphans (list of Port): those of the rows whose sibling, which they had followed, is gone.
+    orphans (list of Port): the rows that have followed a sibling that is gone.
     """
 
     __slots__ = ("vif", "tap", "third", "state", "reason", "source", "target", "unit", "split",

@@ -1,5 +1,5 @@
-"""The hold: how a port without a VLAN is written where it must not be a trunk of every VLAN
-(docs/design.md 4.6), and what would open a port by mistake.
+"""The hold: the form in which a port without a VLAN is written where the port must not be a trunk
+of every VLAN (docs/design.md 4.6); and the repairs of ports that have been opened by mistake.
 
 Each rule here looks at one row by itself, so each rule applies to single ports, and to the ports of
 a refused pair, too. A decision begins with ``lift``, which shows the row without its hold, and ends
@@ -58,9 +58,9 @@ def lift(draft: "Draft") -> "Optional[str]":
     A real tag ends the hold. Then the columns beside the tag that the hold has set are cleared,
     because older agents set the tag only (docs/design.md 2.4). If somebody has changed cvlans,
     dot1q-tunnel is the mode that the same program wants, and the mode stays. A program that sets
-    dot1q-tunnel on a held port before it sets the tag changes no column, so nobody sees it: the
-    mark's ``opened`` notes that the mode was cleared with the hold, and cvlans that come without a
-    mode bring the mode back.
+    dot1q-tunnel on a held port before the tag changes no column, so nobody sees that write. For
+    such a program the mark's ``opened`` notes that the mode was cleared with the hold, and cvlans
+    that come without a mode bring the mode back.
 
     :returns: the repair in words, for Draft.note, or None
     """
@@ -90,9 +90,10 @@ def lift(draft: "Draft") -> "Optional[str]":
 def close(draft: "Draft", closes: bool) -> "Optional[str]":
     """Write the hold's form on a row that has no VLAN, or that only a real tag may open.
 
-    The agent's own port is left to the agent, unless the agent has only begun to bind it.
+    The agent's own port is left to the agent, unless the port was held as read: then the agent has
+    only begun to bind the port.
 
-    :param bool closes: a port without a VLAN is to be closed here
+    :param bool closes: whether a port without a VLAN is to be closed
     :returns: the repair in words, for Draft.note, or None
     """
     port, unit = draft.port, draft.unit
@@ -103,8 +104,8 @@ def close(draft: "Draft", closes: bool) -> "Optional[str]":
                 was_held or has_no_vlan(port.unit) and unit.get("tag") == DEAD)):
         return None
     if was_held and is_closed(port.unit):
-        # Somebody may have changed the form, and still nothing gets through: an agent that sets
-        # vlan_mode and cvlans before the tag is not to be undone.
+        # The port is closed as it stands. If somebody has changed the form, keep the change: an
+        # agent may set vlan_mode and cvlans before the tag.
         draft.unit = dict(without_vlan(unit), **vlan_of(port.unit))
         draft.mark["held"] = dict(port.mark["held"])
         return None
@@ -135,10 +136,10 @@ def mend_trunks(draft: "Draft", old_unit: "Optional[Unit]") -> "Optional[str]":
     differs from the old unit in nothing else.
 
     Newer xapi's vif-real clears the trunks at the end of a plug (xapi-project/xen-api 26.17,
-    ocaml/xenopsd/scripts/vif-real, handle_trunks). That clear is nobody's decision
-    to open the port.
+    ocaml/xenopsd/scripts/vif-real, handle_trunks). That command does not mean that somebody has
+    decided to open the port.
 
-    :param dict old_unit: the VLAN unit that the row had by a mark, or None
+    :param dict old_unit: the VLAN unit that the row had before, as a mark notes; or None
     :returns: the repair in words, for Draft.note, or None
     """
     if old_unit and old_unit.get("trunks") and (

@@ -21,8 +21,7 @@ def keys_of(ids: "Mapping[str, str]") -> "Dict[str, str]":
 
 def stamp_of(ids: "Mapping[str, str]") -> "Dict[str, str]":
     """The identity for the stamp (the mark's ``vif``) of a row with these Interface external_ids:
-    as few keys as prove the VIF; {} where no key does.
-
+    as few keys as prove the VIF; {} where no key proves the VIF.
 
     The stamp has no further key, because ovs-xapi-sync overwrites the further keys of any tap that
     has the VIF's number (openvswitch/ovs branch-2.5,
@@ -56,15 +55,15 @@ def unpaired(interfaces: "Iterable[Tuple[str, Mapping[str, str]]]") -> "List[Lis
     for name, ids in interfaces:
         if "xen-vm-uuid" in ids and "attached-mac" in ids:
             by_mac.setdefault(ids["attached-mac"].lower(), []).append((name, ids["xen-vm-uuid"]))
-    found: "List[List[str]]" = []
+    groups: "List[List[str]]" = []
     for rows in by_mac.values():
         parsed = [names.parse(name) for name, _ in rows]
         vifs = {parts[:2] if parts else None for parts in parsed}
         # In a local migration one VM has two domains, with a pair each.
         is_migration = None not in vifs and len({vm for _, vm in rows}) == 1
         if len(rows) > 1 and vifs != {parsed[0] and parsed[0][:2]} - {None} and not is_migration:
-            found.append(sorted(name for name, _ in rows))
-    return sorted(found)
+            groups.append(sorted(name for name, _ in rows))
+    return sorted(groups)
 
 
 def refusal(vif: "Port", tap: "Port") -> "Optional[str]":
@@ -97,8 +96,9 @@ def may_lend(port: "Port", boot: str) -> bool:
     """Whether a row's VLAN unit and external_ids may be given to its sibling.
 
     A living row may lend. A row whose device is gone may lend only if the row was seen alive since
-    the host booted: else another guest of the same domain number may have left the row behind. Nor
-    may such a row lend if the agent had bound it, and has its tag in use for another network now.
+    the host booted: else another guest of the same domain number may have left the row behind. A
+    row whose device is gone may not lend, either, if the row is the agent's own, and the agent has
+    the row's tag in use for another network.
 
     :param str boot: the id of the host's present boot
     """

@@ -35,7 +35,12 @@ def is_unbound(ports: "Iterable[Port]") -> bool:
 
 def keep(drafts: "Dict[str, Draft]", lends: "Mapping[str, bool]", settings: "Settings") -> None:
     """Note one sibling's iface-id in the other sibling's mark (``kept``). A sibling that was
-    plugged anew without an iface-id gets the noted iface-id back.
+    plugged anew gets the noted iface-id back.
+
+    At the unplug the iface-id may have gone to the row that stayed (birth.dying). An agent with
+    ``minimize_polling``, Neutron's default, does not see the iface-id there, but sees the one that
+    a new port is created with (docs/design.md 2.4). So the iface-id goes back, unless the agent has
+    bound the row that stayed.
 
     :param drafts: side -> Draft; both sides
     :param lends: side -> whether that row may lend now
@@ -46,11 +51,14 @@ def keep(drafts: "Dict[str, Draft]", lends: "Mapping[str, bool]", settings: "Set
     ids = {side: drafts[side].ids["Interface"] for side in SIDES}
     for side in SIDES:
         other = OTHER[side]
-        if (kept[side] and not kept[other] and IFACE_ID not in ids[side]
-                and IFACE_ID not in ids[other]
-                and kept[side]["port"] != drafts[other].port.uuid and lends[side]
-                and may_be_given(drafts[other])):
+        if (kept[side] and not kept[other] and lends[side]
+                and kept[side]["port"] != drafts[other].port.uuid
+                and may_be_given(drafts[other])
+                and all(row.get(IFACE_ID, kept[side][IFACE_ID]) == kept[side][IFACE_ID]
+                        for row in ids.values())
+                and (IFACE_ID not in ids[side] or may_be_given(drafts[side]))):
             ids[other][IFACE_ID] = kept[side][IFACE_ID]
+            ids[side].pop(IFACE_ID, None)
     for side in SIDES:
         other = OTHER[side]
         if IFACE_ID in ids[other] and IFACE_ID not in ids[side] and lends[other]:

@@ -49,7 +49,7 @@ def _source(values: "Mapping[str, Any]", base_value: "Any", lends: "Mapping[str,
     """The side whose value of one key goes to the other side: "vif", "tap", or None for neither.
 
     :param values: side -> the row's value of the key, None where the row has no such key; the two
-        differ
+        values differ
     :param base_value: the value of the key in the base, None where the base has no such key
     :param lends, winner: as for merge
     """

@@ -86,7 +86,7 @@ class Pair(object):
         """Choose what becomes of the two units.
 
         :param prefer: the side that a person has named as the source, or None
-        :param listed: the config's [hold] lists the bridge
+        :param listed: whether the config's [hold] lists the bridge
         :returns: ``(verdict, side, reason)``: one of the verdicts above; for COPY the side whose
             unit goes to the other side, else None; and the reason in words
         """
@@ -170,10 +170,10 @@ class Pair(object):
             self.rows[owner].port.name, self.rows[other].port.name)
 
     def _agent_has_moved(self, other: str) -> bool:
-        """Whether the agent has set the other row dead, or alive again, instead of its own.
+        """Whether the agent has set the other row dead, or alive again, instead of its own row.
 
-        With iface-id on both rows the agent takes the Interface that was modified last, and its
-        notes (net_uuid) stay on the row that it had before (docs/design.md 2.4).
+        With iface-id on both rows the agent takes the Interface that was modified last. The agent's
+        notes (net_uuid) stay on the row that the agent had taken before (docs/design.md 2.4).
         """
         if not self.base or self.changed() != [other]:
             return False

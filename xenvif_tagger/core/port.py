@@ -11,6 +11,7 @@ if MYPY:
 
 POLICING = ("ingress_policing_rate", "ingress_policing_burst")
 
+
 class Change(object):
     """One cell of the database that is to change.
 
@@ -20,7 +21,7 @@ class Change(object):
     old, new: the value before and after; None where the cell is not set.
     """
 
-    # No namedtuple: to make one costs each plug 0.2 to 0.4 ms.
+    # Not a namedtuple: to make the class of a namedtuple would cost each plug 0.2 to 0.4 ms.
     __slots__ = ("table", "row", "column", "key", "old", "new")
 
     def __init__(self, table: str, row: str, column: str, key: "Optional[str]", old: "Any",
@@ -39,7 +40,8 @@ class Port(object):
     name, uuid (str): the Port row's name and UUID; the UUID is empty while there is no row yet
         (birth.UNBORN).
     bridge (str): the name of the Bridge row that has the port. (A VLAN, or "fake", bridge has no
-        Bridge row: ovs-vsctl takes for its ports those of the Bridge row with the VLAN's tag.)
+        Bridge row: as the ports of a VLAN bridge ovs-vsctl lists those ports of a Bridge row that
+        have the VLAN's tag.)
     unit (dict): the VLAN unit of the Port.
     ids (dict): ``{"Port": {...}, "Interface": {...}}``, the external_ids of the two rows.
     policing (dict): those columns of POLICING that are not 0, with their values (int).
@@ -129,12 +131,13 @@ def differences(port: Port, draft: "Any") -> "List[Change]":
 
     def compare(table: str, old: "Mapping[str, Any]", new: "Mapping[str, Any]",
                 column: "Optional[str]" = None, unset: "Any" = None) -> None:
-        if old == new:  # nearly always, and comparing takes most of a decision's time
+        if old == new:  # nearly always; to compare key by key takes most of a decision's time
             return
         for key in sorted(set(old) | set(new)):
             was, becomes = old.get(key, unset), new.get(key, unset)
             if was != becomes:
-                # (A key of external_ids may be the empty string.)
+                # (The key of a column without a colon is None, and not the empty string, which may
+                # be a key of external_ids.)
                 name, colon, inner = (column, ":", key) if column else key.partition(":")
                 changes.append(Change(
                     table, port.name, name, inner if colon else None, was, becomes))
@@ -170,7 +173,7 @@ def after(port: Port, changes: "Iterable[Change]") -> "Tuple[Unit, Ids]":
 
 
 def cell_of(change: Change) -> str:
-    """The cell that a change is of, as ovs-vsctl writes it: ``tag``, ``external_ids:iface-id``."""
+    """The changed cell, in the notation of ovs-vsctl: ``tag``, ``external_ids:iface-id``."""
     return change.column if change.key is None else "%s:%s" % (change.column, change.key)
 
 

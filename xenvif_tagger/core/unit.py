@@ -43,13 +43,13 @@ def without_vlan(unit: "Unit") -> "Unit":
 
 
 def is_real(unit: "Unit") -> bool:
-    """Whether the unit puts its port into a tenant's VLAN: it has a tag other than DEAD."""
+    """Whether the unit puts its port into a tenant's VLAN: the unit has a tag other than DEAD."""
     return bool(unit.get("tag", DEAD) != DEAD)
 
 
 def has_no_vlan(unit: "Unit") -> bool:
-    """Whether nothing in the unit says a VLAN: to Open vSwitch a trunk of every VLAN. (cvlans mean
-    something only in a dot1q-tunnel.)"""
+    """Whether nothing in the unit says a VLAN: to Open vSwitch such a port is a trunk of every
+    VLAN. (cvlans mean something only in a dot1q-tunnel.)"""
     return not ("tag" in unit or "vlan_mode" in unit or "trunks" in unit)
 
 

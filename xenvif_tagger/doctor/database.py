@@ -17,7 +17,7 @@ class Database(object):
     remote (str). error (OvsdbError or None): why the database can't be read. If there is an error,
     the attributes below say nothing.
     unpaired (list of lists of str): as core.identity.unpaired returns.
-    outcomes (list of Outcome): of all VIFs. settings (Settings): what the operator has set.
+    outcomes (list of Outcome): of all VIFs. settings (Settings): the operator's settings.
     version (str or None): Open vSwitch's version, if the database has it. schema (str): the version
     of the schema. has_cvlans (bool): whether the schema has Port.cvlans.
 

@@ -112,9 +112,9 @@ def hook_read(patient: Patient) -> Result:
     if value != HOOK:
         return SKIP, "there is no setting that xenopsd could have read", None
     pid = host.xenopsd.pid
-    noted = (host.read(UNREAD) or "").split()
+    unread = (host.read(UNREAD) or "").split()
     boot = (host.read("/proc/sys/kernel/random/boot_id") or "?").strip()
-    if noted[:2] == [boot, str(pid)]:
+    if unread[:2] == [boot, str(pid)]:
         return FAIL, "xenopsd, pid %d, was started before the setting was made" % pid, INSTALL
     started = host.started(pid)
     if not file.startswith("/"):

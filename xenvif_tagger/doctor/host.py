@@ -82,7 +82,8 @@ class Host(object):
         return processes
 
     def hidden(self) -> Optional[str]:
-        """Why other users' processes are not visible (proc(5), hidepid); None if they are."""
+        """Why other users' processes are not visible (proc(5), hidepid); None if they are visible.
+        """
         if os.path.exists(self.path("/proc/1/cmdline")) or not self.processes:
             return None
         return "other users' processes are hidden here: run as root"
@@ -94,10 +95,10 @@ class Host(object):
             # may have spaces, so the fields are counted from the last parenthesis on.
             fields = (self.read("/proc/%d/stat" % pid) or "").rpartition(")")[2].split()
             ticks = float(fields[19])
-            up = float((self.read("/proc/uptime") or "").split()[0])
+            uptime = float((self.read("/proc/uptime") or "").split()[0])
         except (IndexError, ValueError):
             return None
-        return time.time() - up + ticks / os.sysconf("SC_CLK_TCK")
+        return time.time() - uptime + ticks / os.sysconf("SC_CLK_TCK")
 
     def setting(self, argv: Sequence[str]) -> Tuple[Optional[str], str]:
         """The setting ``setup-vif-rules`` that a xenopsd reads when it starts: of several, the last
@@ -161,14 +162,15 @@ def run(words: List[str]) -> Tuple[str, Optional[str]]:
         did not end well
     """
     try:
-        done = subprocess.run(words, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                              stderr=subprocess.PIPE, timeout=PATIENCE)
+        process = subprocess.run(words, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                                 stderr=subprocess.PIPE, timeout=PATIENCE)
     except FileNotFoundError:
         return "", "there is no %s here" % words[0]
     except OSError as error:
         return "", "%s: %s" % (words[0], error.strerror)
     except subprocess.TimeoutExpired:
         return "", "%s gave no answer within %d s" % (os.path.basename(words[0]), PATIENCE)
-    last_line = done.stderr.decode("utf-8", "replace").strip().split("\n")[-1]
-    problem = (last_line or "exit status %d" % done.returncode) if done.returncode else None
-    return done.stdout.decode("utf-8", "replace"), problem
+    last_line = process.stderr.decode("utf-8", "replace").strip().split("\n")[-1]
+    code = process.returncode
+    problem = (last_line or "exit status %d" % code) if code else None
+    return process.stdout.decode("utf-8", "replace"), problem

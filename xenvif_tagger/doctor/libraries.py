@@ -79,8 +79,8 @@ def _version(module: ModuleType, name: str) -> str:
 
 
 def _of_distribution(module: ModuleType, name: str) -> Optional[str]:
-    """The version of the installed distribution of a name; None if the module belongs to another
-    copy of the library: of two copies pip may have installed only one."""
+    """The version of the installed distribution of a name. None if the module does not belong to
+    that distribution: there may be two copies of a library, of which pip has installed one."""
     if sys.version_info >= (3, 8):
         metadata: Any = importlib.import_module("importlib.metadata")
         distribution = metadata.distribution(name)

@@ -95,17 +95,17 @@ def xapi_sync(patient: Patient) -> Result:
 @of_database
 def iface_id(database: Database) -> Result:
     """Whether only one port of each pair has iface-id."""
-    both = _with_two_iface_ids(database)
-    if not both:
+    pairs = _with_two_iface_ids(database)
+    if not pairs:
         return OK, "no pair has iface-id on both ports", None
-    text = "iface-id is on both ports of %s" % first_few(_names(decision) for decision in both)
+    text = "iface-id is on both ports of %s" % first_few(_names(decision) for decision in pairs)
     if database.settings.iface_id == "both":
         return WARN, text + ", as the config's iface_id = both wants it", None
     # Remove iface-id from the tap, even if the agent has bound the tap: of the two ports the tap is
     # the one that goes away. An agent whose port loses its iface-id goes on with the sibling that
     # has the same iface-id (docs/design.md 2.4).
-    cure = "ovs-vsctl remove Interface %s external_ids iface-id" % both[0].ports()[1].name
-    if any(port.network is not None for decision in both for port in decision.ports()):
+    cure = "ovs-vsctl remove Interface %s external_ids iface-id" % pairs[0].ports()[1].name
+    if any(port.network is not None for decision in pairs for port in decision.ports()):
         return (FAIL, text + ", under a Neutron agent: a guest's port goes DOWN when the tap goes "
                 "without our hook, as when the guest loads its PV drivers", cure)
     return WARN, text + ": a Neutron agent would take either port for the guest's", cure
@@ -135,7 +135,7 @@ def conflict(database: Database) -> Result:
     conflicts = database.in_state(CONFLICT)
     if not conflicts:
         return OK, "no pair is in conflict", None
-    # Neutron's agent uses the port's VLAN for another network, too.
+    # The agent's own ports whose VLAN the agent uses for another network, too.
     forgotten = [port for decision in conflicts for port in decision.ports()
                  if port.vlan_network and port.rivals - {port.vlan_network}]
     if forgotten:  # to choose a side does not help: the VLAN of the agent's own port is wrong
@@ -174,31 +174,31 @@ def held(patient: Patient) -> Result:
     the watcher knows."""
     if patient.database.error:
         return SKIP, "the database can't be read", None
-    closed = [port for port in patient.database.ports() if is_held(port)]
-    if not closed:
+    held_ports = [port for port in patient.database.ports() if is_held(port)]
+    if not held_ports:
         return OK, "no port is held", None
     settings = patient.database.settings
-    past = [port for port in closed if port.bridge not in settings.hold_bridges]
-    if past:
+    unlisted = [port for port in held_ports if port.bridge not in settings.hold_bridges]
+    if unlisted:
         return (WARN, "%s: held, and [hold] does not list the bridge. An agent's tag opens the "
                 "port. So does this command, after which a port without a tag is a trunk of every "
                 "VLAN:" % (
-                    first_few(_names_of(past))), "xenvif-tagger mirror port %s --from %s" % (
-                        past[0].name, parts_of(past[0])[2]))
+                    first_few(_names_of(unlisted))), "xenvif-tagger mirror port %s --from %s" % (
+                        unlisted[0].name, parts_of(unlisted[0])[2]))
     since = patient.watch.stats.get("held_seconds")
     if since is None:
         text = "%s: held until an agent sets a tag, which should take less than a minute. Only a " \
-            "watcher would know since when" % first_few(_names_of(closed))
+            "watcher would know since when" % first_few(_names_of(held_ports))
     else:
-        seconds = {port.name: since.get("vif%d.%d" % parts_of(port)[:2], 0) for port in closed}
-        closed = [port for port in closed if seconds[port.name] >= LONG_HELD]
-        if not closed:
+        seconds = {port.name: since.get("vif%d.%d" % parts_of(port)[:2], 0) for port in held_ports}
+        held_ports = [port for port in held_ports if seconds[port.name] >= LONG_HELD]
+        if not held_ports:
             return OK, "%s: held until an agent sets a tag, for less than %g s so far" % (
                 first_few(sorted(seconds)), LONG_HELD), None
         text = "%s: the guest is cut off until an agent sets a tag" % first_few(
-            "%s held for %d s or more" % (port.name, seconds[port.name]) for port in closed)
+            "%s held for %d s or more" % (port.name, seconds[port.name]) for port in held_ports)
     return WARN, text, "ovs-vsctl set Port %s tag=VLAN -- clear Port %s vlan_mode" % (
-        (closed[0].name,) * 2)
+        (held_ports[0].name,) * 2)
 
 
 def unbound(patient: Patient) -> Result:
@@ -215,15 +215,15 @@ def unbound(patient: Patient) -> Result:
         return SKIP, "%s: no agent has bound these ports so far, though they have iface-id; only " \
             "a watcher would know since when" % first_few(
                 _names(outcome.decision) for outcome in waiting.values()), None
-    long = [(outcome, since.get("vif%d.%d" % vif, 0)) for vif, outcome in waiting.items()
-            if since.get("vif%d.%d" % vif, 0) >= LONG_HELD]
-    if not long:
+    overdue = [(outcome, since.get("vif%d.%d" % vif, 0)) for vif, outcome in waiting.items()
+               if since.get("vif%d.%d" % vif, 0) >= LONG_HELD]
+    if not overdue:
         return OK, "%d VIFs wait for the agent, for less than %g s so far" % (
             len(waiting), LONG_HELD), None
     return (WARN, "%s: the agent has bound other ports. With minimize_polling=true, its default, "
             "the agent does not see an iface-id that comes after the port" % first_few(
                 "%s has iface-id, and is not bound for %d s or more" % (
-                    _names(outcome.decision), seconds) for outcome, seconds in long),
+                    _names(outcome.decision), seconds) for outcome, seconds in overdue),
             "systemctl restart neutron-openvswitch-agent")
 
 
@@ -269,21 +269,22 @@ def unpaired(database: Database) -> Result:
     """Whether the names of the ports of each of libxl's NICs are a pair's names."""
     if not database.unpaired:
         return OK, "the ports of each NIC have the names of a pair", None
-    return (FAIL, "%s: one NIC's by their MAC, and not by their names, so nothing is mirrored. "
-            "Take vifname= out of the guest's config file CFG (you must tag a stub domain's port "
-            "by hand)" % first_few(" and ".join(group) for group in database.unpaired),
+    return (FAIL, "%s: they have the MAC of one NIC, but not the names of a pair, so nothing is "
+            "mirrored. Take vifname= out of the guest's config file CFG (you must tag a stub "
+            "domain's port by hand)" % first_few(
+                " and ".join(group) for group in database.unpaired),
             "xl config-update DOMID CFG && xl reboot DOMID")
 
 
 @of_database
 def orphans(database: Database) -> Result:
     """Whether no port has lost the sibling that it followed."""
-    alone = database.in_state(ORPHAN)
-    if not alone:
+    orphaned = database.in_state(ORPHAN)
+    if not orphaned:
         return OK, "no port has lost the sibling that it followed", None
-    port = alone[0].ports()[0]
+    port = orphaned[0].ports()[0]
     return (WARN, "%s: the agent may have forgotten the port together with its sibling, and give "
-            "the port's VLAN to another tenant. If that VLAN is right:" % _with_reasons(alone),
+            "the port's VLAN to another tenant. If that VLAN is right:" % _with_reasons(orphaned),
             "xenvif-tagger mirror port %s --from %s" % (port.name, parts_of(port)[2]))
 
 

@@ -15,7 +15,7 @@ import sys
 import types
 from typing import Any, Callable, Dict, List, Tuple
 
-# No domain has an id as high (xen/include/public/xen.h, DOMID_FIRST_RESERVED).
+# No domain has so high an id (xen/include/public/xen.h, DOMID_FIRST_RESERVED).
 DEVICE = "tap65535.0"
 VM = "00000000-0000-4000-8000-000000000000"
 # The part of a VIF's metadata, as xenopsd writes it, that common.py reads.
@@ -125,7 +125,6 @@ def probe(stock_script: str) -> Dict[str, Any]:
         _replace(plug, "before_replug", lambda *_: None)
         _replace(plug, "additions",
                  lambda *_: ([["--", "set", "port", DEVICE, PROOF]], None))
-        _replace(plug, "before_replug", lambda *_: None)
         _replace(plug, "look_again", lambda *_: None)
         stock.run_here(stock_script, plug)
     except SystemExit as error:

@@ -15,7 +15,7 @@ from .patient import Patient, Result
 # the VIF (xen docs/misc/xenstore-paths.pandoc).
 BACKENDS = "/local/domain/0/backend/vif"
 BACKEND_LINE = re.compile(r'^%s/([0-9]+)/([0-9]+)/script = "(.*)"$' % BACKENDS)
-# The same on a host of xenopsd, with the VM in place of the domain.
+# Such a line on a host of xenopsd, with the VM in place of the domain.
 SCRIPT_LINE = re.compile(r'^/xapi/([^/ ]+)/private/vif/([0-9]+)/setup-vif-rules = "(.*)"$')
 
 

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from ..xapi.session import Record, Xapi  # at run time only where XenAPI is there
 
 INVENTORY = "/etc/xensource-inventory"
+# The cure where this host's own XAPI can't answer.
 ELSEWHERE = "xenvif-tagger --xapi https://MASTER --password-file FILE doctor"
 WITHIN = 10  # seconds to wait for XAPI at most, if --timeout is not given
 
@@ -42,8 +43,10 @@ Vifs = Dict[str, Optional[Vif]]
 Ports = Dict[str, List[Port]]
 Finding = NamedTuple("Finding", [
     ("attached", int),  # how many VIFs are attached on this host
-    ("lacking", List[Tuple[Vif, str]]),  # VIFs that should have a port and have none; their bridges
-    ("extra", List[Tuple[Optional[Vif], List[Port]]]),  # VIFs that should have no port; their ports
+    # The VIFs that should have a port and have none, each with its bridge.
+    ("lacking", List[Tuple[Vif, str]]),
+    # The VIFs that should have no port, each with its ports; None: XAPI does not know the VIF.
+    ("extra", List[Tuple[Optional[Vif], List[Port]]]),
 ])
 
 
@@ -145,7 +148,7 @@ def _by_vif(ports: Iterable[Port]) -> Ports:
 
 
 def _place(port: Port) -> Tuple[int, int, int]:
-    """The port's place in the order by domain, by device, the vif first."""
+    """The key by which ports are sorted: by domain, then by device, the vif first."""
     domid, devid, _ = parts_of(port)
     return domid, devid, names_of(domid, devid).index(port.name)
 
@@ -203,8 +206,9 @@ def _extra(vifs: Vifs, ports: Ports) -> Set[str]:
 
 
 def _passed_through(pifs: "Mapping[str, Record]") -> Set[str]:
-    """The refs of the networks of SR-IOV, and of the networks of VLANs on these. Their VIFs have no
-    port: each is a virtual function of a network card, which the guest drives itself.
+    """The refs of the networks of SR-IOV, and of the networks of VLANs on SR-IOV. A VIF of such a
+    network has no port: the VIF is a virtual function of a network card, and the guest itself
+    drives that function.
 
     :param pifs: the records of this host's PIFs, by ref
     """

@@ -1,4 +1,4 @@
-"""What has changed at a VIF from one look to the next, in words: ``vif12.0 tag 5 -> 6``."""
+"""The changes of a VIF from one look to the next, in words: ``vif12.0 tag 5 -> 6``."""
 from typing import Dict, Iterator, List, Optional
 
 from ..core import mark
@@ -9,7 +9,7 @@ from ..output.text import clean
 
 
 def lines(before: Optional[Outcome], after: Optional[Outcome]) -> List[str]:
-    """What has changed at a VIF, in the order of its ports; changes of our own marks are left out.
+    """The changes of a VIF, in the order of its ports; changes of our own marks are left out.
 
     :param before: the outcome of the previous look; None if the VIF had no port then
     :param after: the outcome of this look; None if the VIF has no port now

@@ -18,7 +18,7 @@ def lay_out(outcomes: Sequence[Outcome], size: Tuple[int, int], colour: bool, vm
     """The lines that fill a terminal: the table, the notes, the last changes.
 
     :param size: the terminal's columns and lines
-    :param vms: what XAPI has told of the VMs
+    :param vms: the VMs of the VIFs, by XAPI
     :param notes: lines that a small terminal shows first of all
     :param since: the time of day since which changes are listed
     :param changes: a line for each change, the newest last

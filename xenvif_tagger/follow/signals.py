@@ -1,4 +1,5 @@
-"""What wakes ``status --follow`` beside the database: signals, threads, the watcher's pidfile."""
+"""The signals and threads that wake ``status --follow``, as the database does; a change of the
+watcher's pidfile comes as a signal, too."""
 import contextlib
 import os
 import select
@@ -58,8 +59,8 @@ class Signals(object):
 
     @property
     def is_pidfile_touched(self) -> bool:
-        """Whether a file beside the watcher's pidfile has come or gone since the last
-        take_pidfile_touch()."""
+        """Whether a file in the directory of the watcher's pidfile has come, gone or been written
+        to since the last take_pidfile_touch()."""
         return self._is_pidfile_touched
 
     def take_pidfile_touch(self) -> bool:

@@ -73,10 +73,10 @@ def follow(address: str, values: "Values", timeout: float, access: Access,
 
 
 class Follow(object):
-    """The loop, and what it shows.
+    """The loop of ``status --follow``, which shows the table and the changes.
 
     :param replica: the copy of the database
-    :param followed: the VIFs in it
+    :param followed: the VIFs of the replica that are shown
     :param access: how to reach XAPI
     :param timeout: seconds within which ovsdb-server must send something before the first table
     """
@@ -176,7 +176,8 @@ class Follow(object):
     # -- what is shown
 
     def _look(self) -> None:
-        """Take over the changes in the database, and whether the watcher has come or gone."""
+        """Note the changes in the database since the last look, and whether the watcher has come or
+        gone since then."""
         is_current, is_first = self._replica.is_current, not self._followed.is_synced
         lines = []
         if is_current and not self._was_current and not is_first:
@@ -239,8 +240,8 @@ class Follow(object):
         notes = []
         if self._lost:
             problem = self._replica.problem or self._replica.session_name()
-            notes.append(style("no database since %s, trying again; the table shows that time: %s"
-                               % (self._lost, problem), "red"))
+            notes.append(style("no database since %s, trying again; these are the last rows: %s" % (
+                self._lost, problem), "red"))
         notes.append(self._watcher())
         if self._names.problem:
             notes.append(style("no VM names: " + self._names.problem, "yellow"))

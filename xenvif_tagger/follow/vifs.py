@@ -1,4 +1,4 @@
-"""The VIFs of a replica as they stand, and what has changed at them since the last look."""
+"""The VIFs of a replica as they stand, and their changes since the last look."""
 from typing import Dict, List, Optional, Tuple
 
 from ..core.decide import decide_vif
@@ -11,7 +11,7 @@ class Followed(object):
     """The VIFs that ``status --follow`` shows.
 
     :param replica: the copy of the database
-    :param settings: what the operator has set
+    :param settings: the operator's settings
     :param domid: the domain whose VIFs are shown; None for all VIFs
     """
 

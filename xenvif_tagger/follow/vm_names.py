@@ -15,16 +15,16 @@ from ..xapi import vms
 # one, and are asked for together.
 PAUSE = 2
 
-# (the uuids of VIFs in the question, what XAPI has told about their VMs, the problem). A problem is
+# (the uuids of VIFs in the question; the VMs of these VIFs, by XAPI; the problem). A problem is
 # the text of a line on the screen, or an error that ends the command, or None.
 Answer = Tuple[Set[Uuid], Vms, Union[str, click.ClickException, None]]
 
 
 class Names(object):
-    """The names of the VMs whose VIFs are wanted, as far as XAPI has told them.
+    """The names of the VMs whose VIFs are wanted, as far as XAPI has answered.
 
-    known (dict): what XAPI has told, as report.Vms. problem (str or None): why names are missing,
-    in one line.
+    known (dict): the VMs in XAPI's answers, as report.Vms. problem (str or None): why names are
+    missing, in one line.
 
     :param access: how to reach XAPI
     :param wake: called, in another thread, when an answer has come
@@ -45,7 +45,8 @@ class Names(object):
         self._next = 0.0  # when the next question may be asked: seconds of time.monotonic()
 
     def want(self, outcomes: Iterable[Outcome]) -> None:
-        """Let run() ask XAPI for the VMs of these outcomes, but for those asked for before."""
+        """Let run() ask XAPI for the VMs of these outcomes' VIFs, except for VIFs that were in an
+        earlier question."""
         if not self._access.absent():
             self._wanted |= vms.vif_uuids(outcomes) - self._asked
 

@@ -7,8 +7,9 @@ we may delay a plug, and configparser does not tell the line number of an unknow
 
 Two scripts must find ``[plug] stock_script`` without this module: the hook hotplug/setup-vif-rules
 when the package can't be loaded, and hotplug/vif-openvswitch-tagger, which is bash, before Python
-starts. Each has a few lines for that one key; tests/install/test_config_readers.py compares their
-answers with those of this module. (The rules of the file are so plain that bash can follow them.)
+starts. The second one also needs ``timeout`` of that section. Each has a few lines for these keys;
+tests/install/test_config_readers.py compares their answers with those of this module. (The rules of
+the file are so plain that bash can follow them.)
 """
 import os
 

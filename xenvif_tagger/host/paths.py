@@ -5,7 +5,7 @@ MYPY = False
 if MYPY:
     from typing import Optional, Tuple
 
-NAME = "xenvif-tagger"  # the name of command, service and pidfile; in each log line
+NAME = "xenvif-tagger"  # the name of command, service and pidfile; the ident of our log lines
 
 BASE = "/opt/xenvif-tagger"  # where dom0-install.sh installs us
 INSTALL = BASE + "/dom0-install.sh"

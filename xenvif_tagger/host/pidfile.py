@@ -44,7 +44,8 @@ class Pidfile(object):
         return True
 
     def _sweep(self, stream: TextIO) -> None:
-        """Remove the control socket of a watcher that was killed: the pidfile still has its pid."""
+        """Remove the control socket of a watcher that was killed: the pidfile still has the pid of
+        that watcher, which is part of the socket's name."""
         stream.seek(0)
         pid = stream.read(32).strip()
         if pid.isdigit():
@@ -84,7 +85,7 @@ def running(path: str) -> Optional[int]:
 
 
 def lost_directory(path: str) -> Optional[str]:
-    """The directory of the pidfile at ``path``, if it is not there: whether a watcher runs is not
-    known then."""
+    """The directory of the pidfile at ``path``, if that directory does not exist; else None.
+    Without the directory nobody can know whether a watcher runs."""
     directory = os.path.dirname(path)
     return None if os.path.isdir(directory) else directory

@@ -9,7 +9,7 @@ from .text import clean
 
 OK = "OK"
 WARN = "WARN"  # the host works, but a person should know of something
-FAIL = "FAIL"  # the network of a guest is not as it should be, or will not be after its next plug
+FAIL = "FAIL"  # a guest's network is wrong, or will be wrong after the guest's next plug
 SKIP = "SKIP"  # the check could not be made here; the result says why
 
 _COLOURS = {OK: "green", WARN: "yellow", FAIL: "red"}

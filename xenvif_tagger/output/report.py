@@ -1,4 +1,4 @@
-"""What the commands print about VIFs: tables and lines for people, JSON for scripts
+"""The output of the commands about VIFs: tables and lines for people, JSON for scripts
 (docs/design.md 6)."""
 import json
 from typing import Any, Dict, Iterable, List, Mapping, Optional, Sequence, Tuple
@@ -11,7 +11,7 @@ from ..core.unit import UNIT, vlan_of
 from .text import clean, fit, indented, size
 
 Uuid = str
-# What XAPI has told about VMs: xs-vif-uuid of a VIF -> (uuid, name) of the VIF's VM.
+# The VMs of some VIFs, by XAPI: xs-vif-uuid of a VIF -> (uuid, name) of the VIF's VM.
 Vms = Mapping[Uuid, Tuple[Uuid, str]]
 
 NOTHING = "no VIF has a port here"  # printed in place of an empty table
@@ -36,7 +36,7 @@ def as_json(outcomes: Iterable[Outcome], more: Optional[Mapping[str, Any]] = Non
     """The outcomes as JSON text, of the form that the README documents.
 
     :param more: further keys and values of the JSON object, beside ``pairs``
-    :param vms: what XAPI has told of the VMs; None if XAPI was not asked
+    :param vms: the VMs of the VIFs, by XAPI; None if XAPI was not asked
     """
     pairs = []
     for outcome in outcomes:
@@ -166,7 +166,7 @@ def blocks(outcomes: Sequence[Outcome], width: int, colour: bool,
 
     :param width: columns to fill
     :param colour: whether to colour the states
-    :param vms: what XAPI has told of the VMs
+    :param vms: the VMs of the VIFs, by XAPI; None if XAPI was not asked
     """
     rows: List[Sequence[str]] = [HEADER]
     for outcome in outcomes:
@@ -204,8 +204,8 @@ def watcher(pid: Optional[int], lost: Optional[str] = None) -> str:
 
 def unpaired(groups: Iterable[Sequence[str]]) -> List[str]:
     """A line for each group of ports that core.identity.unpaired returns."""
-    return [clean("not paired: %s: one NIC's by their MAC, and not by their names" % " and ".join(
-        group)) for group in groups]
+    return [clean("not paired: %s: they have the MAC of one NIC, but not the names of a pair" % (
+        " and ".join(group))) for group in groups]
 
 
 def reason_lines(outcome: Outcome, width: int) -> List[str]:

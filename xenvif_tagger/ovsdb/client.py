@@ -2,7 +2,7 @@
 
 The plug path and the one-shot commands use this client: the import of Open vSwitch's own library
 takes longer than a plug may be delayed, and calls of that library have no time limit. This module
-imports little, and from the standard library only: each plug pays for every import.
+imports few modules, all of them ours or the standard library's: each plug pays for every import.
 """
 # The C half of `socket`: to import `socket` itself takes longer than a plug's calls of this client.
 import _socket as socket
@@ -51,8 +51,9 @@ class ServerError(OvsdbError):
 class OperationError(OvsdbError):
     """A transaction failed, and the server committed nothing of it (RFC 7047, 4.1.3).
 
-    index (int): of the operation that failed; None if the commit after all of them failed.
-    error (str): the short name: "timed out" (of a wait), "constraint violation", ...
+    index (int): the index of the operation that failed; None if the commit after all operations
+        failed.
+    error (str): the short name of the error: "timed out" (of a wait), "constraint violation", ...
     details (str): the server's explanation; may be empty.
     """
 
@@ -95,9 +96,9 @@ def _addresses(remote: str) -> "List[Address]":
     if kind == "unix":
         return [(socket.AF_UNIX, host)]
     # As bytes: for a str Python imports its IDNA tables, which takes some milliseconds.
-    found = socket.getaddrinfo(host.encode("utf-8", "surrogateescape"), port or DEFAULT_PORT, 0,
+    infos = socket.getaddrinfo(host.encode("utf-8", "surrogateescape"), port or DEFAULT_PORT, 0,
                                socket.SOCK_STREAM)
-    return [(family, address) for family, _, _, _, address in found]
+    return [(family, address) for family, _, _, _, address in infos]
 
 
 def _connect_problem(error: OSError) -> str:
@@ -135,7 +136,8 @@ class Client:
         self._socket: "socket.socket" = None  # type: ignore[assignment]  # _connect() makes one
         self._framer = Framer()
         self._id = 0  # of the last request
-        self._replies: "Dict[int, Optional[Message]]" = {}  # to requests under way, by their ids
+        # id of a request under way: the reply, or None if the reply has not come yet
+        self._replies: "Dict[int, Optional[Message]]" = {}
         self._updated = False  # whether an update came since wait_update() returned
         self.restart_deadline()
         try:
@@ -169,7 +171,7 @@ class Client:
         self._deadline = time.monotonic() + self._timeout
 
     def extend_deadline(self, seconds: float) -> None:
-        """Leave out of the timeout the `seconds` that something other than the server took."""
+        """Move the deadline by `seconds`, in which nobody has waited for the server."""
         self._deadline += seconds
 
     def call(self, method: str, params: "List[Any]") -> "Any":
@@ -181,15 +183,15 @@ class Client:
         return self._result(method, *self._request(method, params))
 
     def _request(self, method: str, *params: "List[Any]") -> "List[int]":
-        """Send requests, one for each params, in one piece; returns their ids."""
+        """Send requests, one for each list of params, in one piece; returns the requests' ids."""
         if self._socket.fileno() < 0:
             raise self._unreachable("the connection is closed")
         first = self._id + 1
         self._id += len(params)
         ids = list(range(first, self._id + 1))
         self._replies.update(dict.fromkeys(ids))
-        self._send([{"method": method, "params": each, "id": request}
-                    for request, each in zip(ids, params)], self._left())
+        self._send([{"method": method, "params": request_params, "id": request}
+                    for request, request_params in zip(ids, params)], self._left())
         return ids
 
     def _result(self, method: str, request: int) -> "Any":
@@ -294,7 +296,8 @@ class Client:
                 time.sleep(0.01)
 
     def _left(self) -> float:
-        """Seconds until the deadline (at most LONGEST_WAIT). Raises Unreachable after it."""
+        """Seconds until the deadline (at most LONGEST_WAIT). Raises Unreachable after the deadline.
+        """
         left = self._deadline - time.monotonic()
         if left <= 0:
             raise self._unreachable(

@@ -62,7 +62,7 @@ class Framer:
         return self._decode(complete) if complete else []
 
     def _count(self, text: str) -> int:
-        """Follow the braces through `text`; return how many objects it completed."""
+        """Follow the braces through `text`; return how many objects the text completes."""
         text = (self._escape + text).replace("\\\\", "")
         self._escape = "\\" if text.endswith("\\") else ""
         pieces = text.replace('\\"', "").split('"')  # outside and inside of strings, by turns

@@ -82,7 +82,7 @@ class OneShot(object):
         A VIF that failed once gets a transaction of its own from then on, so that it does not hold
         up the others.
 
-        :param tries: dict VIF -> how often it has failed; this method counts there
+        :param tries: dict VIF -> how often a write of the VIF has failed; this method updates it
         :returns: the VIFs that must be read again, because another writer won a race
         """
         together = [outcome for outcome in outcomes if outcome.vif not in tries]
@@ -126,8 +126,8 @@ class OneShot(object):
         :param float seconds: how long to wait at most
         :param prefer: as for ``look``
         :param name: the name of a port that must be there; None if any port will do
-        :returns: ``(ready, outcomes)``: whether there is a pair of ports, and every pair has one
-            VLAN on both; the outcomes of the VIFs
+        :returns: ``(ready, outcomes)``: whether there is a pair of ports, every pair has the same
+            VLAN on both ports, and the named port is there; and the outcomes of the VIFs
         """
         until = time.monotonic() + seconds
         mirrored: "Dict[Vif, Outcome]" = {}

@@ -46,8 +46,8 @@ def own_interface(port: "Row", find: "Find") -> "Optional[Row]":
     """The Interface row of a VIF's Port row.
 
     :param find: function that gives the Interface row of a UUID
-    :returns: the only Interface of the port, if the two have one name. None for a bond, which is no
-        VIF's port, and where one of the two rows came or went between two selects
+    :returns: the only Interface of the port, if Port and Interface have the same name. None for a
+        bond, which is no VIF's port, and where one of the two rows came or went between two selects
     """
     uuids = from_set(port["interfaces"])
     interface = find(from_uuid(uuids[0])) if len(uuids) == 1 else None
@@ -55,9 +55,9 @@ def own_interface(port: "Row", find: "Find") -> "Optional[Row]":
 
 
 def tenancy(port: "Row") -> "Optional[Tuple[int, str]]":
-    """The tag of a Port row and the network (net_uuid) that Neutron's agent has bound it to; None
-    where the agent has not noted both: it writes tag and notes in two transactions
-    (docs/design.md 2.4)."""
+    """The tag of a Port row and the network (net_uuid) to which Neutron's agent has bound the row;
+    None where the agent's notes do not fit the tag: the agent writes tag and notes in two
+    transactions (docs/design.md 2.4)."""
     notes = from_map(port["other_config"])
     tag = tag_of(port)
     if tag is None or "net_uuid" not in notes or notes.get("tag") != str(tag):
@@ -71,8 +71,8 @@ def with_rivals(row: "Row", interface: "Row", bridge: "Row",
     """The port.Port of a Port row, its Interface row and its Bridge row, with its rivals.
 
     :param bound: network (net_uuid) -> the Port rows with this port's tag that the agent has bound
-        to that network. A row on another Bridge, or one that is not the agent's own any more, or
-        that has lost its device, is no proof.
+        to that network. No rival comes from a row on another Bridge, from a row that is not the
+        agent's own any more, or from a row that has lost its device.
     :param find_interface: function that gives the Interface row of a UUID
     :param find_bridge: function that gives the Bridge row that has the Port of a UUID
     """
@@ -121,7 +121,7 @@ def unit_of(row: "Row") -> "Unit":
 def operations(decision: "Decision", rows: "Mapping[str, PortRows]") -> "List[Operation]":
     """The guards and writes of one decision, and a line for the database's log.
 
-    :param decision.Decision decision: its changes are to be written
+    :param decision.Decision decision: the decision whose changes are to be written
     :param rows: dict name of a port -> the rows that the decision was based on
     """
     ops: "List[Operation]" = []

@@ -131,18 +131,18 @@ class Vswitch(object):
         :param str bridge: the name of the bridge that the port is to be plugged to, which may be a
             VLAN ("fake") bridge
         :param vif: (domid, devid) of the port
-        :returns: ``(ports, bridge, own, cvlans)``: the ports that the VIF has already; the name of
-            the Bridge row; the VLAN unit that add-port itself gives a port of a VLAN ("fake")
-            bridge, None for any other bridge; whether the schema has Port.cvlans. (Every bridge has
-            a port of its own name, and the row of that port tells the latter three.)
+        :returns: ``(ports, bridge, bridge_unit, cvlans)``: the ports that the VIF has already; the
+            name of the Bridge row; the VLAN unit that add-port itself gives a port of a VLAN
+            ("fake") bridge, None for any other bridge; whether the schema has Port.cvlans. (Every
+            bridge has a port of its own name, and the row of that port tells the latter three.)
         """
         vifs, bridge_ports, holders = self._read(_names_of([vif]), [bridge])
-        own: "Optional[Unit]" = None
+        bridge_unit: "Optional[Unit]" = None
         for row, holder in zip(bridge_ports, holders):
             bridge = holder["name"]
             if row["fake_bridge"]:
-                own = {"tag": from_set(row["tag"])[0]}
-        return vifs.get(vif, []), bridge, own, all("cvlans" in row for row in bridge_ports)
+                bridge_unit = {"tag": from_set(row["tag"])[0]}
+        return vifs.get(vif, []), bridge, bridge_unit, all("cvlans" in row for row in bridge_ports)
 
     @_understood
     def read_with(self, key: str, value: str) -> "List[Port]":
@@ -157,8 +157,8 @@ class Vswitch(object):
         a bridge, with the Bridge rows that have them.
 
         The selects name no columns: to ask for the schema first would take longer than all the
-        rest. Ports are selected by name and by tag: for these the server looks through all rows of
-        the table.
+        rest. For each select of Ports, by name or by tag, the server looks through all rows of the
+        table.
         """
         ports, other_ports = (_flat(rows) for rows in self._answers(*(
             [_select("Port", None, ["name", "==", name]) for name in group]
@@ -171,14 +171,15 @@ class Vswitch(object):
             _selects_of_rivals(ports))
         rivals = [row for row in _flat(bound) if tenancy(row)]  # nearly always none
         if rivals:
-            more = self._answers(
+            interfaces_of_rivals, bridges_of_rivals = self._answers(
                 [_select("Interface", None, ["_uuid", "==", uuid])
                  for row in rivals for uuid in from_set(row["interfaces"])],
                 [_select_bridge_of(row) for row in rivals])
-            interfaces += more[0]
-            bridges += more[1]
-        bridge_by_port = {from_uuid(row["_uuid"]): found[0]
-                          for row, found in zip(ports + other_ports + rivals, bridges) if found}
+            interfaces += interfaces_of_rivals
+            bridges += bridges_of_rivals
+        bridge_by_port = {
+            from_uuid(row["_uuid"]): bridge_rows[0]
+            for row, bridge_rows in zip(ports + other_ports + rivals, bridges) if bridge_rows}
         other_ports = [row for row in other_ports if from_uuid(row["_uuid"]) in bridge_by_port]
         return (self._join(ports, _flat(interfaces), bridge_by_port, rivals), other_ports,
                 [bridge_by_port[from_uuid(row["_uuid"])] for row in other_ports])
@@ -268,7 +269,7 @@ class Vswitch(object):
         """Write the changes of a decision, and take a port off its bridge, which ends its rows; in
         two transactions back to back.
 
-        The second one does nothing while the port's Interface still has an external_id, key.
+        The second transaction fails while the port's Interface still has the external_id ``key``.
 
         :raises Unwritten: the database refused one of the two transactions
         """
@@ -295,19 +296,20 @@ def _select(table: str, columns: "Optional[List[str]]", *where: "List[Any]") -> 
 
 
 def _selects_of_rivals(ports: "List[Row]") -> "List[Operation]":
-    """For each Port of a VIF: the select of the Ports with its tag that the agent has bound to
-    another network than the one whose VLAN this Port should be in, by the rows of the VIF. None
-    where no row names a network."""
+    """The selects of the Ports that the agent may have bound to a rival network: for each Port of
+    a VIF, the Ports with the same tag and another network than the one whose VLAN this Port should
+    be in. The rows of the VIF name that network; if no row names one, there is no select."""
     networks: "Dict[Vif, str]" = {}
-    own: "List[Optional[str]]" = []
+    own_networks: "List[Optional[str]]" = []
     for row in ports:
         bound = tenancy(row)
         base = mark.parse(from_map(row["external_ids"]).get(mark.KEY)).get("base", {})
-        own.append(bound[1] if bound else base.get("network"))
-        if own[-1] is not None:
-            networks.setdefault(names.parse_known(row["name"])[:2], own[-1])
+        own_network = bound[1] if bound else base.get("network")
+        own_networks.append(own_network)
+        if own_network is not None:
+            networks.setdefault(names.parse_known(row["name"])[:2], own_network)
     selects: "List[Operation]" = []
-    for row, network in zip(ports, own):
+    for row, network in zip(ports, own_networks):
         network = network or networks.get(names.parse_known(row["name"])[:2])
         selects += [_select("Port", None, ["tag", "==", tag],
                             ["other_config", "excludes", to_map({"net_uuid": network})])

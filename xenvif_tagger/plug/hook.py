@@ -1,8 +1,8 @@
 """The plug driver: our part in a command of the stock script (docs/design.md 4.7).
 
 No failure here may change the plug: after any exception the hook runs the stock command as it was,
-and writes one line to the syslog that says why. This module imports few modules, and those of the
-standard library only: each plug pays for every import.
+and writes one line to the syslog that says why. This module imports few modules, all of them ours
+or the standard library's: each plug pays for every import.
 """
 import os
 import signal
@@ -60,7 +60,8 @@ class Plug(object):
     """One call of the stock script, which plugs or unplugs one device.
 
     device (str): tap12.0, for example; action (str): ``filter`` plugs it, ``clear`` unplugs it;
-    values (dict): the config file's; vif: the device's (domid, devid), None if it is no VIF's.
+    values (dict): the config file's values; vif: the device's (domid, devid), None if the device is
+    no VIF's.
     """
 
     def __init__(self, device: str, action: str, values: "Values") -> None:
@@ -70,7 +71,7 @@ class Plug(object):
         parsed = names.parse(device)
         self.vif: "Optional[Vif]" = parsed[:2] if parsed else None
         self.shot: "Optional[OneShot]" = None  # connect() makes it
-        self.failed = False  # whether a step has failed: then no further step is done
+        self.failed = False  # whether a step has failed: no further step is done after that
         self.added = False  # whether the add-port command went through add_port()
         self.before: "Optional[Port]" = None  # the device's port before this call deleted it
         self.rested: "Optional[float]" = None  # when the last step ended; None during a step
@@ -96,8 +97,8 @@ class Plug(object):
             self.rested = time.monotonic()
 
     def connect(self) -> OneShot:
-        """The one-shot driver. All steps together have its one timeout; what the stock script does
-        between two of them does not count."""
+        """The one-shot driver. All steps together have the one timeout of the driver; the time
+        that the stock script takes between two steps does not count."""
         if self.shot is not None and self.rested is not None:
             self.shot.client.extend_deadline(time.monotonic() - self.rested)
         self.rested = None
@@ -123,7 +124,8 @@ class Plug(object):
                  named: "Dict[str, Any]") -> "Any":
         """Run the add-port command with the words of ``additions``, then read the sibling again.
 
-        :param args: the stock command; more, named: the further arguments of its doexec
+        :param args: the words of the stock command
+        :param more, named: the further arguments with which the stock script calls doexec
         :returns: doexec's result
         """
         self.added = True
@@ -133,7 +135,7 @@ class Plug(object):
         for extra in tries:
             try:
                 result = doexec(args + extra, *more, **named)
-            except OSError as error:  # E2BIG, execve(2): more than a command line can carry
+            except OSError as error:  # E2BIG, execve(2): the words are too long for a command line
                 if not extra:
                     raise
                 problem = str(error)
@@ -157,17 +159,19 @@ class Plug(object):
     def additions(self, vif: "Vif", args: "Words") -> "Tuple[List[Words], Optional[Port]]":
         """The words that make add-port create the port with its sibling's settings.
 
-        :returns: ``(tries, settled)``: all the words, and those for the VLAN alone; the sibling, if
-            the two ports need no further write as long as nobody changes the sibling
+        :returns: ``(tries, settled)``. tries: a list with all the words, and a list with the words
+            for the VLAN alone. settled: the sibling, if the two ports need no further write as
+            long as nobody changes the sibling; else None
         """
         index = args.index("add-port")
         shot = self.connect()
-        ports, bridge, own, cvlans = shot.vswitch.read_beside(args[index + 1], vif)
-        # (libxl deletes the port and adds it again by one command.)
+        ports, bridge, bridge_unit, cvlans = shot.vswitch.read_beside(args[index + 1], vif)
+        # (libxl deletes the port and adds the port again by one command, so before_replug() has not
+        # run there.)
         before = self.before or next((port for port in ports if port.name == self.device), None)
         unit, ids, decision = birth.born(
             self.device, bridge, ids_in(args), ports, shot.settings,
-            unit_in(args, self.device) or own, cvlans, before)
+            unit_in(args, self.device) or bridge_unit, cvlans, before)
         if len(decision.ports()) > 1 or unit:
             log("%s is plugged: %s" % (self.device, decision.reason))
         all_words = (words("port", self.device, unit, ids["Port"])
@@ -177,8 +181,8 @@ class Plug(object):
         return [all_words, words("port", self.device, unit, {})], settled
 
     def look_again(self, vif: "Vif", settled: "Optional[Port]" = None) -> None:
-        """Mirror the VIF if the sibling was changed while ovs-vsctl ran, or if the sibling is to be
-        written, too: ovs-vsctl can't guard a write.
+        """Mirror the VIF unless the two ports are settled: the sibling may have been changed while
+        ovs-vsctl ran, which can't guard a write; or the sibling may have to be written, too.
 
         :param settled: the sibling, if nothing is to be mirrored as long as its rows are unchanged
         """
@@ -209,8 +213,9 @@ class Plug(object):
         """Take iface-id and attached-mac off the dying row, and the port off its bridge, where
         another row is to stay, or become, the agent's.
 
-        The two transactions go back to back: ovs-xapi-sync writes the ids back as soon as it sees
-        them gone, and would win against ovs-vsctl. The stock del-port (--if-exists) finds nothing.
+        The two transactions go back to back: ovs-xapi-sync writes the ids back as soon as the ids
+        are gone, and would do so before ovs-vsctl could delete the port. The stock del-port
+        (--if-exists) then finds no port.
         """
         vswitch = self.connect().vswitch
         for _ in range(3):

@@ -22,9 +22,9 @@ MYPY = False
 if MYPY:
     from typing import Iterable, List
 
-# Shares of [plug] timeout, which is 1 s unless the config says another.
-LIMIT = 0.9  # that the script waits in all
-BUDGET = 0.75  # for the start of Python and the database together
+# Shares of [plug] timeout, which is 1 s unless the config says otherwise.
+LIMIT = 0.9  # the longest that the script waits in all
+BUDGET = 0.75  # the share of Python's start and the database together
 UNKNOWN_START = 0.1  # seconds for the start of Python, if ``started`` is unknown
 
 
@@ -59,7 +59,7 @@ def main(device: str, started: str, args: "List[str]") -> None:
 
 
 def _spent(started: str, most: float) -> float:
-    """The seconds from `started` until now; more than `most` are not believed."""
+    """The seconds from `started` until now; UNKNOWN_START if that is no number from 0 to `most`."""
     try:
         spent = time.time() - float(started)
     except ValueError:

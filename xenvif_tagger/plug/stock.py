@@ -71,7 +71,7 @@ def run_here(stock: str, plug: Plug) -> None:
         common.doexec = plug.around(common.doexec)
     except Exception as error:
         raise NotInProcess("its common.py: %s: %s" % (type(error).__name__, error))
-    # Functions of the stock script read globals that its __main__ block sets.
+    # Functions of the stock script read globals that the script sets only if its name is __main__.
     module = types.ModuleType("__main__")
     module.__file__ = stock
     module.__builtins__ = builtins  # type: ignore[attr-defined]

@@ -1,4 +1,5 @@
-"""Words of an ovs-vsctl command line: read from the stock script's, and made for ours."""
+"""Reads words of the stock script's ovs-vsctl command line, and makes the words that our hook adds
+to that command line."""
 import json
 
 from ..core.unit import UNIT
@@ -26,11 +27,12 @@ def ids_in(args: "List[str]") -> "Dict[str, str]":
 
 
 def unit_in(args: "List[str]", device: str) -> "Unit":
-    """The VLAN unit that a command line with ``add-port BRIDGE DEVICE`` gives the port itself.
+    """The VLAN unit that a command line with ``add-port BRIDGE DEVICE`` itself gives the port.
 
-    The words may follow the device, as Xen's vif-openvswitch writes ``tag=5`` and ``trunk=6,7`` if
-    the guest's config names VLANs in its bridge= string; or they may be those of a ``set port``, as
-    in a stock script that a site has changed. A word that is none of the unit's does not count.
+    The words of the unit may follow the device, as Xen's vif-openvswitch writes ``tag=5`` and
+    ``trunk=6,7`` if the guest's config names VLANs in its bridge= string; or the words may follow
+    ``set port DEVICE``, as in a stock script that a site has changed. Words that set other columns
+    do not count.
     """
     unit: "Unit" = {}
     commands: "List[List[str]]" = [[]]

@@ -9,7 +9,7 @@ from ..output import report
 from ..output.checks import Check
 from ..xapi.vms import VIF_KEY
 
-_SHORT = 40  # an error repeats so many characters of a value of another type
+_SHORT = 40  # an error repeats so many characters of a value that has the wrong type
 
 # A pair in the output of a command: its row in the table, its reason, and the VIF's uuid or None.
 Pair = NamedTuple("Pair", [("row", List[str]), ("reason", str), ("vif_uuid", Optional[str])])
@@ -109,7 +109,7 @@ def parse(text: str, function: str) -> Tuple[int, Any, List[str]]:
 def name_vms(outputs: Iterable[Any], find: Callable[[Set[str]], report.Vms]) -> None:
     """Write the VMs' names into the pairs of some outputs of ``status`` or ``check``.
 
-    :param find: gives the VMs of VIFs, whose uuids are its argument (session.Xapi.names)
+    :param find: takes the uuids of VIFs, and returns the VMs of these VIFs (session.Xapi.names)
     """
     pairs = [(pair, _vif_uuid(pair)) for output in outputs for pair in output["pairs"]]
     uuids = {uuid for _, uuid in pairs if uuid}

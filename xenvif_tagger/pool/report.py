@@ -1,4 +1,4 @@
-"""What `pool` prints: one table, or one JSON text, of all hosts."""
+"""The output of `pool`: one table, or one JSON text, of all hosts."""
 import collections
 import json
 import textwrap

@@ -1,9 +1,10 @@
 """The watcher's replica of the database: the library's Idl, which also notes the VIFs that change.
 
-The Replica uses three private parts of the library, the same in 2.17 to 4.0: the session, to send
+The Replica uses private parts of the library, the same in 2.17 to 4.0: the session, to send
 operations of our own and to set the time between two tries to connect; the table of requests under
-way, to get the answers to our own requests; and the data of a row, to have the values as the server
-sent them.
+way, to get the answers to our own requests; the data of a row, to have the values as the server
+sent them; the state of the sync and of the lock; and two private methods, which the Replica
+replaces (their names begin with _Idl__ here).
 """
 import time
 from typing import TYPE_CHECKING, Any, Callable, Dict, List, Optional, Set, Tuple
@@ -21,8 +22,10 @@ if TYPE_CHECKING:
     from ..core.port import Port
     from ..ovsdb.rows import PortRows, Row, Vif
 
-    Done = Callable[[Any], None]  # takes a jsonrpc.Message; None: connection lost
+    # Takes a jsonrpc.Message, or None if the connection was lost before the answer came.
+    Done = Callable[[Any], None]
 
+# The last_id of a client that has no rows yet (ovsdb-server(7), 4.1.15, <last-txn-id>).
 NO_DATA = "00000000-0000-0000-0000-000000000000"
 CACHED = 256  # ports: few ports change often, and to keep all would take too much memory
 BACKOFF = 1000  # ms between two tries to connect; the least that the library takes
@@ -136,9 +139,10 @@ class Replica(ovs.db.idl.Idl):
         self.ask("get_schema", [DATABASE], self._take_schema)
 
     def ask(self, method: str, params: List[Any], done: "Done") -> None:
-        """Send a request, and call done as Request does."""
+        """Send a request, and call done with the answer; see Request."""
         message = ovs.jsonrpc.Message.create_request(method, params)
-        self._session.send(message)  # if this fails the connection is lost, and the Idl calls done
+        # If send() fails, the connection is lost, and the Idl calls done with None.
+        self._session.send(message)
         self._outstanding_txns[message.id] = Request(done)
 
     def wait(self, poller: Any) -> None:
@@ -160,7 +164,7 @@ class Replica(ovs.db.idl.Idl):
     def _take_lock_error(self, message: Any) -> None:
         """Ask for the lock again after a while: a backup server is read-only, and refuses the lock
         until somebody makes that server the active one (ovsdb-server(1), Active-Backup Database
-        Service Model). No message tells us of that."""
+        Service Model). ovsdb-server sends no message when that happens."""
         if message is not None:
             self._is_lock_refused, self.is_lock_contended = True, False
             self._lock_due = time.monotonic() + BACKOFF / 1000
@@ -200,8 +204,8 @@ class Replica(ovs.db.idl.Idl):
 
     def _columns(self) -> Dict[str, List[str]]:
         """The columns to be monitored, if the schema has them."""
-        columns = {table: [column for column in decided_on if column != "_uuid"]
-                   for table, decided_on in COLUMNS.items()}
+        columns = {table: [column for column in table_columns if column != "_uuid"]
+                   for table, table_columns in COLUMNS.items()}
         if not self._policing:
             columns["Interface"] = [column for column in columns["Interface"]
                                     if not column.startswith("ingress_")]

@@ -36,15 +36,15 @@ class Control(object):
         # The library's server makes an object of this class for each asker.
         ovs.unixctl.server.UnixctlConnection = careful_connection(
             ovs.unixctl.server.UnixctlConnection, self._report_odd_request)
-        for name, usage, most, callback in (
+        for name, usage, most_words, callback in (
                 ("status", "[--json]", 1, self._status), ("stats", "[--json]", 1, self._stats),
                 ("resync", "", 0, self._resync), ("version", "", 0, self._version),
                 ("exit", "", 0, self._exit)):
-            ovs.unixctl.command_register(name, usage, 0, most, callback, None)
+            ovs.unixctl.command_register(name, usage, 0, most_words, callback, None)
 
     def keep(self) -> None:
         """Make the socket unless it is there: at the start, and after somebody has removed it. If
-        that fails, the log says that ovs-appctl can't reach the watcher."""
+        the socket can't be made, the log says that ovs-appctl can't reach the watcher."""
         if self._server is not None and self._file == _identity(self.path):
             return
         was_there = self._server is not None
@@ -117,10 +117,10 @@ class Control(object):
 def _identity(path: str) -> Optional[Tuple[int, int]]:
     """The device and the inode of a file; None if there is no such file."""
     try:
-        found = os.stat(path)
+        status = os.stat(path)
     except OSError:
         return None
-    return found.st_dev, found.st_ino
+    return status.st_dev, status.st_ino
 
 
 def careful_connection(library_connection: Any,
@@ -182,9 +182,10 @@ class Barrier(object):
         return True
 
     def _is_deserted(self) -> bool:
-        """Whether the asker has gone. There are two cases in the library (ovs/unixctl/server.py).
-        Either the library has dropped the request, and an answer would fail an assertion. Or, if
-        the request's id is not 0, the library has not noticed, and every poll returns at once."""
+        """Whether the asker has gone. The library (ovs/unixctl/server.py) then does one of two
+        things. Either the library drops the request, and an answer would fail an assertion. Or, if
+        the request's id is not 0, the library does not notice the closed connection, and every poll
+        returns at once."""
         return self.connection._request_id is None or (
             self.connection._rpc.recv()[0] not in (0, errno.EAGAIN))
 

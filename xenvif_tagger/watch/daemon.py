@@ -55,9 +55,9 @@ class Daemon(object):
         self._next_keep_alive = 0.0  # monotonic seconds
         self._begun = time.monotonic()
         self._directories: List[int] = []  # descriptors of directories that watch_directory watches
-        # When to call _keep_places, monotonic seconds: at once; None: not before a change.
+        # When to call _keep_places, in monotonic seconds; None: only after SIGIO has come.
         self._places_due: Optional[float] = self._begun
-        self._pidfile_problem: Optional[str] = None  # as last logged
+        self._pidfile_problem: Optional[str] = None  # why the pidfile can't be made, as last logged
 
     def run(self) -> None:
         """Watch until a signal or the control command ``exit`` ends this process."""

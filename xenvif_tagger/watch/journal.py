@@ -1,5 +1,5 @@
 """The watcher's log, by Open vSwitch's vlog: ``ovs-appctl vlog/set`` sets the log's levels. The log
-takes a limited number of lines in a second, and no line waits for its reader (outlets.py)."""
+takes a limited number of lines in a second, and never waits for a reader (outlets.py)."""
 import logging
 import os
 import time

@@ -11,22 +11,22 @@ if TYPE_CHECKING:
 
 
 class Memory(object):
-    """Notes on VIFs, each (domid, devid): since when, until when, how often.
+    """Notes on VIFs: dicts whose keys are VIFs, (domid, devid).
 
-    lost_races (dict): VIF -> how many races for it were lost since its last write.
+    lost_races (dict): VIF -> how many races the VIF has lost since the database last took changes
+        of the VIF.
 
     :param clock: function that gives seconds, monotonic
     """
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
-        # VIF: UUID of an orphaned Port: when the Port's grace ends (None: the grace has ended)
+        # VIF: UUID of an orphaned Port: when the grace of that Port ends; None: it has ended
         self._orphans: "Dict[Vif, Dict[str, Optional[float]]]" = {}
         self._retries: "Dict[Vif, float]" = {}  # VIF: when to look at the VIF again
         self._reports: "Dict[Vif, Tuple[str, str]]" = {}  # VIF: the state and reason last reported
-        # VIF: since when one of its ports is known to be held, or to wait for the agent
-        self._held: "Dict[Vif, float]" = {}
-        self._unbound: "Dict[Vif, float]" = {}
+        self._held: "Dict[Vif, float]" = {}  # VIF: when one of its ports was first seen held
+        self._unbound: "Dict[Vif, float]" = {}  # VIF: when it was first seen to wait for the agent
         self.lost_races: "Dict[Vif, int]" = {}
 
     def forget(self, vif: "Vif") -> None:
@@ -65,7 +65,7 @@ class Memory(object):
         self.lost_races.pop(vif, None)
 
     def note_lost_race(self, vif: "Vif") -> int:
-        """Count a lost race; returns how many there were since the VIF's last write."""
+        """Count a race that a VIF has lost; returns lost_races of that VIF."""
         self.lost_races[vif] = self.lost_races.get(vif, 0) + 1
         return self.lost_races[vif]
 
@@ -86,11 +86,14 @@ class Memory(object):
             self._orphans[vif] = ends
 
     def note_ports(self, vif: "Vif", ports: "Collection[Port]") -> None:
-        """Note since when the VIF is held, if one of the ports is held; and since when the VIF
-        waits for the agent, if it does. Else drop these notes."""
-        for notes, is_so in ((self._held, any(map(is_held, ports))),
-                             (self._unbound, is_unbound(ports))):
-            if is_so:
+        """Note since when a VIF has a held port, and since when a VIF waits for the agent. A note
+        is dropped when the VIF has no held port any more, or waits no more.
+
+        :param ports: the VIF's ports as they stand
+        """
+        for notes, is_true in ((self._held, any(map(is_held, ports))),
+                               (self._unbound, is_unbound(ports))):
+            if is_true:
                 notes.setdefault(vif, self._clock())
             else:
                 notes.pop(vif, None)

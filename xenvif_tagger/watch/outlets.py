@@ -1,7 +1,7 @@
-"""Where the watcher's log goes: the log daemon and standard error. No line ever waits there.
+"""The outlets of the watcher's log: the log daemon and standard error. No outlet ever waits.
 
 The handlers of Python's logging, which the library's vlog uses, wait for a log daemon that hangs,
-and for the reader of a full pipe: the watcher would stand still with them.
+and for the reader of a full pipe; meanwhile the watcher would mirror nothing.
 """
 import logging
 import os
@@ -15,36 +15,37 @@ STDERR = 2
 
 
 class Outlet(logging.Handler):
-    """Writes each line at once, or drops the line and counts it. Before the next line that can be
-    written comes one that tells how many were dropped.
+    """Writes each line at once, or drops and counts the line. As soon as a line can be written
+    again, the outlet first writes how many lines were dropped.
 
-    dropped (int): how many lines, in all.
+    dropped (int): how many lines were dropped, in all.
     """
 
     def __init__(self) -> None:
         super().__init__()
         self.dropped = 0
-        self._told = 0  # of those that were dropped
+        self._reported = 0  # how many of the dropped lines the log has been told of
 
     def emit(self, record: logging.LogRecord) -> None:
-        """logging calls this for each line."""
+        """Python's logging calls this method for each line."""
         try:
-            if self._told != self.dropped:
+            if self._reported != self.dropped:
                 self.write(logging.WARNING, self.head() + "%d lines were dropped here: nobody "
-                           "took them" % (self.dropped - self._told))
-                self._told = self.dropped
+                           "took them" % (self.dropped - self._reported))
+                self._reported = self.dropped
             self.write(record.levelno, record.getMessage())
         except OSError:
             self.dropped += 1
 
     def head(self) -> str:
-        """What stands before the text in a line."""
+        """The beginning of a line that the outlet itself adds. All other lines come with the
+        beginning that vlog's pattern gives."""
         raise NotImplementedError
 
     def write(self, level: int, line: str) -> None:
         """Write a line at once.
 
-        :raises OSError: that is not possible
+        :raises OSError: the line can't be written at once
         """
         raise NotImplementedError
 
@@ -52,9 +53,9 @@ class Outlet(logging.Handler):
 class Syslog(Outlet):
     """The log daemon behind the socket /dev/log.
 
-    facility (str): of the lines, by its name in FACILITIES of ovs.vlog.
+    facility (str): the syslog facility of the lines, by a name in FACILITIES of ovs.vlog.
 
-    :param str ident: with which the lines begin
+    :param str ident: the word with which each line begins
     """
 
     def __init__(self, ident: str) -> None:
@@ -98,13 +99,18 @@ class Syslog(Outlet):
 class Stderr(Outlet):
     """Standard error."""
 
+    def __init__(self) -> None:
+        super().__init__()
+        self._cut = False  # whether the last bytes written are the beginning of a dropped line
+
     def head(self) -> str:
         return time.strftime("%Y-%m-%d %H:%M:%S WARN ")
 
     def write(self, level: int, line: str) -> None:
-        data = line.encode("utf-8", "backslashreplace") + b"\n"
+        data = self._cut * b"\n" + line.encode("utf-8", "backslashreplace") + b"\n"
         while data:
-            # Who may write may write so many bytes without waiting (poll(2), pipe(7)).
+            # A pipe that is ready takes PIPE_BUF bytes without a wait (poll(2), pipe(7)).
             if not select.select([], [STDERR], [], 0)[1]:
                 raise BlockingIOError
             data = data[os.write(STDERR, data[:select.PIPE_BUF]):]
+            self._cut = bool(data)

@@ -17,8 +17,9 @@ class Stats(object):
 
     transactions: transactions sent; mirrored: VIFs written with more than our own marks; marked:
     VIFs written with marks only; conflicts, refused: reports of these states; retries: lost races,
-    and transactions under way when the connection was lost; failed: writes that the database
-    refused; wakeups: turns of the loop; last_error (str or None): the last error, in one line.
+    and transactions under way when the connection was lost; failed: VIFs that could not be decided,
+    and VIFs whose changes the database refused; wakeups: turns of the loop; last_error (str or
+    None): the last error, in one line.
     """
 
     def __init__(self) -> None:

@@ -31,7 +31,7 @@ def notify(text: str) -> bool:
 def watchdog_seconds() -> Optional[float]:
     """The seconds between two WATCHDOG=1: half of the time after which systemd takes this process
     for hung; None if systemd does not watch this process (sd_watchdog_enabled(3): WATCHDOG_PID
-    names the process that it watches).
+    names the process that systemd watches).
     """
     try:
         if int(os.environ.get("WATCHDOG_PID") or os.getpid()) != os.getpid():

@@ -1,7 +1,7 @@
 """The watcher's work: look at VIFs that have changed, decide, write, in batches
 (docs/design.md 3, P3).
 
-All that the watcher knows of a VIF are the replica's rows and the notes in memory.py.
+The watcher knows a VIF only by the replica's rows and by the notes in memory.py.
 """
 import itertools
 import time
@@ -28,7 +28,8 @@ BATCH = 250
 LOOKS = 1000
 # How many races for a VIF may be lost in a row until the log has a line about that.
 TRIES = 20
-# Seconds until a write that the database refused is tried again, unless a row changes earlier.
+# Seconds until a VIF that could not be decided or written is tried again, unless a row of the VIF
+# changes earlier.
 RETRY = 30
 
 
@@ -53,7 +54,7 @@ class Watcher(object):
     """Keeps the two ports of each VIF in a replica alike.
 
     :param replica.Replica replica: the database
-    :param decision.Settings settings: what the operator has set
+    :param decision.Settings settings: the operator's settings
     :param float grace: seconds after which an orphan on a listed bridge is held
     :param journal.Journal journal: takes lines for people
     :param stats.Stats stats: takes counts
@@ -148,11 +149,12 @@ class Watcher(object):
         return outcome, rows
 
     def _report(self, vif: "Vif", decision: Decision) -> None:
-        """Log a state that a person should know of, unless that was the last line about the VIF."""
+        """Log a state that a person should know of, unless the last report about the VIF had the
+        same state and reason."""
         # A drift with nothing to write waits for the agent (docs/design.md 4.5, rule 1).
         waits = decision.state == DRIFT and not decision.is_substantial()
-        # With libxl the vif goes first, and the tap, whose device has gone with QEMU, a moment
-        # later.
+        # With libxl the vif's row goes first; the row of the tap, whose device has gone with QEMU,
+        # follows a moment later: the tap's short time as an orphan is not logged.
         ends = decision.state == ORPHAN and all(port.gone for port in decision.orphans)
         if ends or not waits and not STATES[decision.state].logged:
             self.memory.note_nothing_to_report(vif)
@@ -231,8 +233,8 @@ class Watcher(object):
             culprits = [flight.outcomes[owner]]
         others = [outcome for outcome in flight.outcomes if outcome not in culprits]
         if error == "not owner":
-            # We have lost the lock. The server says so in a message of its own; if the replica
-            # still believes in the lock, only a new connection can mend that.
+            # We have lost the lock. The server says so in a message of its own. If the replica has
+            # not had that message, and still takes the lock for ours, only a new connection helps.
             self._touch(flight.outcomes)
             if self.replica.has_lock:
                 self.replica.force_reconnect()
@@ -240,7 +242,7 @@ class Watcher(object):
             self.stats.retries += 1
             self._touch(flight.outcomes)
             for outcome in culprits:
-                self._lose(outcome)
+                self._count_lost_race(outcome)
         elif culprits:
             self._touch(others)
             self._put_off(culprits[0].vif, culprits[0].decision.who() + ": not written",
@@ -251,7 +253,7 @@ class Watcher(object):
             vifs = [outcome.vif for outcome in flight.outcomes]
             self._halves += [vifs[:len(vifs) // 2], vifs[len(vifs) // 2:]]
 
-    def _lose(self, outcome: Outcome) -> None:
+    def _count_lost_race(self, outcome: Outcome) -> None:
         """Count a race that a VIF has lost. Until the changes of that VIF are written, they get
         transactions of their own, by turns with those of the other VIFs: a program that changes one
         VIF all the time must not delay the other VIFs."""

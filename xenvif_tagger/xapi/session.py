@@ -65,18 +65,19 @@ class TimedOut(XapiError):
 
 
 class BadRemote(XapiError):
-    """Not a remote that this module understands. Nothing was tried."""
+    """This module does not understand the remote. No connection was tried."""
 
 
 class Xapi(object):
     """A session, as a context manager: it logs in on entry, and always logs out on exit.
 
     :param remote: ``unix:PATH`` or ``https://HOST[:PORT]``
-    :param password: gives the password; called here, unless the remote is bad or a unix socket
+    :param password: gives the password; called by the constructor, unless the remote is malformed
+        or a unix socket
     :param timeout: seconds to wait for XAPI at most, login and all calls together. The C library's
         look-up of a host name has no limit.
     :param verify: whether the certificate of an https remote is verified
-    :raises BadRemote: the remote is neither of the two
+    :raises BadRemote: the remote has neither form
     :raises XapiError: on entry, and by each method
     """
 

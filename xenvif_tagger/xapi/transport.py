@@ -102,7 +102,7 @@ class Transport(xmlrpc.client.Transport):
     :param remote: ``unix:PATH`` or ``https://HOST[:PORT]``
     :param verify: whether the certificate of an https remote is verified
     :param patience: the attribute's first value
-    :raises ValueError: the remote is neither
+    :raises ValueError: the remote has neither form
     """
 
     accept_gzip_encoding = False

@@ -140,8 +140,8 @@ def vif_uuids(outcomes: Iterable[Outcome]) -> Set[Uuid]:
 
 
 def names_for(outcomes: Iterable[Outcome], access: Access) -> Vms:
-    """The VMs that have the VIFs of these outcomes. If XAPI gives no answer there are none, and a
-    line on standard error says why."""
+    """The VMs that have the VIFs of these outcomes. If XAPI gives no answer, the result is empty,
+    and a line on standard error says why."""
     uuids = vif_uuids(outcomes)
     if not uuids or access.absent():
         return {}
