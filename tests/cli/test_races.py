@@ -231,7 +231,7 @@ def test_two_runs_at_once(host, proxied):
     assert sum(len(proxy.writes()) for proxy in proxies) < 50
 
 
-def test_another_tagger_was_faster_with_many(host, proxied):
+def test_another_tagger_was_faster_with_many_pairs(host, proxied):
     """For a select by name, the server looks through the whole table. So the command must not send
     a select for each of thousands of rows."""
     many_pairs(host, range(1, 2001))

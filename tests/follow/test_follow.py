@@ -188,7 +188,7 @@ def test_a_terminal_lower_than_the_table(host):
         assert vifs(text)[:3] == ["vif59.0", "vif60.0", "vif61.0"]
 
 
-def test_more_changes_than_fit(host):
+def test_more_changes_than_fit_on_the_screen(host):
     add_pair(host, 1, tap={"tag": 5})
     with following(host, size=(80, 12)) as terminal:
         terminal.shows("none")
@@ -272,7 +272,7 @@ def test_a_database_that_hangs_at_the_start(host, proxied):
                  "within 0.3 s")
 
 
-def test_another_database(tmp_path):
+def test_a_database_of_our_name_with_another_schema_at_the_start(tmp_path):
     schema = {"name": "Open_vSwitch", "version": "1.0.0", "tables": {
         "Open_vSwitch": {"columns": {"bridges": {"type": "string"},
                                      "db_version": {"type": "string"}}}}}
@@ -295,7 +295,7 @@ def test_nothing_is_sent_while_nothing_changes(host, proxied):
         assert not proxy.writes()
 
 
-def test_a_domain(host):
+def test_the_screen_of_one_domain(host):
     add_zoo(host, 14, 15)
     with following(host, 14) as terminal:
         text = terminal.shows("in-sync", "none")

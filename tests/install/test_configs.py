@@ -181,7 +181,7 @@ def test_an_existing_config_is_kept(host):
     host.assert_as_before()
 
 
-def test_a_config_that_was_changed_since_stays(installed):
+def test_a_config_that_was_changed_after_the_install_stays(installed):
     installed.write(CONFIG, "[hold]\nbridges = br7\n")
     assert installed.install().code == DONE
     assert installed.text(CONFIG) == "[hold]\nbridges = br7\n"

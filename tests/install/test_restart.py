@@ -17,7 +17,7 @@ from support.install_host import (
 from support.install_stand_ins import TASK_DONE, TASK_PENDING
 
 
-def test_waits_for_tasks_in_progress(host):
+def test_the_restart_waits_for_tasks_in_progress(host):
     host.tasks("xenops-cli", TASK_PENDING, TASK_DONE + TASK_PENDING, TASK_DONE)
     host.start()
     result = host.install()
@@ -34,7 +34,7 @@ def test_a_number_of_seconds_is_decimal(up):
 
 
 @pytest.mark.parametrize("which", ["xenops-cli", "xe", "neither"])
-def test_leaves_a_busy_xenopsd_alone(host, which):
+def test_a_busy_xenopsd_is_not_restarted(host, which):
     host.tasks("xenops-cli", *([TASK_PENDING] if which == "xenops-cli" else []))
     host.tasks("xe", *(["5cb7-1,5cb7-2\n"] if which == "xe" else []))
     host.start()

@@ -53,7 +53,7 @@ def test_each_operation_has_one_result(ovs):
     assert (row["tag"], row["trunks"], row["external_ids"]) == ([6], [1, 2], {"a": "ü"})
 
 
-def test_no_operations_are_a_transaction_too(ovs):
+def test_a_transaction_without_operations(ovs):
     with Client(ovs.remote, LONG) as client:
         assert client.transact([]) == []
 
@@ -105,7 +105,7 @@ def wait_tag(tag):
     }
 
 
-def test_a_lost_race_is_told_by_the_index_of_its_wait(tagged):
+def test_the_error_of_a_lost_race_has_the_index_of_the_wait(tagged):
     with Client(tagged.remote, LONG) as client:
         assert client.transact([wait_tag(5), set_tag(6)]) == [{}, {"count": 1}]
         with pytest.raises(OperationError) as caught:
@@ -119,7 +119,7 @@ def test_a_lost_race_is_told_by_the_index_of_its_wait(tagged):
     assert tagged.port("vif1.0")["tag"] == [8]
 
 
-def test_a_violated_constraint_is_told_by_the_index_of_its_operation(tagged):
+def test_the_error_of_a_violated_constraint_has_the_index_of_the_operation(tagged):
     with Client(tagged.remote, LONG) as client:
         error, text = problem_of(client.transact, [set_tag(6), set_tag(5000)])
     assert (type(error), error.index, error.error) == (OperationError, 1, "constraint violation")

@@ -259,7 +259,7 @@ def test_set_locking_mode_keeps_tags_and_iface_id(dom0):
 
 
 @pytest.mark.parametrize("dying, living", (("tap", "vif"), ("vif", "tap")))
-def test_a_dying_port_first_loses_its_ids(dom0, dying, living):
+def test_an_unplugged_port_loses_its_ids_before_its_row_goes(dom0, dying, living):
     dom0.write_file(CONFIG, "[mirror]\niface_id = both\n")
     set_id(dom0, plug(dom0, 1), "iface-id", "port-1")
     set_unit(dom0, "vif1.0", {"tag": 5})
@@ -362,7 +362,7 @@ def test_an_iface_id_that_only_the_unplugged_port_has_goes_to_its_sibling(dom0, 
     assert unit(dom0, stays) == {"tag": 5} and ids(dom0, stays)["iface-id"] == "port-1"
 
 
-def test_a_port_that_dies_alone_keeps_its_ids(dom0):
+def test_a_lone_port_keeps_its_ids_when_it_is_unplugged(dom0):
     """The agent must notice when the VIF's last port goes."""
     set_id(dom0, plug(dom0, 1), "iface-id", "port-1")
     count = len(dom0.ovs.records())

@@ -39,7 +39,7 @@ def test_the_plugin_returns_the_commands_output(host, function, code):
     assert len(told["output"]["pairs"]) == 2
 
 
-def test_one_domain(host):
+def test_status_of_one_domain(host):
     pairs = result(call(host, "status", domid="13"))["output"]["pairs"]
     assert [pair["domid"] for pair in pairs] == [13]
 

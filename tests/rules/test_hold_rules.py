@@ -357,7 +357,7 @@ def test_the_agents_own_port_is_not_held(lab, side):
     assert_released(lab, T7, *SIDES)
 
 
-def test_two_unlisted_empty_ports_are_left_as_they_are(ovs):
+def test_on_a_bridge_not_listed_two_ports_without_a_vlan_stay(ovs):
     lab = Lab(ovs)
     lab.plug("vif")
     lab.plug("tap")

@@ -472,7 +472,7 @@ def test_rule_5_of_two_bases_the_one_that_names_the_other_row_counts(lab, vif, t
 @pytest.mark.parametrize("both_name", [True, False])
 @pytest.mark.parametrize("vif,tap,expected", [
     (T5, T5, T5), (T5, T7, DIFFER), (T7, T5, DIFFER), (T5, NONE, T5)], ids=str)
-def test_rule_5_two_bases_that_both_or_neither_count(lab, vif, tap, expected, both_name):
+def test_rule_5_of_two_bases_both_or_neither_name_the_other_row(lab, vif, tap, expected, both_name):
     lab.paired(T5)
     port = lab.ovs.port("tap12.0")["_uuid"] if both_name else "port-gone"
     lab.note("vif", **base_of(T5, port))
@@ -817,7 +817,7 @@ def test_a_port_without_sibling_is_stamped_and_left(lab, side):
     assert lab.command("mirror", "dom", "12")[0] == 0
 
 
-def test_nothing_to_do_is_no_transaction(lab):
+def test_a_run_with_nothing_to_do_makes_no_transaction(lab):
     lab.paired(T5)
     count = lab.transactions()
     code, printed = lab.command("mirror", "dom", "12")

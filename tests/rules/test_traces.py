@@ -157,7 +157,7 @@ def test_trace_e_left_over_of_another_guest(lab, seen, early):
     assert lab.iface("vif") == A and lab.iface("tap") == A
 
 
-def test_trace_e_left_over_first_seen_gone_then_laundered_and_opened_again(lab):
+def test_trace_e_left_over_without_device_gets_an_identity_and_a_device(lab):
     """The new guest's tap appears: ovs-vswitchd opens the old row's device before the stock script
     deletes the row."""
     lab.plug("tap", unit(77), identity=B)

@@ -42,7 +42,7 @@ def wait_until(condition, seconds=10):
         time.sleep(0.005)
 
 
-def test_two_at_a_time_do_not_meet(ovs):
+def test_two_switches_at_a_time_are_separate(ovs):
     with PrivateOvs() as other:
         ovs.add_bridge("br0")
         ovs.add_port("br0", "vif1.0", tag=5)
@@ -134,7 +134,7 @@ def test_columns_arrive_where_they_belong(ovs):
     assert ovs.interface("tap1.0") is None
 
 
-def test_many_ports_come_in_order(ovs):
+def test_add_many_ports_returns_the_uuids_in_order(ovs):
     ovs.add_bridge("br0")
     rows = [{"name": "vif%d.0" % n, "tag": n} for n in range(1, 1501)]
     uuids = ovs.add_many_ports("br0", rows)

@@ -38,7 +38,7 @@ def bound(host, nic, network="net-1", vlan=5, **how):
 
 
 @ways("release", RELEASES)
-def test_bind(ovs, release, paced):
+def test_a_port_is_bound(ovs, release, paced):
     """Either of the two ports may be the one that has iface-id and is the agent's own."""
     nic, other = Nic(12), Nic(13, "e")
     with Host(ovs, release=release, paced=paced) as host:
@@ -448,7 +448,7 @@ def test_a_vif_that_comes_back_within_the_grace(ovs):
 
 
 @ways("release", RELEASES)
-def test_bound_from_held(ovs, release, paced):
+def test_a_held_pair_is_bound(ovs, release, paced):
     """Each release of the agent opens both ports. In the end neither port has a column that the
     hold set beside the tag: the agent or the watcher clears these columns."""
     nics = {"vif": Nic(12), "tap": Nic(13, "e")}
@@ -470,7 +470,7 @@ def test_bound_from_held(ovs, release, paced):
 
 
 @ways("release", RELEASES)
-def test_a_single_vif_bound_from_held(ovs, release, paced):
+def test_a_lone_held_vif_is_bound(ovs, release, paced):
     """The vif of a migration's target, on a hold bridge, is closed as long as the memory is
     copied."""
     nic = Nic(12)

@@ -313,7 +313,7 @@ def test_a_choice_by_hand_beside_a_watcher(scene):
         assert scene.agree(vif1=99)
 
 
-def test_three_tools_at_once(scene):
+def test_two_watchers_and_the_commands_at_once(scene):
     """Two watchers and commands run over and over while tags change: none of them undoes another's
     writes, and each pair has the last tag in the end."""
     at = commits(scene.ovs)
@@ -490,7 +490,7 @@ def test_watchers_killed_at_any_moment(scene):
 
 
 @pytest.mark.parametrize("when", ["before", "after"])
-def test_killed_at_its_write(scene, when):
+def test_a_watcher_killed_at_its_write(scene, when):
     """The watcher is killed just before the server has its write, and just after."""
     killed = []
 
@@ -536,7 +536,7 @@ class KillAtWrite:
         return self._watcher.process.poll() is not None
 
 
-def test_killed_during_its_first_look(ovs):
+def test_watchers_killed_during_their_first_look(ovs):
     """Watchers are killed before they get through hundreds of pairs: each batch is whole, and the
     next watcher goes on."""
     scene = Scene(ovs, range(1, 601))

@@ -120,7 +120,7 @@ def units_after(program):
     return [row.unit for row in rows_of(run(program).db.rows, (12 + program[3][0][1], 0))]
 
 
-def test_found_both_changed_since_the_conflict_and_one_back_to_the_base():
+def test_a_conflict_stays_if_both_rows_changed_and_one_is_back_at_the_base():
     """The base has no VLAN, and a conflict of vif 101 and tap 102 is reported; then the tap gets
     101, and then the vif is cleared.
 
@@ -132,7 +132,7 @@ def test_found_both_changed_since_the_conflict_and_one_back_to_the_base():
         ("set_unit", 0, "tap", 0), ("set_unit", 0, "vif", 2)])) == [{}, {"tag": 101}]
 
 
-def test_found_both_cleared_between_two_looks_on_a_hold_bridge():
+def test_on_a_hold_bridge_rows_cleared_between_two_looks_are_held():
     """Tag 201 on both, then both are cleared before the watcher looks.
 
     4.5, 3: a clear "on a hold bridge: hold instead", as if the watcher had looked in between. In an

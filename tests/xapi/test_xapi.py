@@ -75,7 +75,7 @@ def test_the_servers_queries(query, answer):
 # ---- names ---------------------------------------------------------------------------------------
 
 
-def test_names(xapi):
+def test_the_names_of_vms(xapi):
     web = xapi.add_vm("web", [vif_uuid(12), vif_uuid(12, 1)])
     other = xapi.add_vm("ü <&> \"x\"", [vif_uuid(13)])
     xapi.add_vm("no VIF")
@@ -95,7 +95,7 @@ def test_a_value_that_is_no_uuid_is_not_asked_for(xapi, asked):
     assert set(xapi.calls) == {"session.login_with_password", "session.logout"}
 
 
-def test_a_vif_that_xapi_has_not_got(xapi):
+def test_a_vif_that_xapi_does_not_have(xapi):
     xapi.add_vm("web", [vif_uuid(12)])
     with ask(xapi) as session:
         assert session.names([vif_uuid(99)]) == {}
@@ -120,7 +120,7 @@ def test_the_number_of_calls_for_names_is_bounded(xapi, number):
 # ---- VMs -----------------------------------------------------------------------------------------
 
 
-def test_find_vms(xapi):
+def test_vms_are_found_by_name_and_uuid(xapi):
     first = xapi.add_vm("web", [vif_uuid(12), vif_uuid(12, 1)])
     second = xapi.add_vm("db", [vif_uuid(13)])
     third = xapi.add_vm("db")
@@ -161,7 +161,7 @@ def test_the_number_of_calls_for_a_vm_is_bounded(xapi, number):
 
 @pytest.mark.parametrize("method", [LOGIN, VIFS, VMS])
 @pytest.mark.parametrize("what, words", FAULTS, ids=lambda value: str(value))
-def test_faults(xapi, method, what, words):
+def test_the_errors_for_the_faults_of_xapi(xapi, method, what, words):
     xapi.add_vm("web", [vif_uuid(12)])
     xapi.fault(method, what)
     if what == ["two\nlines"]:
