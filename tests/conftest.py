@@ -15,14 +15,14 @@ from support.private_ovs import PrivateOvs
 from support.proxy import proxies
 from support.xapi_server import XapiServer
 
-# A program that was started by nohup or by a shell's & may ignore these signals, and its children
-# inherit that: the programs that the tests start must not.
+# A program that was started by nohup or by a shell's & may ignore these signals, and then its
+# children ignore them too. The programs that the tests start must not ignore them.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 signal.signal(signal.SIGTERM, signal.SIG_DFL)
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 # python3 is the Python under test, and not the shim of a version manager: a shim costs ten times as
-# much as Python's own start, and fails while the manager writes it anew.
+# much as Python's own start, and fails while the manager rewrites the shim.
 os.environ["PATH"] = os.path.dirname(sys.executable) + os.pathsep + os.environ.get(
     "PATH", os.defpath)
 
@@ -66,7 +66,7 @@ def ovs_dummy():
 
 @pytest.fixture
 def lab(ovs):
-    """A pair of ports in `ovs`, and the one-shot driver, each write of which is checked."""
+    """A pair of ports in `ovs`, and the one-shot driver. Each write of the driver is checked."""
     return Lab(ovs)
 
 

@@ -104,7 +104,7 @@ def shell(request, home):
         made.close()
 
 
-def test_commands_options_and_values(shell):
+def test_commands_options_and_values_are_completed(shell):
     # At the first TAB, the shell also loads the file of the completion.
     shell.line("xenvif-tagger mirr\t", "mirror $")
     shell.line("xenvif-tagger mirror po\t", "mirror port $")
@@ -113,13 +113,13 @@ def test_commands_options_and_values(shell):
     shell.line("xenvif-tagger --db unix:/nowhere check --js\t", "check --json $")
 
 
-def test_a_choice_is_shown(shell):
+def test_the_choices_of_an_option_are_shown(shell):
     shell.type("xenvif-tagger mirror \t")
     found = shell.until("mirror .*all.*dom.*port.*vm").group()
     assert "Traceback" not in found
 
 
-def test_what_the_database_has(shell, ovs):
+def test_domains_and_ports_of_the_database_are_completed(shell, ovs):
     ovs.add_bridge("br0")
     for name in ("vif12.0", "tap12.0", "vif7.0", "eth0"):
         ovs.add_port("br0", name, {})
@@ -140,21 +140,21 @@ def test_no_database_no_completion(remote, words):
     assert (result.code, result.out.strip(), result.err) == (0, "", "")
 
 
-def test_files(shell):
+def test_names_of_files_are_completed(shell):
     shell.line("xenvif-tagger --config some-\t", r"some-file\.conf $")
 
 
-def test_says_nothing_when_the_command_fails(shell, home):
+def test_a_command_that_fails_prints_nothing_at_a_completion(shell, home):
     (home / "bin/xenvif-tagger").write_text("#!/bin/sh\necho oops >&2\nexit 1\n")
     shell.type("xenvif-tagger mirr\t")
     shell.type("X\n")  # the shell reads this key only after the completion
     shown = shell.until("xenvif-tagger mirrX(.*?)%s" % PROMPT).group(1)
-    assert shown.strip() == "oops"  # once: from the run of the command, not from the completion
+    assert shown.strip() == "oops"  # from the run of the command, and not from the completion
 
 
 def test_bash_of_dom0(home):
-    """The script prints nothing when bash sources it, and uses nothing that bash 4.2, dom0's, does
-    not know."""
+    """bash can source the script without output, and the script uses only features of bash 4.2,
+    the bash of dom0."""
     path = str(home / "dir/xenvif-tagger")
     done = subprocess.run(["bash", "--norc", "-uec", '. "$1"; complete -p xenvif-tagger', "bash",
                            path], stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
@@ -173,13 +173,13 @@ def test_the_protocol(instruction, words, answer):
 
 
 @pytest.mark.parametrize("variables", [{}, {"COMP_WORDS": "xenvif-tagger", "COMP_CWORD": "x"}])
-def test_asked_by_no_shell(variables):
+def test_the_completion_without_a_shells_variables(variables):
     result = run(env=dict(variables, _XENVIF_TAGGER_COMPLETE="bash_complete"))
     assert (result.code, result.out, result.err.count("\n")) == (2, "", 1), result
     assert "_XENVIF_TAGGER_COMPLETE=bash_complete: can't be answered" in result.err
 
 
-def test_an_older_click_has_none(tmp_path):
+def test_an_older_click_has_no_completion(tmp_path):
     (tmp_path / "click_7.py").write_text('''
 import sys
 sys.modules["click.shell_completion"] = None

@@ -46,8 +46,8 @@ def without_versions(rows):
 
 
 def written_rows(before, after):
-    """(table, name) of each row that was written, also of a row that was written with the values
-    that it had before."""
+    """(table, name) of each row that was written, also of a row that was written with its former
+    values."""
     return {(table, row.get("name")) for table in after for uuid, row in after[table].items()
             if row["_version"] != before[table].get(uuid, {}).get("_version")}
 
@@ -81,7 +81,7 @@ CASES = {
 
 @pytest.mark.parametrize("case", sorted(CASES))
 @pytest.mark.parametrize("kind", ["dom", "port", "all"])
-def test_dry_run_says_exactly_what_a_run_does(host, case, kind):
+def test_a_dry_run_prints_exactly_the_changes_of_a_run(host, case, kind):
     vif, tap, more = CASES[case]
     add_pair(host, 12, vif=dict(vif), tap=dict(tap))
     add_pair(host, 13, tap={"tag": 5})
@@ -119,7 +119,7 @@ def test_dry_run_says_exactly_what_a_run_does(host, case, kind):
     assert read_log(host) == log
 
 
-def test_verbose_says_what_is_written(host):
+def test_verbose_prints_the_changes(host):
     add_pair(host, 12, vif={"tag": 5, "ids": IDS})
     dry = assert_done(run("mirror", "dom", 12, "--dry-run", db=host))
     done = assert_done(run("-v", "mirror", "dom", 12, db=host))
@@ -129,14 +129,14 @@ def test_verbose_says_what_is_written(host):
     assert printed_changes(assert_done(run("-v", "mirror", "all", db=host)).out) == []
 
 
-def test_without_verbose_the_reason_is_said(host):
+def test_without_verbose_the_reason_is_printed(host):
     add_pair(host, 12)
     result = assert_done(run("mirror", "dom", 12, db=host))
     assert result.out.splitlines()[0] == "vif12.0 -> tap12.0: mirrored"
     assert "tag 5" in result.out and not printed_changes(result.out)
 
 
-def test_mirror_all_tells_the_news_and_a_sum(zoo):
+def test_mirror_all_prints_the_changed_pairs_and_a_sum(zoo):
     result = assert_done(run("mirror", "all", db=zoo))
     assert "vif12.0 -> tap12.0: mirrored" in result.out
     assert "vif13.0 and tap13.0: conflict" in result.out
@@ -144,7 +144,7 @@ def test_mirror_all_tells_the_news_and_a_sum(zoo):
     assert re.search(r"^7 VIFs: .*\b1 mirrored\b", result.out, re.M)
 
 
-def test_quiet_says_nothing(host):
+def test_quiet_prints_nothing(host):
     add_pair(host, 12)
     for args in (["status"], ["mirror", "dom", "12", "--dry-run"], ["mirror", "dom", "12"],
                  ["mirror", "all"], ["check"]):
@@ -158,7 +158,7 @@ def test_quiet_json_is_json(host):
     assert assert_done(run("-q", "status", "--json", db=host)).pair["state"] == "drift"
 
 
-def test_each_transaction_says_whose_it_is(host):
+def test_the_comment_of_each_transaction_names_us(host):
     add_pair(host, 12)
     assert_done(run("mirror", "dom", 12, db=host))
     assert our_commits(host) == ["xenvif-tagger: vif12.0 -> tap12.0"]

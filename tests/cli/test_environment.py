@@ -31,7 +31,7 @@ def test_dry_run_by_the_environment(host, kind, yes):
     assert read_log(host) == before
 
 
-def test_a_dry_run_variable_that_says_neither(host):
+def test_a_dry_run_variable_that_is_neither_yes_nor_no(host):
     add_pair(host, 12)
     before = read_log(host)
     result = run("mirror", "dom", 12, db=host, env={"XENVIF_TAGGER_MIRROR_DOM_DRY_RUN": "maybe"})

@@ -1,5 +1,5 @@
-"""Faults around the command: a very large database, and a database that is not there, that hangs,
-or that is no OVSDB at all."""
+"""Faults around the command: a very large database, no database, a server that hangs, and a server
+that is no ovsdb-server."""
 import json
 import os
 import socket
@@ -34,7 +34,7 @@ COMMANDS = [["status"], ["check"], ["mirror", "all"], ["mirror", "dom", "12"],
 # ---- size --------------------------------------------------------------------------------------
 
 
-def test_ten_thousand_ports(host):
+def test_ten_thousand_ports_are_mirrored_in_time(host):
     """The command mirrors 5,000 pairs that drift, within the default deadline and in few
     transactions."""
     many_pairs(host, range(1, 5001))
@@ -108,7 +108,7 @@ def test_a_hung_server(host, args):
     assert time.monotonic() - started < float(SHORT) + START
 
 
-def test_the_deadline_where_none_is_given(host):
+def test_the_default_deadline(host):
     host.pause()
     assert_error(run("status", db=host), 3, "5 s")
 
@@ -168,7 +168,7 @@ def without_versions(rows):
 @pytest.mark.parametrize("when", ["before", "after"])
 def test_the_connection_is_lost_at_the_write(host, proxied, when):
     """The connection breaks before the transaction reaches the server, or after: the command ends
-    with 3 and one line, and the database has all of the transaction or nothing of it."""
+    with 3 and one line, and the database has the whole transaction or nothing."""
     add_pair(host, 12)
 
     def cut(message):
@@ -263,7 +263,8 @@ def for_each(result):
 
 
 def real_but(transact):
-    """A talk that answers as a real server does, but answers each transact by transact(message)."""
+    """A talk that passes a real server's answers on, but answers each transact by
+    transact(message)."""
     def right(message):
         return {"get_schema": lambda: load_schema(), "monitor": lambda: {},
                 "transact": lambda: transact(message)}[message["method"]]()
@@ -391,7 +392,7 @@ def test_a_server_without_the_database(tmp_path_factory, args):
 
 @pytest.mark.parametrize("args", [["status"], ["mirror", "all"],
                                   ["mirror", "dom", "12", "--wait", "30"]], ids=" ".join)
-def test_a_database_of_that_name_that_is_another(tmp_path_factory, args):
+def test_a_database_of_our_name_with_another_schema(tmp_path_factory, args):
     directory = str(tmp_path_factory.mktemp("o"))
     with OtherServer(directory, dict(TINY, name="Open_vSwitch")) as server:
         assert_error(run(*args, db=server), 3, server.remote)

@@ -35,7 +35,7 @@ def schema_with_limit(table, column, limit):
 
 
 def add_refused_one(ovs, how):
-    """Add twenty pairs that drift; the server will refuse the change that pair 12 needs."""
+    """Add twenty pairs in drift; the server will refuse the change that pair 12 needs."""
     for domid in range(1, 21):
         odd = domid == 12
         own = {"k%d" % number: "v" for number in range(3)} if odd else {}
@@ -112,7 +112,7 @@ def set_ids(ovs, table, name, ids):
 
 @pytest.mark.parametrize("source, target", [("vif12.0", "tap12.0"), ("tap12.0", "vif12.0")])
 @pytest.mark.parametrize("what", ["nasty", "1000 keys", "100 kB", "random"])
-def test_ids_are_copied_to_the_letter(host, source, target, what):
+def test_ids_are_copied_exactly(host, source, target, what):
     letters = random.Random(7)
     ids = {
         "nasty": NASTY,
@@ -136,8 +136,8 @@ def test_ids_are_copied_to_the_letter(host, source, target, what):
             found = raw_ids(host, table, name)
             found.pop("xenvif-tagger", None)
             assert found == expected
-    # A second run finds nothing to do. After a change and a removal on one side, the next run
-    # carries both to the other side.
+    # A second run finds nothing to do. After a change of one key and the removal of another key on
+    # one side, the next run copies the change and the removal to the other side.
     log = read_log(host)
     assert_done(run("mirror", "dom", 12, db=host))
     assert_done(run("status", db=host))
@@ -164,7 +164,7 @@ NEVER = {
 
 @pytest.mark.parametrize("side", ["vif", "tap"])
 def test_excluded_keys_are_never_copied(host, tmp_path, side):
-    """Nor does the command remove an excluded key that only one side has."""
+    """The command does not remove an excluded key that only one side has either."""
     config = tmp_path / "conf"
     config.write_text("[mirror]\nexclude = mine, my-*\n")
     keys = dict(NEVER)
@@ -206,7 +206,7 @@ def test_identity_and_our_own_key_are_never_copied(host):
     '{"boot": 5, "vif": {"a": 5}}', "\x01ü🐧", '{"vif": {"\\ud800": "\\ud800"}}',
 ])
 @pytest.mark.parametrize("side", ["vif", "tap"])
-def test_a_mark_that_somebody_spoilt(host, mark, side):
+def test_a_mark_that_somebody_has_damaged(host, mark, side):
     add_pair(host, 12)
     set_ids(host, "Port", side + "12.0", {"xenvif-tagger": mark})
     for args in (["status"], ["mirror", "dom", "12"], ["check"]):

@@ -46,8 +46,8 @@ def test_the_agent_retags_just_before_the_write(host, proxied, args):
     assert [change["new"] for change in result.pair["changes"] if change["column"] == "tag"] == [7]
 
 
-def test_the_agent_tags_the_other_one_just_before_the_write(host, proxied):
-    """The ports then have two VLANs and no history: the pair is a conflict, and the command
+def test_the_agent_tags_the_other_port_just_before_the_write(host, proxied):
+    """The ports then have different VLANs and no base: the pair is in conflict, and the command
     overwrites neither tag."""
     add_pair(host, 12)
     proxy = proxied(host, Race(set_tag(host, "tap12.0", 6)))
@@ -80,8 +80,8 @@ def test_a_port_goes_just_before_the_write(host, proxied, gone):
 @pytest.mark.parametrize("args, code", [(["all"], 0), (["dom", "12"], 2), (["port", "vif12.0"], 2)],
                          ids=lambda value: " ".join(value) if isinstance(value, list) else "")
 def test_the_domain_ends_just_before_the_write(host, proxied, args, code):
-    """Both ports of the domain go: the command has nothing left to do for the domain, and does not
-    call that a fault of the database."""
+    """Both ports of the domain go: the command has nothing left to do for the domain, and reports
+    no fault of the database."""
     add_pair(host, 12)
     add_pair(host, 13)
     if args != ["all"]:
@@ -141,7 +141,7 @@ def test_an_id_comes_just_before_the_write(host, proxied):
     assert len(proxy.writes()) == 2
 
 
-def test_what_does_not_matter_is_no_lost_race(host, proxied):
+def test_a_change_of_statistics_is_no_lost_race(host, proxied):
     """ovs-vswitchd writes statistics all the time."""
     add_pair(host, 12)
     proxy = proxied(host, Race(lambda: (
@@ -175,8 +175,8 @@ def never_the_same(ovs, name):
 
 @pytest.mark.parametrize("args", [["dom", "12"], ["all"], ["dom", "12", "--json"]], ids=" ".join)
 def test_a_pair_that_never_stands_still(host, proxied, args):
-    """The command tries a bounded number of times, and then says that the pair is not mirrored; it
-    does not call that a time-out."""
+    """The command tries a bounded number of times. Then the command reports that the pair is not
+    mirrored, and reports no time-out."""
     add_pair(host, 12)
     proxy = proxied(host, never_the_same(host, "vif12.0"))
     result = run("mirror", *args, db=proxy)
@@ -198,8 +198,8 @@ def test_a_pair_that_never_stands_still_does_not_hold_up_others(host, proxied):
 
 
 def test_two_runs_at_once(host, proxied):
-    """Both runs have read the database before either writes: a barrier holds up the first write of
-    each."""
+    """Both runs have read the database before one of them writes: a barrier delays each run's first
+    write."""
     many_pairs(host, range(200))
     barrier = threading.Barrier(2)
 
@@ -227,13 +227,13 @@ def test_two_runs_at_once(host, proxied):
     assert sum(mirrored) == 200
     assert {pair["state"] for result in results for pair in result.pairs} <= {
         "mirrored", "in-sync"}
-    # Nor does the run that comes second write its pairs one by one.
+    # The second run does not write its pairs one by one either.
     assert sum(len(proxy.writes()) for proxy in proxies) < 50
 
 
-def test_another_tagger_was_faster_with_many(host, proxied):
-    """For a select by name, the server looks through the whole table. So the command does not read
-    thousands of rows again by one select each."""
+def test_another_tagger_was_faster_with_many_pairs(host, proxied):
+    """For a select by name, the server looks through the whole table. So the command must not send
+    a select for each of thousands of rows."""
     many_pairs(host, range(1, 2001))
     proxy = proxied(host, Race(lambda: assert_done(run("-q", "mirror", "all", db=host))))
     at = commits(host)
@@ -246,7 +246,7 @@ def test_another_tagger_was_faster_with_many(host, proxied):
                for operation in selects if operation["where"]) < 500
 
 
-def test_an_agent_at_work_does_not_keep_others_from_being_written(host, proxied):
+def test_an_agent_that_retags_all_pairs_does_not_stop_the_writes(host, proxied):
     """The agent retags one pair after the other, each once, as Neutron's agent does when it starts.
 
     No pair keeps changing, so the command gives up none of them.

@@ -37,7 +37,7 @@ SCHEMAS = {
 
 
 @pytest.mark.parametrize("name", sorted(SCHEMAS))
-def test_schemas(with_schema, tmp_path, name):
+def test_the_command_works_with_each_schema(with_schema, tmp_path, name):
     schema = SCHEMAS[name]()
     ovs = with_schema(schema)
     config = tmp_path / "conf"
@@ -82,8 +82,8 @@ def test_schemas(with_schema, tmp_path, name):
 
 
 def test_a_held_port_on_2_5(with_schema, tmp_path):
-    """A schema without cvlans has another form of the hold. The command knows by the database's
-    schema which form to expect, whichever port it looks at."""
+    """A schema without cvlans has another form of the hold. The command takes the form from the
+    database's schema, whichever port the user names."""
     ovs = with_schema(schema_like_2_5())
     held = {"tag": 4095, "port_external_ids": {"xenvif-tagger": json.dumps(
         {"held": {"tag": 4095}})}}
@@ -96,9 +96,9 @@ def test_a_held_port_on_2_5(with_schema, tmp_path):
     assert tag(ovs, "tap17.0") == 5
 
 
-def test_the_database_is_upgraded_while_it_waits(with_schema):
-    """The conversion of the database ends the command's connection: the command says so in one
-    line, without a traceback."""
+def test_the_database_is_upgraded_while_the_command_waits(with_schema):
+    """The conversion of the database ends the command's connection: the command prints one line
+    about that, and no traceback."""
     ovs = with_schema(schema_like_2_5())
     add(ovs, "vif12.0", tag=5)
     with Proxy(os.path.join(ovs.dir, "p"), ovs.remote) as proxy:

@@ -54,7 +54,7 @@ def test_json_of_a_pair(host):
          "new": "native-untagged"}]
 
 
-def test_json_after_mirroring_shows_the_rows_as_they_are_then(host):
+def test_json_after_mirroring_shows_the_written_rows(host):
     add_pair(host, 12, vif={"tag": 5, "ids": {"note": "x"}})
     done = assert_done(run("mirror", "dom", 12, "--json", db=host)).pair
     now = assert_done(run("status", 12, "--json", db=host)).pair
@@ -74,7 +74,7 @@ def test_json_where_there_is_one_port(host, bare):
 
 @pytest.mark.parametrize("args", [["status"], ["check"], ["mirror", "all"],
                                   ["mirror", "all", "--dry-run"]], ids=" ".join)
-def test_nothing_there(host, args):
+def test_a_database_without_the_vif(host, args):
     """Names that only look like a VIF's are no ports of VIFs; and a database without any VIF is no
     error."""
     for name in ("vif12.0x", "vif012.0", "tap12.0-emu", "vif12", "vif-1.0", "eth0"):
@@ -106,7 +106,7 @@ def test_exit_code_of_mirror(host, domid, code):
     assert_done(run("mirror", "all", db=host), 0)
 
 
-def test_quiet_still_says_why_it_failed(host):
+def test_quiet_prints_the_reason_of_a_failure(host):
     """-q prints errors and nothing else. Exit code 1 without a word would not tell the operator
     which pair is in conflict."""
     add_zoo(host, 13)

@@ -16,8 +16,7 @@ from support.zoo import (
 LOCALES = {
     "C": {"LC_ALL": "C"},
     "POSIX": {"LC_ALL": "POSIX"},
-    # udev and cron set no locale. The two PYTHON variables turn off what newer Pythons do about
-    # the C locale.
+    # udev and cron set no locale. The two PYTHON variables make newer Pythons keep the C locale.
     "none": {"LC_ALL": None, "LANG": None, "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"},
     "C, ASCII": {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"},
     "absent": {"LC_ALL": "xx_YY.UTF-8"},
@@ -64,7 +63,7 @@ def test_a_reader_that_goes_away(host):
 @pytest.mark.parametrize("args", [
     ["status"], ["status", "--json"], ["check"], ["mirror", "dom", "14"], ["--help"],
     ["mirror", "--help"], ["--version"]], ids=" ".join)
-def test_a_reader_that_never_was(host, args):
+def test_a_closed_pipe_as_stdout(host, args):
     """The command ends as any filter does, by SIGPIPE, and not with 1, which for check would mean
     that a pair is not as it should be."""
     add_zoo(host, 14)
@@ -97,8 +96,8 @@ def test_closed_stderr(host, args, code):
 
 @pytest.mark.parametrize("args", [
     ["status", "99"], ["bogus"], ["--db", "unix:/nonexistent", "status"]], ids=" ".join)
-def test_nobody_reads_stderr(host, args):
-    """The exit code is then neither 0 nor 1, the codes that tell the state of the pairs."""
+def test_a_closed_pipe_as_stderr(host, args):
+    """The exit code is neither 0 nor 1, because these codes tell the state of the pairs."""
     result = by_shell('exec 3> >(true); wait $!; "$@" 2>&3', args=command(*args, db=host))
     assert result.code not in (0, 1)
 
@@ -129,8 +128,8 @@ def test_a_full_disk(host, args):
 
 
 @pytest.mark.parametrize("how", ["2>/dev/full", ">/dev/full 2>&1", "2> >(exec true)", "2>&-"])
-def test_the_exit_status_where_nobody_hears_the_error(host, how):
-    """Only the exit code can then tell the kind of error."""
+def test_the_exit_code_of_an_error_that_can_not_be_printed(host, how):
+    """Only the exit code can tell the kind of error."""
     def ended(*args):
         return by_shell('"$@" %s; exit $?' % how, args=list(args)).code
 

@@ -74,7 +74,7 @@ def test_reasons_are_as_wide_as_the_terminal(host, columns):
 
 
 @pytest.mark.parametrize("value", ["\x1b[31mred", "\x9b31m", "a\rb", "a\x07", "a\x08b"])
-def test_what_stands_in_the_database_does_not_steer_the_terminal(host, value):
+def test_values_of_the_database_do_not_steer_the_terminal(host, value):
     """Anybody may have written the names and values in the database: the command prints none of
     their control characters."""
     add_pair(host, 12, vif={"tag": 5, "ids": {"xen-vm-name": value, "attached-mac": value,
@@ -132,8 +132,8 @@ def test_no_colours_in_json_on_a_terminal(host, args):
 
 
 def test_ports_that_cannot_be_paired(host):
-    """libxl's vifname=web0, and a stub domain's vif; a VIF's pair, and a local migration's two, are
-    as they should be."""
+    """The command reports a port with libxl's vifname=web0 and the vif of a stub domain, and does
+    not report the pair of a VIF or the two pairs of a local migration."""
     def plug(name, vm, mac):
         host.add_port("xenbr0", name, {"xen-vm-uuid": vm, "attached-mac": mac}, tag=5)
 

@@ -36,7 +36,7 @@ def test_help_of_mirror_shows_its_options(kind):
         assert option in result.out
 
 
-def test_help_needs_no_good_config():
+def test_help_does_not_read_the_config():
     assert_done(run("mirror", "dom", "--help", env={"XENVIF_TAGGER_CONFIG": "/nonexistent"}))
 
 
@@ -44,8 +44,8 @@ def test_version():
     assert __version__ in assert_done(run("--version")).out
 
 
-# (arguments, a word of the error). There is no database here, because the command finds wrong usage
-# before it asks the database.
+# (arguments, a word of the error). These tests have no database: the command finds wrong usage
+# before its first question to the database.
 BAD_USAGE = [
     ([], "--help"),
     (["mirror"], "--help"),
@@ -114,21 +114,21 @@ def test_a_domain_is_a_plain_number(host, digits):
     ["mirror", "dom", "1"], ["mirror", "dom", "120"],
     ["mirror", "dom", "99999999999999999999"],
 ], ids=" ".join)
-def test_what_the_database_has_not_got(host, args):
+def test_a_vif_that_the_database_does_not_have(host, args):
     add_pair(host, 12)
     before = read_log(host)
     assert_error(run(*args, db=host), 2, [arg for arg in args if re.search("[0-9]", arg)][0])
     assert read_log(host) == before
 
 
-def test_a_port_of_which_there_is_only_the_sibling(host):
+def test_a_named_port_whose_sibling_alone_is_there(host):
     add(host, "vif15.0", tag=5)
     assert_error(run("mirror", "port", "tap15.0", db=host), 2, "tap15.0")
     assert_done(run("mirror", "port", "vif15.0", db=host))
 
 
-def test_both_names_of_the_emulated_nic_can_be_asked_for(host):
-    """Three ports have the number of one VIF: the command knows each of the names, and refuses the
+def test_both_names_of_the_emulated_nic_can_be_named(host):
+    """Three ports belong to one VIF by their names: the command knows each name, and refuses the
     VIF."""
     add_pair(host, 12)
     add(host, "vif12.0-emu")
@@ -137,7 +137,7 @@ def test_both_names_of_the_emulated_nic_can_be_asked_for(host):
         assert "refused" in result.out
 
 
-def test_bad_remotes_are_usage_and_dead_ones_are_not(tmp_path):
+def test_a_bad_remote_is_wrong_usage_and_a_dead_remote_is_not(tmp_path):
     assert_error(run("--db", "unix:relative-and-not-there", "status", cwd=str(tmp_path)), 3,
                  "unix:%s/relative-and-not-there" % tmp_path)
     assert_error(run("--db", "unix:/" + 120 * "x", "status"), 3, "107")
@@ -151,7 +151,7 @@ def test_bad_remotes_are_usage_and_dead_ones_are_not(tmp_path):
     (["--help"], 0), (["--version"], 0), (["status"], 0), (["check"], 1), (["bogus"], 2),
     (["--db", "unix:/nonexistent", "status"], 3), ([], 2), (["mirror", "dom", "--help"], 0),
 ], ids=lambda value: " ".join(value) if isinstance(value, list) else "")
-def test_the_console_script_is_alike(host, args, code):
+def test_the_console_script_does_as_python_m(host, args, code):
     add_pair(host, 12)
     script = os.path.join(os.path.dirname(sys.executable), "xenvif-tagger")
     results = [run(argv=argv + args, env={"XENVIF_TAGGER_DB": host.remote})

@@ -23,8 +23,8 @@ def waiting(*args, db):
 
 
 def check_woken(proxy, since):
-    """The first message after the first `since` ones is an update from the server: the server woke
-    the command."""
+    """Check that the message after the first `since` messages is an update from the server: the
+    server woke the command."""
     whose, message = proxy.log[since]
     assert (whose, message.get("method")) == ("server", "update"), proxy.log[since:]
 
@@ -55,7 +55,7 @@ LATER = {
 
 @pytest.mark.parametrize("what", sorted(LATER))
 @pytest.mark.parametrize("args", [("dom", "12"), ("all",)], ids=" ".join)
-def test_wait_until_it_comes(host, proxied, what, args):
+def test_wait_until_the_change_comes(host, proxied, what, args):
     before, then = LATER[what]
     before(host)
     proxy = proxied(host)
@@ -80,21 +80,21 @@ def test_wait_for_a_port_by_name(host, proxied):
 
 
 def test_wait_for_a_port_that_has_another_name(host):
-    """The VIF's tap side is there under the name vif12.0-emu: the command fails, because tap12.0,
-    the port that the user named, is not there."""
+    """The VIF's tap side is the port vif12.0-emu: the command fails, because the port tap12.0,
+    which the user named, is not there."""
     add_pair(host, 12, emu=True)
     result = run("mirror", "port", "tap12.0", "--wait", "0.1", db=host)
     assert result.code in (1, 2) and "tap12.0" in result.err, result
 
 
-def test_wait_where_there_is_nothing_to_wait_for(host):
+def test_wait_ends_at_once_if_both_ports_are_there(host):
     add_pair(host, 12)
     for state in ("mirrored", "in-sync"):
         result = assert_done(run("mirror", "dom", 12, "--wait", LONG, "--json", db=host))
         assert result.pair["state"] == state
 
 
-def test_what_was_mirrored_while_waiting_is_said(host, proxied):
+def test_a_pair_mirrored_during_the_wait_is_printed(host, proxied):
     """A pair that was mirrored early in the wait still has the state "mirrored", with its changes,
     when the command ends after mirroring a later pair."""
     add_pair(host, 12, 0)
@@ -119,7 +119,7 @@ WAITED_FOR = {
 
 
 @pytest.mark.parametrize("what", sorted(WAITED_FOR))
-def test_it_does_not_poll(host, proxied, what):
+def test_a_waiting_command_does_not_poll(host, proxied, what):
     """A waiting command sends the server no request, not even when other rows change."""
     WAITED_FOR[what](host)
     host.add_port("xenbr0", "eth0")
@@ -154,20 +154,20 @@ def test_wait_in_vain_json_is_json(host):
     assert result.pair["state"] == "single"
 
 
-def test_wait_zero_does_what_there_is(host):
+def test_wait_zero_mirrors_the_present_pairs(host):
     add_pair(host, 12)
     result = assert_done(run("mirror", "dom", 12, "--wait", 0, "--json", db=host))
     assert result.pair["state"] == "mirrored"
     assert tag(host, "tap12.0") == 5
 
 
-def test_no_dry_run_that_waits(host):
+def test_dry_run_and_wait_exclude_each_other(host):
     assert_error(run("mirror", "dom", 12, "--wait", 1, "--dry-run", db=host), 2, "--dry-run")
 
 
 @pytest.mark.parametrize("kill", [False, True], ids=["stopped", "killed"])
 def test_the_database_ends_while_waiting(host, kill):
-    # There is no proxy here, so that the command's own connection is to the server that ends.
+    # Without a proxy, the server that ends is the one to which the command is connected.
     add(host, "vif12.0", tag=5)
     with waiting("dom", "12", db=host) as waiter:
         wait_for_connections(host, 1)
@@ -190,8 +190,8 @@ def wait_for_connections(ovs, count):
 
 
 def test_echo_is_answered_while_waiting(host, proxied):
-    """The server sends an echo request after each second of silence, and cuts off a client that has
-    not answered a second later."""
+    """The server sends an echo request after each second of silence, and closes the connection of a
+    client that has not answered a second later."""
     add(host, "vif12.0", tag=5)
     host.appctl("ovsdb-server", "ovsdb-server/add-remote",
                "db:Open_vSwitch,Open_vSwitch,manager_options")
@@ -235,7 +235,7 @@ def test_ctrl_c_while_the_database_hangs(host, proxied):
 
 
 @pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP"])
-def test_other_ends_while_waiting(host, proxied, name):
+def test_signals_while_waiting(host, proxied, name):
     proxy = proxied(host)
     with waiting("dom", "12", db=proxy) as waiter:
         proxy.wait_until_waiting()

@@ -1,5 +1,5 @@
-"""Properties that the decision has for any two rows: hypothesis searches for two rows without
-them."""
+"""Properties that the decision has for any two rows: hypothesis searches for two rows whose
+decision lacks a property."""
 import copy
 import json
 import os
@@ -34,7 +34,7 @@ def worlds(draw):
 
 
 any_world = given(world=worlds(), prefer=st.sampled_from([None, None, "vif", "tap"]))
-# EXAMPLES=20000 for a long search.
+# Set EXAMPLES=20000 in the environment for a long search.
 many = settings(max_examples=int(os.environ.get("EXAMPLES", "200")))
 
 
@@ -44,18 +44,18 @@ def after(world, decision):
 
 @many
 @any_world
-def test_it_converges_and_deciding_again_gives_nothing(world, prefer):
+def test_a_second_decision_about_the_written_rows_changes_nothing(world, prefer):
     first = world.decide(prefer=prefer)
     world.rows = after(world, first)
-    # A refused choice by hand decides nothing about the pair: the second look makes the same
-    # choice. (A refused pair is in conflict if the tag is another network's, too.)
+    # A refused choice by hand decides nothing about the pair, so the second decision is made
+    # with the same choice. (A refused pair is in conflict if its tag is another network's, too.)
     second = world.decide(prefer=prefer if first.state in ("refused", "conflict") else None)
     assert second.changes == []
     if first.is_substantial() and first.state == "drift":
         assert second.state == "in-sync"
 
 
-def test_a_bare_row_with_policing_gets_no_identity_to_lend_it_by():
+def test_a_row_with_policing_and_no_identity_gets_no_identity():
     world = World(vif(), tap(identity={}, policing={"ingress_policing_rate": 100}), policing=True)
     world.mirror()
     assert world["vif"]["policing"] == {} and world["tap"]["interface_ids"] == {}
@@ -75,17 +75,17 @@ def test_a_pair_that_is_in_sync_has_one_unit_and_one_base(world, prefer):
 
 @many
 @any_world
-def test_only_the_two_rows_and_only_what_differs_is_written(world, prefer):
+def test_a_decision_writes_only_the_two_rows_and_only_cells_that_differ(world, prefer):
     decision = world.decide(prefer=prefer)
     cells = [(change.table, change.row, change.column, change.key) for change in decision.changes]
     assert {change.row for change in decision.changes} <= {"vif12.0", "tap12.0"}
     assert len(set(cells)) == len(cells)
-    after(world, decision)  # asserts that each change starts from what stands there
+    after(world, decision)  # asserts that each change's old value is the row's
 
 
 @many
 @any_world
-def test_what_is_not_ours_to_mirror_is_never_written(world, prefer):
+def test_a_column_or_key_that_we_do_not_mirror_is_never_written(world, prefer):
     for change in world.decide(prefer=prefer).changes:
         assert change.column != "other_config" or cell_of(change) in UNIT
         if change.column == "external_ids" and change.key != mark.KEY:
@@ -128,7 +128,7 @@ def test_a_contradicting_identity_is_refused_and_nothing_crosses(world, prefer):
     if decision.state == "refused":
         assert decision.source is None
         if "another network's by now" in decision.reason:
-            return  # a row that is left over, but of the same VIF, tells of its sibling's VLAN
+            return  # a left-over row of the same VIF still has the VLAN that its sibling had
         # Each row gets the unit and ids that it would get if it were alone.
         for side in SIDES:
             alone = World(world[side])
@@ -140,8 +140,8 @@ def test_a_contradicting_identity_is_refused_and_nothing_crosses(world, prefer):
 @many
 @any_world
 def test_a_row_that_may_not_lend_gives_nothing(world, prefer):
-    """Left-overs and rows without identity: when their values change, the other row's result stays
-    the same."""
+    """A left-over row, or a row without identity: when its values change, the decision about the
+    other row stays the same."""
     vif, tap = (Port(**world[side]) for side in SIDES)
     ports = {"vif": vif, "tap": tap}
     for side in SIDES:
@@ -176,7 +176,7 @@ def test_nothing_but_a_real_tag_opens_a_held_port(world, prefer):
             assert hold.is_held(found) or is_real(found.unit)
             if hold.is_held(found):
                 assert is_closed(found.unit)
-                # What somebody has made of the form stands, as long as nothing gets through.
+                # A form that somebody has made of the hold's form stays if no frame gets through.
                 assert vlan_of(found.unit) == (
                     vlan_of(ports[side].unit) if is_closed(ports[side].unit) else HELD)
 
@@ -264,7 +264,7 @@ def _new_cell(change):
 
 @many
 @given(world=worlds(), side=st.sampled_from(SIDES), expired=st.booleans())
-def test_a_port_alone_is_stable_too(world, side, expired):
+def test_a_second_decision_about_a_lone_row_changes_nothing(world, side, expired):
     world.unplug(side)
     expired = list(UUIDS.values()) if expired else []
     first = world.decide(expired=expired)
@@ -280,7 +280,7 @@ def test_a_port_alone_is_stable_too(world, side, expired):
         st.sampled_from(["vif", "boot", "base", "kept", "held", "seen", "port", "unit", "tag",
                          "trunks", "Port", "Interface", "policing", "iface-id"]), inner),
     max_leaves=12).map(json.dumps)))
-def test_a_mark_that_somebody_wrote_never_breaks_a_decision(text):
+def test_no_text_in_the_mark_breaks_a_decision(text):
     world = World(row("vif", unit(5), port_ids={mark.KEY: text}),
                   row("tap", unit(6), port_ids={mark.KEY: text}))
     world.mirror()

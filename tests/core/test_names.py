@@ -20,9 +20,9 @@ def test_a_vifs_port(name, parsed):
     "vif12.0\n", " vif12.0", "vif1_2.0", "vif1e1.0", "vif0x1.0", "VIF12.0", "Tap12.0", "xvif12.0",
     "vif12,0", "eth0", "xenbr0", "xapi12", "vif\u0661\u0662.0", "vif12.\u0660", "vif\u00b2.0",
     "vif\uff11.0", "vif12\uff0e0", "tapb2f0f3ac-5e"])
-def test_any_other_name(name):
+def test_a_name_that_is_no_vifs_port(name):
     assert names.parse(name) is None
 
 
-def test_names_of():
+def test_the_names_of_a_vifs_ports():
     assert names.names_of(12, 3) == ("vif12.3", "tap12.3", "vif12.3-emu")

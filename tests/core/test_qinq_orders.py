@@ -1,6 +1,6 @@
-"""A port of a QinQ network, on a held port: whoever makes it sets vlan_mode=dot1q-tunnel, tag and
-cvlans, in one transaction or in three, in any order, and the watcher looks in between or does not
-(OpenNebula's driver and agents do)."""
+"""A held port becomes a QinQ tunnel. OpenNebula's driver, or an agent, sets
+vlan_mode=dot1q-tunnel, tag and cvlans, in one transaction or in three, in any order, and the
+watcher looks or does not look between two transactions."""
 import itertools
 
 import pytest
@@ -11,12 +11,13 @@ from support.rows import World, tap, unit, vif
 STEPS = {"vlan_mode": "dot1q-tunnel", "tag": 100, "cvlans": [10, 20]}
 TUNNEL = unit(100, "dot1q-tunnel", cvlans=[10, 20])
 HOW = {"listed": ["xenbr0"], "not listed any more": []}
-# Which of the moments between two steps the watcher sees. Where it sees none: one transaction.
+# For each moment between two steps, whether the watcher looks then. (False, False) is also the case
+# of one transaction.
 SEEN = list(itertools.product([True, False], repeat=len(STEPS) - 1))
 
 
 def held(how, lone=None):
-    """Two held ports, or one."""
+    """A world with two held ports; with `lone`, only with the port of that side."""
     rows = [row(HELD, mark={"held": HELD}) for side, row in (("vif", vif), ("tap", tap))
             if lone in (None, side)]
     world = World(*rows, hold_bridges=HOW[how])
@@ -35,7 +36,7 @@ def go(world, side, order, seen, steps=STEPS):
 @pytest.mark.parametrize("side", SIDES)
 @pytest.mark.parametrize("seen", SEEN, ids=str)
 @pytest.mark.parametrize("order", list(itertools.permutations(STEPS)), ids=str)
-def test_both_become_the_tunnel(order, seen, side, how):
+def test_both_held_ports_become_the_tunnel(order, seen, side, how):
     world = held(how)
     go(world, side, order, seen)
     assert world.units() == (TUNNEL, TUNNEL)
@@ -47,7 +48,7 @@ def test_both_become_the_tunnel(order, seen, side, how):
 @pytest.mark.parametrize("side", SIDES)
 @pytest.mark.parametrize("seen", SEEN, ids=str)
 @pytest.mark.parametrize("order", list(itertools.permutations(STEPS)), ids=str)
-def test_a_port_alone_becomes_the_tunnel(order, seen, side, how):
+def test_a_lone_held_port_becomes_the_tunnel(order, seen, side, how):
     world = held(how, lone=side)
     go(world, side, order, seen)
     assert world[side]["unit"] == TUNNEL and "held" not in world.mark(side)
@@ -56,7 +57,7 @@ def test_a_port_alone_becomes_the_tunnel(order, seen, side, how):
 @pytest.mark.parametrize("side", SIDES)
 @pytest.mark.parametrize("seen", SEEN, ids=str)
 @pytest.mark.parametrize("order", list(itertools.permutations(STEPS)), ids=str)
-def test_until_the_tag_nothing_gets_through(order, seen, side):
+def test_a_held_port_stays_closed_until_the_tunnels_tag_comes(order, seen, side):
     world = held("listed")
     for column, looks in zip(order, seen + (True,)):
         if column == "tag":
@@ -71,15 +72,15 @@ def test_until_the_tag_nothing_gets_through(order, seen, side):
 @pytest.mark.parametrize("side", SIDES)
 @pytest.mark.parametrize("order", list(itertools.permutations(["tag", "vlan_mode"])), ids=str)
 @pytest.mark.parametrize("seen", [(True,), (False,)], ids=str)
-def test_an_agent_that_clears_the_mode_has_an_access_port(order, seen, side):
-    """Neutron's agent from 16.0 on clears vlan_mode of a dead port, older ones clear nothing."""
+def test_a_tag_and_a_clear_of_vlan_mode_make_an_access_port(order, seen, side):
+    """Neutron's agent from 16.0 on clears vlan_mode of a dead port; older agents clear nothing."""
     world = held("listed")
     go(world, side, order, seen, {"tag": 5, "vlan_mode": None})
     assert world.units() == (unit(5), unit(5))
 
 
 @pytest.mark.parametrize("side", SIDES)
-def test_an_agent_that_clears_nothing_has_an_access_port(side):
+def test_a_tag_alone_makes_an_access_port(side):
     world = held("listed")
     go(world, side, ["tag"], ())
     assert world.units() == (unit(100), unit(100))

@@ -1,4 +1,5 @@
-"""Small inputs of public bug reports and of models that once ended wrong, a rule each."""
+"""Small inputs, from public bug reports and from the models, that earlier versions decided wrong.
+Each test holds one rule."""
 import json
 
 import pytest
@@ -23,30 +24,30 @@ ANOTHER = dict(NEUTRON, net_uuid="net-2")
     [vif(), tap(identity=dict(IDENTITY, **{"xs-vif-uuid": "vif-b"}))],
     [tap(), row("tap", name="vif12.0-emu", uuid="port-emu")], [vif(unit(cvlans=[10]))]],
     ids=["alone", "a pair", "a refused pair", "two taps", "with cvlans that mean nothing"])
-def test_a_port_plugged_without_our_hook_is_closed(rows):
+def test_on_a_listed_bridge_a_port_plugged_without_our_hook_is_closed(rows):
     world = World(*rows, hold_bridges=LISTED)
     world.mirror()
     for found in world.rows.values():
         assert found["unit"] == HELD and mark.parse(found["port_ids"][mark.KEY])["held"] == HELD
 
 
-def test_the_agents_own_port_is_left_to_the_agent():
+def test_on_a_listed_bridge_the_agents_own_port_is_left_to_the_agent():
     world = World(vif({}, {"iface-id": "i"}, other_config=NEUTRON), hold_bridges=LISTED)
     world.mirror()
     assert world["vif"]["unit"] == {}
 
 
 @pytest.mark.parametrize("rows", [[vif()], [vif(), tap()], [vif(unit(cvlans=[10]))]], ids=len)
-def test_elsewhere_it_is_as_stock_leaves_it(rows):
+def test_on_a_bridge_not_listed_a_port_stays_as_the_stock_script_makes_it(rows):
     world = World(*rows)
     world.mirror()
     assert [found["unit"] for found in world.rows.values()] == [found["unit"] for found in rows]
 
 
-# -- living is enough
+# -- a row of an earlier boot may lend if its device lives
 
 @pytest.mark.parametrize("side", SIDES)
-def test_a_database_of_before_the_boot_whose_ports_live_is_followed(side):
+def test_living_ports_with_marks_of_an_earlier_boot_follow_each_other(side):
     world = World(vif(unit(5), mark=BEFORE, ofport=3), tap(unit(5), mark=BEFORE, ofport=4))
     world.mirror()
     world.set(side, tag=7)
@@ -55,14 +56,14 @@ def test_a_database_of_before_the_boot_whose_ports_live_is_followed(side):
 
 
 @pytest.mark.parametrize("side", SIDES)
-def test_a_person_may_choose_between_two_rows_of_before_the_boot(side):
+def test_a_person_may_choose_between_living_rows_of_an_earlier_boot(side):
     world = World(vif(unit(5), mark=BEFORE, ofport=3), tap(unit(6), mark=BEFORE, ofport=4))
     assert world.mirror(prefer=side).state == "drift"
     assert world.tags() == ((5, 5) if side == "vif" else (6, 6))
 
 
 @pytest.mark.parametrize("marked", [BEFORE, None], ids=["of an earlier boot", "never seen alive"])
-def test_a_row_that_is_gone_lends_only_what_this_boot_has_seen(marked):
+def test_a_row_without_device_that_this_boot_has_not_seen_lends_nothing(marked):
     world = World(vif(unit(5), mark=marked, ofport=-1), tap(ofport=4))
     world.mirror()
     assert world["tap"]["unit"] == {}
@@ -81,10 +82,11 @@ def test_nothing_crosses_to_or_from_a_row_without_identity(side, lent):
     assert world[OTHER[side]]["unit"] == unit(6)
 
 
-# -- dead is dead
+# -- both rows have iface-id, and the agent may set one row dead
 
 def both_with_iface_id(owner, tag=5, iface_id="both"):
-    """The agent has bound one of two rows that both have iface-id; our mark is on the other."""
+    """Both rows have iface-id. The agent has bound the row of `owner`; our base is on the other
+    row."""
     world = World(vif({}, {"iface-id": "i"}), tap({}, {"iface-id": "i"}), iface_id=iface_id)
     world.bind(owner, tag)
     world.mirror()
@@ -94,7 +96,7 @@ def both_with_iface_id(owner, tag=5, iface_id="both"):
 
 @pytest.mark.parametrize("iface_id", ["one", "both"])
 @pytest.mark.parametrize("owner", SIDES)
-def test_the_agent_that_has_moved_to_the_other_row_sets_it_dead_and_alive_again(owner, iface_id):
+def test_a_pair_follows_the_agent_that_sets_the_other_row_dead_and_alive_again(owner, iface_id):
     world = both_with_iface_id(owner, iface_id=iface_id)
     world.set(OTHER[owner], tag=4095)
     world.mirror()
@@ -105,7 +107,7 @@ def test_the_agent_that_has_moved_to_the_other_row_sets_it_dead_and_alive_again(
 
 
 @pytest.mark.parametrize("owner", SIDES)
-def test_any_other_tag_beside_the_agents_own_port_is_taken_back(owner):
+def test_another_tag_than_4095_on_the_agents_ports_sibling_is_taken_back(owner):
     world = both_with_iface_id(owner)
     world.set(OTHER[owner], tag=7)
     world.mirror()
@@ -113,8 +115,9 @@ def test_any_other_tag_beside_the_agents_own_port_is_taken_back(owner):
 
 
 @pytest.mark.parametrize("owner", SIDES)
-def test_without_iface_id_a_dead_tag_is_nobodys(owner):
-    """An agent finds no port by that row: somebody else's 4095 does not kill the agent's port."""
+def test_a_dead_tag_on_a_sibling_without_iface_id_is_taken_back(owner):
+    """The agent finds no port by a row without iface-id, so the 4095 on that row is not the
+    agent's: the agent's own port stays alive."""
     world = both_with_iface_id(owner)
     del world[OTHER[owner]]["interface_ids"]["iface-id"]
     world.mirror()
@@ -126,7 +129,7 @@ def test_without_iface_id_a_dead_tag_is_nobodys(owner):
 
 
 @pytest.mark.parametrize("owner", SIDES)
-def test_a_dead_tag_beside_a_port_that_has_changed_too_is_taken_back(owner):
+def test_a_dead_tag_on_the_sibling_is_taken_back_if_the_agents_port_changed_too(owner):
     world = both_with_iface_id(owner)
     world.set(OTHER[owner], tag=4095)
     world.set(owner, tag=6)
@@ -135,8 +138,8 @@ def test_a_dead_tag_beside_a_port_that_has_changed_too_is_taken_back(owner):
 
 
 @pytest.mark.parametrize("owner", SIDES)
-def test_a_dead_tag_from_before_the_agent_has_bound_its_port_anew_is_taken_back(owner):
-    """A conflict of dead forms was noted; then the agent bound its own port."""
+def test_a_dead_tag_is_taken_back_when_the_agent_binds_its_port_anew(owner):
+    """The mark notes a conflict between two dead forms; then the agent binds its own port."""
     world = both_with_iface_id(owner)
     world[owner]["other_config"] = {}
     world.set(owner, tag=4095)
@@ -149,8 +152,9 @@ def test_a_dead_tag_from_before_the_agent_has_bound_its_port_anew_is_taken_back(
 
 @pytest.mark.parametrize("dead", [unit(4095), DEAD_FORM], ids=str)
 @pytest.mark.parametrize("side", SIDES)
-def test_a_real_tag_on_a_held_port_is_no_conflict_with_a_dead_sibling(side, dead):
-    """An agent sets each port dead that it does not know; our mark is not on that one."""
+def test_a_real_tag_on_a_held_port_wins_over_a_dead_sibling(side, dead):
+    """The agent sets each port dead that the agent does not know; a port that the agent set dead
+    has no mark of a hold."""
     rows = {side: row(side), OTHER[side]: row(OTHER[side], dead)}
     world = World(*rows.values(), hold_bridges=LISTED)
     assert world.mirror().state == "held"
@@ -163,7 +167,7 @@ def test_a_real_tag_on_a_held_port_is_no_conflict_with_a_dead_sibling(side, dead
 # -- the orphan of a refused pair
 
 def moved(**settings):
-    """VIF.move: the vif is plugged anew on another bridge, the tap stays."""
+    """VIF.move: the vif is plugged anew on another bridge; the tap stays on its bridge."""
     world = World(vif(unit(5)), tap(unit(5)), **settings)
     world.mirror()
     world.unplug("vif")
@@ -171,29 +175,29 @@ def moved(**settings):
     return world
 
 
-def test_a_refused_row_whose_base_names_a_row_that_is_gone_is_an_orphan():
+def test_a_row_of_a_refused_pair_is_an_orphan_if_its_base_names_a_deleted_row():
     world = moved(hold_bridges=LISTED)
     decision = world.mirror()
     assert decision.state == "refused" and [port.name for port in decision.orphans] == ["tap12.0"]
     assert world.tags() == (None, 5)
-    assert world.mirror(expired=[TAP_UUID]).orphans  # this one begins with the row as it was
+    assert world.mirror(expired=[TAP_UUID]).orphans  # decided before the hold is written
     assert world["tap"]["unit"] == HELD and world["vif"]["unit"] == {}
     assert not world.mirror().orphans
 
 
-def test_no_grace_ends_on_a_bridge_that_is_not_listed():
+def test_on_a_bridge_not_listed_an_orphan_is_not_held_after_its_grace():
     world = moved()
     world.mirror(expired=[TAP_UUID])
     assert world["tap"]["unit"] == unit(5)
 
 
-def test_a_refused_row_whose_base_names_the_other_is_no_orphan():
+def test_a_row_of_a_refused_pair_is_no_orphan_if_its_base_names_its_sibling():
     world = moved(hold_bridges=LISTED)
     world["vif"]["uuid"] = world.mark("tap")["base"]["port"]
     assert world.decide().orphans == []
 
 
-def test_two_emulated_ports_may_both_be_orphans():
+def test_both_taps_of_a_vif_may_be_orphans():
     world = World(tap(unit(5), mark=dict(STAMP, base=base(unit(5), "port-old"))),
                   row("tap", unit(6), name="vif12.0-emu", uuid="port-emu",
                       mark=dict(STAMP, base=base(unit(6), "port-old"))))
@@ -214,7 +218,7 @@ def conflict(was, **settings):
 @pytest.mark.parametrize("was", [unit(5), {}], ids=str)
 @pytest.mark.parametrize("side", SIDES)
 @pytest.mark.parametrize("bridges", [[], LISTED], ids=["not listed", "listed"])
-def test_who_clears_one_side_of_a_conflict_chooses_the_other(was, side, bridges):
+def test_clearing_one_side_of_a_conflict_chooses_the_other_side(was, side, bridges):
     world = conflict(was, hold_bridges=bridges)
     world.clear(side)
     decision = world.mirror()
@@ -222,7 +226,7 @@ def test_who_clears_one_side_of_a_conflict_chooses_the_other(was, side, bridges)
     assert "changed from tag 5" not in decision.reason
 
 
-def test_both_sides_of_a_conflict_cleared_are_a_clear():
+def test_clearing_both_sides_of_a_conflict_ends_it_without_a_vlan():
     world = conflict(unit(5))
     world.clear("vif")
     world.clear("tap")
@@ -230,7 +234,7 @@ def test_both_sides_of_a_conflict_cleared_are_a_clear():
 
 
 @pytest.mark.parametrize("side", SIDES)
-def test_a_clear_of_what_was_alike_still_clears_both(side):
+def test_clearing_one_side_of_an_alike_pair_clears_both(side):
     world = World(vif(unit(5)), tap(unit(5)))
     world.mirror()
     world.clear(side)
@@ -272,7 +276,7 @@ def test_nobody_opens_a_held_port_whose_bridge_is_listed(lone, prefer):
         assert decision.state == "refused"
 
 
-# -- a form that somebody has changed
+# -- a held port's form that somebody has changed
 
 @pytest.mark.parametrize("form, stands", [
     (unit(4095), True), (unit(4095, "dot1q-tunnel", cvlans=[10, 20]), True),
@@ -281,7 +285,7 @@ def test_nobody_opens_a_held_port_whose_bridge_is_listed(lone, prefer):
     ({}, False), (unit(None, "dot1q-tunnel", cvlans=[10]), False), (unit(None, None, [5]), False)],
     ids=str)
 @pytest.mark.parametrize("lone", [None, "vif", "tap"])
-def test_what_lets_nothing_through_is_not_put_back(lone, form, stands):
+def test_a_held_port_in_another_closed_form_is_not_put_back(lone, form, stands):
     world = held(lone)
     side = lone or "vif"
     world[side]["unit"] = form
@@ -307,14 +311,14 @@ FOREIGN = set(",= '\"")
 
 
 @given(marks("vif"), st.text(), st.text(alphabet=",=|;% '\"\\{}:7C"))
-def test_a_mark_holds_nothing_at_which_others_split(fields, text, odd):
+def test_a_mark_has_no_character_at_which_other_programs_split(fields, text, odd):
     fields = dict(fields, boot=text, vif={"xs-vif-uuid": odd})
     value = mark.encode(fields)
     assert not FOREIGN & set(value)
     assert mark.parse(value) == fields
 
 
-def test_a_mark_of_an_older_version_is_read_and_not_rewritten_for_its_form():
+def test_a_mark_written_as_json_is_read_and_not_rewritten():
     world = World(vif(unit(5)), tap(unit(5)))
     world.mirror()
     for side in SIDES:
@@ -325,7 +329,8 @@ def test_a_mark_of_an_older_version_is_read_and_not_rewritten_for_its_form():
 # -- a VLAN that became another network's
 
 def followed(lone=True, managed="vif", **settings):
-    """The agent bound one side, the other followed; then the agent's own port was unplugged."""
+    """The agent binds the port of the side `managed`, and the sibling follows. With `lone`, the
+    agent's own port is unplugged then."""
     world = World(vif({}, {"iface-id": "i"} if managed == "vif" else None),
                   tap({}, {"iface-id": "i"} if managed == "tap" else None), **settings)
     world.bind(managed, 5)
@@ -336,16 +341,16 @@ def followed(lone=True, managed="vif", **settings):
 
 
 def given_away(world, to="net-2"):
-    """The agent has the tag in use for another network, on a third port."""
+    """The agent uses the tag for the network `to`, on a third port."""
     world.rivals = {5: [to]}
 
 
-def test_the_base_says_whose_the_vlan_is():
+def test_the_base_names_the_network_of_the_vlan():
     world = followed(lone=False)
     assert world.mark("tap")["base"]["network"] == "net-1"
     world.set("vif", tag=6)
     world.mirror()
-    # The notes on the row name tag 5: they are older than the tag, or newer.
+    # The agent's notes on the row still name tag 5, so they may not belong to tag 6.
     assert "network" not in world.mark("tap")["base"]
     world["vif"]["other_config"] = dict(ANOTHER, tag="6")
     world.mirror()
@@ -354,7 +359,7 @@ def test_the_base_says_whose_the_vlan_is():
 
 @pytest.mark.parametrize("bridges", [[], LISTED], ids=["not listed", "listed"])
 @pytest.mark.parametrize("managed", SIDES)
-def test_an_orphan_is_closed_at_once_on_any_bridge(managed, bridges):
+def test_an_orphan_whose_vlan_went_to_another_network_is_closed_on_any_bridge(managed, bridges):
     world = followed(managed=managed, hold_bridges=bridges)
     left = OTHER[managed]
     assert world.mirror().state == "orphan" and world[left]["unit"] == unit(5)
@@ -366,7 +371,7 @@ def test_an_orphan_is_closed_at_once_on_any_bridge(managed, bridges):
     assert world[left]["unit"] == HELD and "base" not in world.mark(left)
 
 
-def test_the_row_of_a_refused_pair_is_closed():
+def test_a_row_of_a_refused_pair_whose_vlan_went_to_another_network_is_closed():
     world = followed()
     world.plug("vif", bridge="xenbr1")
     given_away(world)
@@ -374,7 +379,7 @@ def test_the_row_of_a_refused_pair_is_closed():
     assert world.units() == ({}, HELD)
 
 
-def test_such_a_vlan_is_not_lent_to_a_port_that_is_plugged():
+def test_a_vlan_that_went_to_another_network_is_not_lent_to_a_plugged_port():
     world = followed()
     given_away(world)
     world.plug("vif")
@@ -382,8 +387,8 @@ def test_such_a_vlan_is_not_lent_to_a_port_that_is_plugged():
     assert world.units() == (HELD, HELD)
 
 
-def test_nor_by_an_operators_own_row():
-    """Set by hand, beside the row that followed: that is somebody's word."""
+def test_an_operators_tag_wins_over_another_networks_vlan():
+    """The vif is plugged with tag 6, set by hand: an operator's decision, which the orphan gets."""
     world = followed()
     given_away(world)
     world.plug("vif", unit(6))
@@ -391,8 +396,9 @@ def test_nor_by_an_operators_own_row():
     assert world.tags() == (6, 6)
 
 
-def test_what_an_orphan_had_lent_before_is_closed_too():
-    """The vif was plugged anew and got the orphan's tag; then the agent gives the VLAN away."""
+def test_a_port_that_got_an_orphans_vlan_is_closed_with_the_orphan():
+    """The vif is plugged anew and gets the orphan's tag; then the agent gives the VLAN to another
+    network."""
     world = followed()
     world.plug("vif")
     world.mirror()
@@ -402,8 +408,9 @@ def test_what_an_orphan_had_lent_before_is_closed_too():
     assert world.units() == (HELD, HELD)
 
 
-def test_a_port_of_the_agent_whose_device_is_gone_does_not_lend_it():
-    """libxl: at the take-over the row of the -emu stays, and the agent has bound that one."""
+def test_an_agents_port_without_device_does_not_lend_another_networks_vlan():
+    """libxl: when PV drivers take over, the row of the -emu port stays, and the agent has bound
+    that row."""
     world = followed(lone=False, managed="tap")
     world["tap"]["ofport"] = -1
     given_away(world)
@@ -411,7 +418,7 @@ def test_a_port_of_the_agent_whose_device_is_gone_does_not_lend_it():
     assert world.units() == (HELD, unit(5))
 
 
-def test_beside_the_agents_own_living_port_the_agent_decides():
+def test_another_networks_vlan_on_the_agents_living_port_is_only_reported():
     world = followed(lone=False)
     given_away(world)
     decision = world.mirror()
@@ -419,8 +426,9 @@ def test_beside_the_agents_own_living_port_the_agent_decides():
     assert world.tags() == (5, 5)
 
 
-def test_a_port_of_the_agent_that_the_agent_has_forgotten_is_told():
-    """iface-id on both, the tap deleted by the stock script: the VLAN is reclaimed."""
+def test_another_networks_vlan_on_a_lone_port_of_the_agent_is_reported():
+    """Both rows have iface-id, and the stock script deletes the tap: the agent takes the VLAN back,
+    although its own port is there."""
     world = followed(lone=False)
     world.unplug("tap")
     given_away(world)
@@ -429,15 +437,16 @@ def test_a_port_of_the_agent_that_the_agent_has_forgotten_is_told():
     assert world["vif"]["unit"] == unit(5), "the agent's own port"
 
 
-def test_the_base_says_whose_the_vlan_is_also_of_a_port_that_the_agent_has_lost():
-    """Its iface-id was taken off before anybody looked."""
+def test_the_base_names_the_network_although_the_agents_row_has_no_iface_id():
+    """The iface-id of the agent's port was removed before our first look; the agent's notes are
+    still there."""
     world = World(vif(), tap())
     world.bind("vif", 5)
     world.mirror()
     assert world.mark("tap")["base"]["network"] == "net-1"
 
 
-def test_so_is_one_of_a_refused_pair():
+def test_another_networks_vlan_on_the_agents_port_of_a_refused_pair_is_reported():
     world = followed(lone=False)
     world.unplug("tap")
     world.plug("tap", bridge="xenbr1")
@@ -447,8 +456,9 @@ def test_so_is_one_of_a_refused_pair():
 
 
 @pytest.mark.parametrize("side", SIDES)
-def test_of_a_pair_both_are_closed_whoever_has_the_agents_notes(side):
-    """The agent's port lost its iface-id, and lent its VLAN, before anybody had noted whose."""
+def test_a_pair_with_another_networks_vlan_and_no_iface_id_is_closed(side):
+    """The agent's port has lost its iface-id and has lent its VLAN, so only the agent's notes on
+    that row name the VLAN's network."""
     world = World(vif(), tap())
     world.bind(side, 5)
     world.mirror()
@@ -458,8 +468,9 @@ def test_of_a_pair_both_are_closed_whoever_has_the_agents_notes(side):
     assert world.units() == (HELD, HELD)
 
 
-def test_a_port_that_has_lost_its_iface_id_is_closed():
-    """The agent gave its VLAN back; its notes on the row say whose that was."""
+def test_a_lone_port_without_its_iface_id_and_with_another_networks_vlan_is_closed():
+    """The agent took the VLAN back; the agent's notes on the row name the network that had the
+    VLAN."""
     world = World(vif({}, {"iface-id": "i"}))
     world.bind("vif", 5)
     given_away(world)
@@ -469,7 +480,7 @@ def test_a_port_that_has_lost_its_iface_id_is_closed():
 
 
 @pytest.mark.parametrize("tags", [unit(7), unit(4095)], ids=str)
-def test_a_row_that_somebody_has_set_since_does_not_follow(tags):
+def test_a_tag_set_by_hand_on_an_orphan_stays(tags):
     world = followed()
     world["tap"]["unit"] = tags
     given_away(world)

@@ -56,7 +56,7 @@ def test_the_table(host, switch, columns):
     assert lines[0].split() == ["CHECK", "STATE", "FOUND"]
     assert any(re.match(r"hook-file +FAIL +%s can't be run$" % HOOK, line) for line in lines)
     assert "-> chmod 755 %s" % HOOK in out
-    # Only a command or a single word may be longer than the terminal is wide, as neither is broken.
+    # The table breaks no command and no word: only these may be longer than a line.
     for line in lines:
         said = line.split("  ")[-1].strip()
         assert len(line) <= int(columns) or said.startswith("-> ") or " " not in said, line
@@ -86,13 +86,13 @@ def test_nothing_is_written(host, switch):
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="takes root to become somebody else")
-def test_neither_root_nor_a_dom0(host, switch):
+def test_a_user_who_is_not_root_on_a_host_that_is_no_dom0(host, switch):
     """doctor skips the checks that it can't make, and does not fail for them."""
     os.chmod(switch.dir, 0o755)
     os.chmod(switch.socket_path, 0o750)
     os.chmod(host.run_dir, 0o755)
     shutil.rmtree(host.root)
-    # Import the modules while still root: it may be that only root can read this Python's files.
+    # Import the modules while still root: perhaps only root can read this Python's files.
     host.patch = ("import os, XenAPI, ovs.json, ovs.version\n"
                   "import xenvif_tagger.cli.main, xenvif_tagger.doctor.examine\n"
                   "os.setgroups([]); os.setgid(65534); os.setuid(65534)")
@@ -118,7 +118,7 @@ def test_libxl(host, switch):
     checks = host.doctor(switch)
     assert {name for name, check in checks.items() if check["state"] != "OK"} == {
         "xenopsd", "hook-setting", "hook-read", "xapi-vifs"}
-    # A guest that the stock script has plugged.
+    # The stock script has plugged this guest.
     host.xenstore(key % (3, "-tagger") + key % (4, ""), tree="/local/domain/0/backend/vif")
     found = host.doctor(switch)["plugged-before"]
     assert found["state"] == "WARN" and "VIF 0 of domain 4" in found["found"], found
@@ -289,8 +289,8 @@ def test_stock_script_that_does_not_compile(host, switch):
 
 
 def test_dry_run_that_does_not_reach_add_port(host, switch):
-    """The stock script asks for metadata that only a later xenopsd may give. The check can't prove
-    that the script adds ports, and does not fail for that."""
+    """The stock script asks for metadata that only a later xenopsd may give: the check can't prove
+    that the script adds ports, and does not fail."""
     edit(host, COMMON, 'self.json["backend"]', 'self.json["backend-of-later"]')
     host.is_ill(switch, "stock-add-port", "WARN", "not proved", "backend-of-later")
 
@@ -387,8 +387,8 @@ def test_xenapi_of_dom0(host, switch, rpm, version):
     assert host.doctor(switch)["python-XenAPI"]["found"] == version + host.at("/site")
 
 
-def test_a_check_that_fails_itself(host, switch):
-    """A defect in the code of one check fails no other check."""
+def test_a_check_with_a_defect(host, switch):
+    """A defect in the code of one check makes no other check fail."""
     host.patch = ("from xenvif_tagger.doctor.host import Host\n"
                   "def stock(self): raise RuntimeError('a defect')\nHost.stock = stock")
     checks = host.doctor(switch)

@@ -90,7 +90,7 @@ def test_held(host, switch):
 
 
 def test_held_on_a_bridge_that_is_not_listed_any_more(host, switch):
-    """The command that is given opens it."""
+    """The command that doctor prints opens the port."""
     host.write(CONFIG, "[hold]\nbridges = br0\n")
     plug(host, switch)
     assert switch.port("tap1.0")["tag"] == [4095]
@@ -103,7 +103,8 @@ def test_held_on_a_bridge_that_is_not_listed_any_more(host, switch):
 
 
 def test_a_vlan_that_the_agent_has_given_to_another_network(host, switch):
-    """No side is to be chosen: the agent has forgotten one of the two ports."""
+    """doctor prints no command that chooses a side: the agent has forgotten one of the two
+    ports."""
     for number, network in (1, "n"), (2, "other"):
         plug(host, switch, {"tag": 5, "external_ids": ids(number, iface_id="p%d" % number),
                             "other_config": {"net_uuid": network, "tag": "5"}}, {"tag": 5}, number)
@@ -168,19 +169,19 @@ def test_orphan(host, switch):
     assert host.doctor(switch)["orphans"]["state"] == "OK"
 
 
-def test_plugged_without_us(host, switch):
+def test_a_port_plugged_without_our_hook(host, switch):
     plug(host, switch, seen=False)
     found = host.is_ill(switch, "unmarked", "WARN", "vif1.0; tap1.0")
     assert host.run(switch, *found["cure"].split()[1:])[0] == 0
     assert host.doctor(switch)["unmarked"]["state"] == "OK"
 
 
-def test_plugged_without_anything(host, switch):
+def test_a_port_plugged_without_any_script(host, switch):
     switch.add_port("br0", "vif1.0")
     host.is_ill(switch, "unmarked", "WARN", "names the VIF")
 
 
-def test_many_are_counted(host, switch):
+def test_of_many_faults_most_are_only_counted(host, switch):
     for number in range(1, 6):
         plug(host, switch, {"tag": 5}, {"tag": 7}, number=number, seen=number == 5)
     assert host.doctor(switch)["conflict"]["found"].endswith("and 2 more")
@@ -205,8 +206,8 @@ def test_iface_id_on_both_as_the_config_wants(host, switch):
 
 
 def test_iface_id_on_both_under_neutron(host, switch):
-    """The cure removes iface-id from the tap, even if the agent has bound the tap: of the two ports
-    the tap is the one that goes away."""
+    """The cure removes iface-id from the tap, even if the agent has bound the tap: the tap is the
+    port that goes when PV drivers take over."""
     vif, tap = both(1, tag=5, other_config={"net_uuid": "n"})
     plug(host, switch, vif, tap)
     found = host.is_ill(switch, "iface-id", "FAIL", "DOWN")
@@ -220,7 +221,7 @@ def sync(host):
                  "unix:/var/run/openvswitch/db.sock")
 
 
-def test_ovs_xapi_sync_that_does_no_harm(host, switch):
+def test_an_ovs_xapi_sync_that_writes_no_iface_id(host, switch):
     sync(host)
     plug(host, switch, {"tag": 5})
     checks = host.doctor(switch)["ovs-xapi-sync"]

@@ -22,7 +22,7 @@ def test_watcher_does_not_run(host, switch):
 
 
 def test_no_run_directory(host, switch, tmp_path):
-    """Whether a watcher runs is not known then."""
+    """Without the run directory, doctor can't know whether a watcher runs."""
     host.run_dir = str(tmp_path / "none")
     host.is_ill(switch, "watcher", "WARN", "there is no " + host.run_dir, **NO_WATCHER)
 
@@ -42,7 +42,7 @@ def test_the_server_is_a_backup(host, tmp_path):
 
 
 def test_watcher_was_killed(host, switch):
-    """A killed watcher leaves its pidfile, which no process has locked any more."""
+    """A killed watcher leaves its pidfile, and no process has that pidfile locked any more."""
     host.run_dir = switch.dir
     with Watching(switch) as watcher:
         reach(watcher, switch.dir)
@@ -52,7 +52,7 @@ def test_watcher_was_killed(host, switch):
         host.is_ill(switch, "watcher", "FAIL", "does not run", **NO_WATCHER)
 
 
-def test_watcher_can_not_be_asked(host, switch):
+def test_watcher_that_takes_no_command(host, switch):
     host.run_dir = switch.dir
     with Watching(switch) as watcher:
         host.is_ill(switch, "watcher", "WARN", "%d" % watcher.pid, **NO_WATCHER)
@@ -108,7 +108,7 @@ def test_last_error_of_a_watcher_that_works_again(host, switch):
         host.is_ill(switch, "watcher-error", "WARN", switch.remote)
 
 
-def test_when_something_was_last_mirrored(host, switch):
+def test_the_time_of_the_last_mirrored_change(host, switch):
     host.run_dir = switch.dir
     with Watching(switch) as watcher:
         reach(watcher, switch.dir)

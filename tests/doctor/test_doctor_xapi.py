@@ -103,8 +103,9 @@ BUSY = {"current_operations": {"OpaqueRef:task": "an operation"}}
     dict(BUSY), dict(BUSY, resident_on="OpaqueRef:another"), dict(BUSY, power_state="Suspended"),
     {"is_control_domain": True}], ids=str)
 @pytest.mark.parametrize("plugged", [True, False])
-def test_a_vm_that_is_under_way(host, switch, xapi, vm, plugged):
-    """While a VM starts or migrates, its VIFs may be plugged or not: doctor reports neither."""
+def test_a_vm_whose_vifs_may_be_plugged_or_not(host, switch, xapi, vm, plugged):
+    """While a VM starts or migrates, its VIFs may be plugged or not: doctor reports no fault in
+    either case. The same holds for the VIFs of a control domain."""
     if plugged:
         plug(host, switch, "vif1.0")
     xapi.add_vm("web", [vif(1)], **vm)
@@ -112,7 +113,7 @@ def test_a_vm_that_is_under_way(host, switch, xapi, vm, plugged):
 
 
 @pytest.mark.parametrize("plugged", [True, False])
-def test_a_vif_that_is_under_way(host, switch, xapi, plugged):
+def test_a_vif_that_is_being_plugged_or_unplugged(host, switch, xapi, plugged):
     if plugged:
         plug(host, switch, "vif1.0")
     xapi.add_vm("web", [vif(1)])
@@ -141,7 +142,7 @@ def test_vifs_that_have_no_port(host, switch, xapi):
     for devid, network in enumerate(networks):
         xapi.change("VIF", vif(1, devid), network=network)
     is_well(host, switch)
-    # Now only another host's card has SR-IOV, so that this host must have ports for these VIFs.
+    # From now on only another host's card has SR-IOV: this host must have ports for these VIFs.
     for pif in xapi.tables["PIF"].values():
         pif["host"] = "OpaqueRef:another"
     xapi._answers.clear()
@@ -191,7 +192,7 @@ def test_plugged_and_unknown(host, ovs_dummy, xapi):
 
 
 def test_plugged_and_no_uuid(host, switch, xapi):
-    """Anybody may have written xs-vif-uuid: doctor puts a value that is no uuid into no query."""
+    """Anybody may have written xs-vif-uuid: doctor sends no query with a value that is no uuid."""
     switch.add_port("br0", "tap1.0", {"xs-vif-uuid": '" or field "uuid" = "x'})
     host.run(switch, "-q", "mirror", "all")
     assert cure_of(host, switch, "tap1.0: of a VIF that") == (
@@ -201,8 +202,8 @@ def test_plugged_and_no_uuid(host, switch, xapi):
 @pytest.mark.parametrize("domid, cure", [
     ("1", "xe vif-plug uuid=" + vif(1)), ("9", REMOVAL)])
 def test_plugged_and_not_attached(host, switch, xapi, domid, cure):
-    """If the ports are the running guest's, the cure plugs the VIF and cuts off nothing; ports that
-    an earlier domain has left may go."""
+    """If the ports belong to the running guest, the cure plugs the VIF and removes no port; the
+    cure for ports that an earlier domain has left removes the ports."""
     plug(host, switch, "vif1.0", "tap1.0")
     xapi.add_vm("web", [vif(1)], domid=domid)
     xapi.change("VIF", vif(1), currently_attached=False)
@@ -214,7 +215,7 @@ def test_plugged_and_not_attached(host, switch, xapi, domid, cure):
     {"resident_on": "OpaqueRef:another"},
     {"power_state": "Halted", "resident_on": "OpaqueRef:NULL"},
     {"power_state": "Suspended"}], ids=str)
-def test_plugged_and_not_here(host, switch, xapi, vm):
+def test_plugged_here_and_running_elsewhere(host, switch, xapi, vm):
     plug(host, switch, "vif1.0", "tap1.0")
     xapi.add_vm("web", [vif(1)], domid="1", **vm)
     assert cure_of(host, switch, "VIF 0 of web, which is not running on this host") == REMOVAL
@@ -269,7 +270,7 @@ def test_a_vif_that_is_attached_before_the_second_look(host, switch, xapi):
 
 
 def test_a_port_that_comes_between_the_two_looks_is_not_reported(host, switch, xapi):
-    """doctor would have looked only once at a VIF that comes between its two looks."""
+    """doctor reports only faults of VIFs that both looks have seen."""
     xapi.add_vm("web", [vif(1)])
     xapi.before[WHERE % "VM"] = lambda: switch.add_port("br0", "vif2.0", identity(2))
     assert "vif2.0" not in host.is_ill(switch, "xapi-vifs", "FAIL", "web")["found"]
@@ -282,8 +283,8 @@ def test_the_database_goes_between_the_readings(host, switch, xapi):
 
 
 def test_the_connection_goes_between_the_readings(host, switch, xapi):
-    """XAPI may be so slow that ovsdb-server ends doctor's idle connection meanwhile: doctor then
-    connects again."""
+    """XAPI may be so slow that ovsdb-server closes doctor's idle connection: doctor connects
+    again."""
     def restart():
         switch.stop_server()
         switch.start_server()
@@ -295,7 +296,7 @@ def test_the_connection_goes_between_the_readings(host, switch, xapi):
 
 @pytest.mark.parametrize("number", [1, MANY, 1000])
 def test_calls_are_bounded(host, switch, xapi, number):
-    """The number of calls does not grow with the number of VIFs, on this host or elsewhere, plugged
+    """The number of calls does not grow with the number of VIFs, on this host or on others, plugged
     or not."""
     other = xapi.add_host("host-2")
     for domid in range(number):

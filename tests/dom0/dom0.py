@@ -6,11 +6,11 @@
         dom0.plug_vif(1, 0)
         assert dom0.ovs.interface("vif1.0")["external_ids"]["xs-vif-uuid"]
 
-A Dom0 has namespaces of its own for mounts, network and processes. Its /usr, /etc, /opt, /var,
-/run and /dev can be written to and are thrown away at the end. A real ovsdb-server and ovs-vswitchd
-run at the usual socket, the stock scripts (stock.py) are at their usual places, and there are a
-xenstore and /dev/log. /usr/bin/python3 is the Python under test, without its site-packages. /tmp
-and the checkout are the host's.
+A Dom0 has namespaces of its own for mounts, network and processes. Programs inside can write to
+/usr, /etc, /opt, /var, /run and /dev, and these writes are thrown away at the end. A real
+ovsdb-server and ovs-vswitchd run at the usual socket, the stock scripts (stock.py) are at their
+usual places, and there are a xenstore and /dev/log. /usr/bin/python3 is the Python under test,
+without its site-packages. /tmp and the checkout are the host's.
 
 A Dom0 needs root, util-linux, iproute2 and Open vSwitch. The test process itself stays outside.
 """
@@ -35,7 +35,7 @@ CLIENTS = ("read", "write", "rm", "list", "exists")
 
 
 class Dom0(xapi.Toolstack, libxl.Toolstack):
-    """A stand-in dom0; the module's docstring says of what it is made.
+    """A stand-in dom0; the module's docstring names its parts.
 
     python    the interpreter that becomes /usr/bin/python3 inside
     scripts   a directory with real stock scripts; the default is XEN_SCRIPTS, else our stand-ins
@@ -84,7 +84,7 @@ class Dom0(xapi.Toolstack, libxl.Toolstack):
         return self
 
     def stop(self):
-        """End all processes inside, Open vSwitch too, and remove all that they made."""
+        """End all processes inside, Open vSwitch too, and remove all that these processes made."""
         self._stack.close()
 
     @property
@@ -111,8 +111,8 @@ class Dom0(xapi.Toolstack, libxl.Toolstack):
         os.symlink(self.python, link)
 
     def _start_udevd(self):
-        # Hide Debian's own rules: the events of the host's devices arrive in here too, and udevd
-        # would apply those rules to them.
+        # Hide Debian's own rules: the events of the host's devices arrive inside too, and udevd
+        # would apply those rules to the host's devices.
         self.run("mount", "-n", "-t", "tmpfs", "rules", "/usr/lib/udev/rules.d", check=True)
         # The command returns once its daemon listens. The daemon inherits the output streams, and
         # would keep a pipe of ours open.
@@ -178,7 +178,7 @@ class Dom0(xapi.Toolstack, libxl.Toolstack):
         return self.devices[name]
 
     def remove_device(self, name):
-        """Remove a device, as QEMU does by closing its tap, and netback with its vif."""
+        """Remove a device, as QEMU does by closing its tap, and as netback does with its vif."""
         self.devices.pop(name).close()
 
     def _remove_devices(self):

@@ -93,7 +93,7 @@ class Namespaces(object):
             env = {}
         popen.setdefault("stdin", subprocess.DEVNULL)
         popen.setdefault("start_new_session", True)
-        # As bytes: Python 3.6 can't pass text outside ASCII in the C locale.
+        # The words go as bytes: Python 3.6 can't pass text outside ASCII in the C locale.
         return subprocess.Popen(
             [part.encode() for part in command + [str(part) for part in args]],
             env={name.encode(): value.encode() for name, value in env.items()},

@@ -1,4 +1,4 @@
-"""Tests of the stand-in dom0 itself, with stock scripts only: xenvif-tagger has no part in them.
+"""Tests of the stand-in dom0 itself, with stock scripts only and without xenvif-tagger.
 
 With XEN_SCRIPTS=DIRECTORY the tests use the real scripts in that directory (dom0/stock.py).
 """
@@ -82,7 +82,7 @@ def test_an_unplug_takes_the_port_and_its_keys_away(dom0):
     assert dom0.xenstore.read(vif.backend + "/hotplug-status") is None
 
 
-def test_a_migrations_target_gets_the_uuid_that_the_vm_will_have(dom0):
+def test_a_migrations_target_gets_the_vms_final_uuid(dom0):
     dom0.add_vif(2, 0, "temporary", final_uuid=VM)
     succeeded(dom0.plug_vif(2, 0))
     assert dom0.ovs.interface("vif2.0")["external_ids"]["xs-vm-uuid"] == VM
@@ -155,7 +155,7 @@ def test_trunks_of_a_running_guest(dom0):
     assert dom0.ovs.port("vif1.0")["trunks"] == []
 
 
-def test_a_pvs_proxy_is_told(dom0):
+def test_a_plug_calls_the_script_of_the_pvs_proxy(dom0):
     vif = add(dom0)
     dom0.write_file("/opt/pvs", '#!/bin/sh\necho "$@" >>/run/pvs\n', 0o755)
     dom0.xenstore.write(vif.private + "/pvs-interface", "1")
@@ -196,7 +196,7 @@ def test_bridge_mode_leaves_open_vswitch_alone():
         assert not any("ovs-vsctl" in line for line in dom0.syslog())
 
 
-def test_syslog_has_what_the_scripts_say_in_order(dom0):
+def test_syslog_has_the_scripts_lines_in_order(dom0):
     add(dom0)
     succeeded(dom0.plug_tap(1, 0))
     said = dom0.syslog()
@@ -255,22 +255,22 @@ def test_libxl_without_vlans_or_with_a_name_of_its_own(dom0):
     assert dom0.device_names() == ["lo", "web", "web-emu"]
 
 
-def test_libxl_is_told_of_a_failure(dom0):
+def test_a_failed_plug_is_in_xenstore_for_libxl(dom0):
     assert dom0.plug_libxl_vif(1, 0, bridge="xenbr0.x").returncode == 1
     assert dom0.xenstore.read("backend/vif/1/0/hotplug-status") == "error"
     assert dom0.xenstore.read("backend/vif/1/0/hotplug-error") == "No valid bridge was specified"
 
 
-# ---- the house itself -------------------------------------------------------------------------
+# ---- the stand-in dom0 without a plug ---------------------------------------------------------
 
 
-def test_the_python_is_the_one_under_test_and_bare(dom0):
+def test_python3_inside_is_the_python_under_test_without_site_packages(dom0):
     show = "import sys; print(sys.version_info[:3], sys.prefix == sys.base_prefix)"
     shown = dom0.run("/usr/bin/python3", "-c", show, check=True).stdout
     assert shown == "%s True\n" % (sys.version_info[:3],)
 
 
-def test_what_is_written_stays_inside(dom0):
+def test_files_written_inside_stay_inside(dom0):
     for path in ("/usr/bin", "/etc", "/opt", "/var/lib", "/run", "/dev"):
         dom0.run("touch", path + "/only-in-dom0", check=True)
         assert os.path.exists(dom0.path(path + "/only-in-dom0"))
@@ -304,7 +304,7 @@ def test_run_hands_on_environment_input_and_exit_code(dom0):
     assert dom0.run("sh", "-c", "kill -9 $$").returncode == -signal.SIGKILL
 
 
-def test_a_command_can_be_ended_with_all_that_it_started(dom0):
+def test_kill_ends_a_command_with_its_children(dom0):
     with pytest.raises(subprocess.TimeoutExpired):
         dom0.run("sleep", "60", timeout=0.1)
     process = dom0.popen("sh", "-c", "sleep 60 & echo started; wait", stdout=subprocess.PIPE)
@@ -331,7 +331,7 @@ def test_frames_cross_real_devices():
         assert dom0.devices["vif1.0"].receive(timeout=LONG) == [FRAME]
 
 
-def test_two_at_once_know_nothing_of_each_other():
+def test_two_dom0s_at_once_are_separate():
     with Dom0() as one, Dom0() as two:
         for dom0 in (one, two):
             dom0.add_bridge("xenbr0")
@@ -358,8 +358,8 @@ KINDS = ("mnt", "net", "pid")
 
 
 class Traces(object):
-    """The traces of Dom0s outside: the processes in their namespaces, and the descriptors, threads,
-    mounts and temporary files of this process."""
+    """The traces that Dom0s leave outside: the processes in their namespaces, and the descriptors,
+    threads, mounts and temporary files of this process."""
 
     def __init__(self):
         self.own = self._own()
@@ -368,7 +368,7 @@ class Traces(object):
 
     def see(self, pid):
         for kind in KINDS:
-            # Keep each namespace open: another Dom0's must not get the number of one that is gone.
+            # Keep each namespace open, so that no later namespace gets the same number.
             self._held.append(os.open("/proc/%d/ns/%s" % (pid, kind), os.O_RDONLY))
             self.namespaces.add(self._namespace(pid, kind))
         assert not {self._namespace("self", kind) for kind in KINDS} & self.namespaces
@@ -392,7 +392,7 @@ class Traces(object):
 
     @staticmethod
     def _own():
-        gc.collect()  # an earlier test's files, which would otherwise be closed at any time
+        gc.collect()  # closes an earlier test's files, which would otherwise be closed at any time
         with open("/proc/self/mounts") as stream:
             overlays = [line for line in stream if line.split()[2] == "overlay"]
         tmp = os.listdir(tempfile.gettempdir())
@@ -408,7 +408,7 @@ class Traces(object):
 
 @pytest.fixture
 def traces(monkeypatch):
-    # A directory that nobody else writes to, with a path that is short enough for a socket's.
+    # Nobody else writes to this directory, and its path is short enough for a socket's path.
     with tempfile.TemporaryDirectory(dir="/tmp") as directory:
         monkeypatch.setattr(tempfile, "tempdir", directory)
         seen = Traces()
@@ -437,7 +437,7 @@ def test_nothing_is_left_after_an_exception(traces):
     traces.assert_gone()
 
 
-def test_nothing_is_left_of_one_that_could_not_start(traces, monkeypatch):
+def test_nothing_is_left_of_a_dom0_that_could_not_start(traces, monkeypatch):
     with pytest.raises(OSError):
         with Dom0(scripts="/nowhere"):
             pass
@@ -449,7 +449,7 @@ def test_nothing_is_left_of_one_that_could_not_start(traces, monkeypatch):
     traces.assert_gone()
 
 
-def test_nothing_goes_on_when_the_process_is_killed(traces):
+def test_no_process_goes_on_when_the_test_process_is_killed(traces):
     code = """
 import sys
 sys.path.insert(0, sys.argv[1])

@@ -19,12 +19,12 @@ class Toolstack(object):
     def add_vif(self, domid, devid, vm_uuid=None, vif_uuid=None, mac=None, bridge="xenbr0",
                 network_uuid=None, locking_mode=None, ipv4=(), ipv6=(), trunks=None,
                 setup_vif_rules=SETUP_VIF_RULES, final_uuid=None):
-        """Write a VIF's keys to xenstore, and its metadata, as xenopsd does before the plug.
+        """Write a VIF's keys to xenstore, and the VIF's metadata, as xenopsd does before the plug.
 
         Identities that are not given are made up.
         locking_mode: None (unlocked), "locked" or "disabled".
-        trunks: a list of VLANs, which vif-real sets, or clears if the list is empty; None: the list
-            that a xapi of these scripts' version writes: empty, or none at all.
+        trunks: a list of VLANs, which vif-real sets; with an empty list vif-real clears the trunks.
+        None: as a xapi of these scripts' version writes: an empty list, or no key.
         final_uuid: the VM's final uuid, on the target of a migration.
         Returns the Vif.
         """
@@ -106,7 +106,7 @@ class Toolstack(object):
     def set_locking_mode(self, domid, devid, mode, ipv4=(), ipv6=()):
         """VIF.set_locking_mode of a running HVM guest: setup-vif-rules runs for vif and tap.
 
-        Returns both results. Where there is no tap its script fails, which xenopsd ignores.
+        Returns both results. Where there is no tap the tap's call fails, which xenopsd ignores.
         """
         vif = self.vifs[domid, devid]
         vif.locking_mode, vif.ipv4, vif.ipv6 = mode, list(ipv4), list(ipv6)
@@ -138,7 +138,7 @@ class Toolstack(object):
 
     @property
     def sets_trunks(self):
-        """Whether this vif-real writes the port's trunks at all."""
+        """Whether this vif-real writes the port's trunks."""
         return "trunks" in self.read_file(LIBEXEC + "/vif-real")
 
     # -- how

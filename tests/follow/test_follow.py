@@ -26,7 +26,7 @@ def vifs(text):
 # ---- on a terminal -----------------------------------------------------------------------------
 
 
-def test_it_shows_what_status_shows_and_what_changes(host):
+def test_the_screen_shows_the_table_of_status_and_the_changes(host):
     add_zoo(host)
     env = {"OVS_RUNDIR": host.dir}
     with following(host, size=(100, 40)) as terminal:
@@ -41,20 +41,20 @@ def test_it_shows_what_status_shows_and_what_changes(host):
         terminal.shows("vif20.0 new on xenbr0, tag 7")
         host.delete_port("tap13.0")
         text = terminal.shows("tap13.0 gone", "vif13.0 state conflict -> single")
-        assert told(text)[2] == "vif20.0 new on xenbr0, tag 7"  # the newest is the last
+        assert told(text)[2] == "vif20.0 new on xenbr0, tag 7"  # the newest change is the last line
         host.delete_port("vif20.0")
         text = terminal.shows("vif20.0 gone")
         assert text.startswith(run("status", db=host, env=dict(env, COLUMNS="100")).out)
 
 
-def test_signals_while_the_terminal_takes_nothing(host):
+def test_signals_while_the_terminals_output_is_stopped(host):
     """Signals of a window's resizing come while the output is stopped by Ctrl-S: the command waits,
     and goes on afterwards without an error."""
     add_zoo(host, 14)
     with following(host) as terminal:
         terminal.shows("vif14.0")
         terminal.hold()
-        for _ in range(20000):  # one of them makes the command write, and the write blocks
+        for _ in range(20000):  # at one of these signals the command writes, and the write blocks
             terminal.process.send_signal(signal.SIGWINCH)
             terminal.wait_until_delivered()
         terminal.go_on()
@@ -107,7 +107,7 @@ def test_the_terminal_is_as_it_was_after_an_error(host):
         assert b"--password-file" in terminal.raw[terminal.raw.rindex(BACK):]
 
 
-def test_keys_are_not_shown_and_draw_all_anew(host):
+def test_a_key_is_not_shown_and_redraws_the_screen(host):
     add_zoo(host, 14)
     with following(host) as terminal:
         terminal.shows("in-sync")
@@ -126,7 +126,8 @@ def test_a_terminal_that_is_hung_up(host):
 
 
 def test_a_terminal_that_is_hung_up_under_nohup(host):
-    """The command ignores SIGHUP then, and notices that the terminal's other end is closed."""
+    """Under nohup the command ignores SIGHUP, and notices that the terminal's other end is
+    closed."""
     add_zoo(host, 14)
     argv = ["sh", "-c", 'trap "" HUP; exec "$@"', "sh"] + command("status", "--follow", db=host)
     with Terminal(argv=argv) as terminal:
@@ -135,7 +136,7 @@ def test_a_terminal_that_is_hung_up_under_nohup(host):
         assert terminal.process.wait(LONG) == -signal.SIGPIPE
 
 
-def test_stopped_and_called_back(host):
+def test_a_stopped_command_goes_on_in_the_foreground(host):
     add_zoo(host, 14)
     script = 'set -m; "$@"; echo "stopped: $?"; read line; fg >/dev/null; echo "ended: $?"'
     argv = ["bash", "-c", script, "bash"] + command("status", "--follow", db=host)
@@ -153,7 +154,7 @@ def test_stopped_and_called_back(host):
         terminal.assert_restored()
 
 
-def test_resized(host):
+def test_a_resized_terminal_is_redrawn(host):
     add_zoo(host)
     with following(host, size=(120, 40)) as terminal:
         text = terminal.shows("changes since")
@@ -169,8 +170,8 @@ def test_resized(host):
 
 
 def test_a_terminal_lower_than_the_table(host):
-    """The VIFs that are not as they should be come first, and one line counts those for which there
-    is no room."""
+    """The VIFs that are not as they should be come first, and one line counts the VIFs for which
+    the screen has no room."""
     for domid in range(1, 60):
         add_pair(host, domid, tap={"tag": 5})
     add_pair(host, 60, tap={"tag": 6})
@@ -181,13 +182,13 @@ def test_a_terminal_lower_than_the_table(host):
         hidden = 61 - len(vifs(text))
         assert "no room for %d VIFs: %d in-sync\n" % (hidden, hidden) in text
         assert len(text.split("\n")) <= 20
-        # A VIF for which there was no room comes up when it is in conflict.
+        # A VIF for which the screen had no room is shown when it comes into conflict.
         set_tag(host, "vif59.0", 8)
         text = terminal.shows("vif59.0 state in-sync -> conflict")
         assert vifs(text)[:3] == ["vif59.0", "vif60.0", "vif61.0"]
 
 
-def test_more_changes_than_fit(host):
+def test_more_changes_than_fit_on_the_screen(host):
     add_pair(host, 1, tap={"tag": 5})
     with following(host, size=(80, 12)) as terminal:
         terminal.shows("none")
@@ -225,7 +226,7 @@ def test_the_database_is_restarted(host):
         assert "vif14.0" not in "".join(told(text))  # the port has not changed
         host.stop_server(kill=True)
         terminal.shows("no database since")
-        # The command shows the changes that were made while it was not connected.
+        # The command shows the changes made while the command was not connected.
         host.start_server()
         set_tag(host, "vif14.0", 9)
         host.delete_port("vif15.0")
@@ -234,16 +235,16 @@ def test_the_database_is_restarted(host):
             lambda text: "no database since" not in text)
 
 
-def test_what_goes_while_the_database_is_away(host):
-    """A port goes while the command is not connected: no update reports that, but the command finds
-    that the port is gone."""
+def test_a_port_that_goes_while_the_database_is_away(host):
+    """A port goes while the command is not connected: the command gets no update about the port,
+    and finds after the reconnect that the port is gone."""
     add_zoo(host, 14, 15)
     with following(host, size=(120, 24)) as terminal:
         terminal.shows("in-sync", "none")
         host.stop_server()
         terminal.shows("no database since")
         path = host.socket_path
-        # Put another database in the place of this one while no server runs.
+        # Put another database in the place of the present database while no server runs.
         os.rename(host.dir + "/conf.db", host.dir + "/other.db")
         with PrivateOvs() as other:
             other.add_bridge("xenbr0")
@@ -264,13 +265,14 @@ def test_no_database_at_the_start(tmp_path):
 
 
 def test_a_database_that_hangs_at_the_start(host, proxied):
-    """The server answers the first requests, but not the monitor request, which is for all rows."""
+    """The server answers the first requests, and does not answer the monitor request, which asks
+    for all rows."""
     proxy = proxied(host, before=lambda message: "monitor" not in message.get("method", ""))
     assert_error(run("--timeout", 0.3, "status", "--follow", db=proxy), 3, proxy.remote,
                  "within 0.3 s")
 
 
-def test_another_database(tmp_path):
+def test_a_database_of_our_name_with_another_schema_at_the_start(tmp_path):
     schema = {"name": "Open_vSwitch", "version": "1.0.0", "tables": {
         "Open_vSwitch": {"columns": {"bridges": {"type": "string"},
                                      "db_version": {"type": "string"}}}}}
@@ -293,7 +295,7 @@ def test_nothing_is_sent_while_nothing_changes(host, proxied):
         assert not proxy.writes()
 
 
-def test_a_domain(host):
+def test_the_screen_of_one_domain(host):
     add_zoo(host, 14, 15)
     with following(host, 14) as terminal:
         text = terminal.shows("in-sync", "none")
@@ -307,7 +309,7 @@ def test_a_domain(host):
     assert_error(run("status", "--follow", 99, db=host), 2, "domain 99")
 
 
-def test_what_stands_in_the_database_does_not_steer_the_terminal(host):
+def test_values_of_the_database_do_not_steer_the_terminal(host):
     value = "\x1b[2J\x9bevil\r\n\x07"
     add_pair(host, 12, vif={"tag": 5, "ids": {"xen-vm-name": value}})
     with following(host) as terminal:
@@ -338,7 +340,7 @@ def named(host, xapi, **how):
     return following(host, options=["--xapi", xapi.remote], size=(100, 24), **how)
 
 
-def test_names_and_those_of_later_vifs(host, xapi):
+def test_names_of_the_first_and_of_later_vifs(host, xapi):
     for domid in 14, 15, 20:
         xapi.add_vm("虚拟机-%d" % domid, [identity(domid)["xs-vif-uuid"]])
     add_zoo(host, 14, 15)
@@ -347,9 +349,9 @@ def test_names_and_those_of_later_vifs(host, xapi):
         assert xapi.logins == 1
         set_tag(host, "vif14.0", 9)
         terminal.shows("tag 5 -> 9")
-        assert xapi.logins == 1  # the command knows the names already
+        assert xapi.logins == 1  # the command has the names already
         add(host, "vif20.0", tag=5)
-        add(host, "vif21.0", tag=5)  # XAPI has not got this one
+        add(host, "vif21.0", tag=5)  # XAPI has no VIF of this uuid
         terminal.until(lambda text: text.replace(" ", "").count("虚拟机") == 3)
         host.delete_port("vif21.0")
         terminal.shows("vif21.0 gone")
@@ -362,7 +364,8 @@ def test_names_and_those_of_later_vifs(host, xapi):
 
 
 def test_xapi_hangs(host, xapi):
-    """The table is there at once, and changes go on; one line says why there are no names."""
+    """The command shows the table at once, and goes on to show changes; one line says why the table
+    has no names."""
     xapi.fault("session.login_with_password", "hang")
     add_zoo(host, 14)
     with named(host, xapi, env={"XENVIF_TAGGER_TIMEOUT": "%d" % LONG}) as terminal:
@@ -390,21 +393,21 @@ def test_xapi_is_down_and_comes_back(host, xapi):
         assert "no VM names" not in text
 
 
-def test_what_xapi_has_not_got_is_asked_for_once(xapi):
+def test_a_vif_that_xapi_does_not_have_is_asked_for_once(xapi):
     woken = threading.Event()
     names = Names(Access(xapi.remote, "root", None, True, LONG), woken.set)
     stranger = outcome(port("vif1.0", ids={"xs-vif-uuid": identity(1)["xs-vif-uuid"]}))
     names.want([stranger])
     assert not names.run() and names.is_asking
     assert woken.wait(LONG)
-    assert names.run()  # the answer has no name, and there is nothing more to wait for
+    assert names.run()  # the answer has no name, and no other answer is due
     assert not names.run()
     names.want([stranger])
     assert not names.is_asking and names.next_alarm() is None
     assert (names.known, names.problem, xapi.logins) == ({}, None, 1)
 
 
-def test_a_session_is_logged_out_when_it_ends_meanwhile(host, xapi):
+def test_ctrl_c_during_a_call_of_xapi_logs_the_session_out(host, xapi):
     xapi.fault("VIF.get_all_records.*", "hang", 1)
     add_zoo(host, 14)
     with named(host, xapi) as terminal:

@@ -35,7 +35,7 @@ class Piped(Run):
 
 
 @pytest.mark.parametrize("dumb", [False, True], ids=["pipe", "dumb terminal"])
-def test_lines(host, dumb):
+def test_each_change_is_a_line(host, dumb):
     add_zoo(host)
     status = run("status", db=host, env={"OVS_RUNDIR": host.dir}).out
     if dumb:
@@ -59,7 +59,7 @@ def test_lines(host, dumb):
         assert "\x1b" not in piped.seen
 
 
-def test_a_storm_is_told_of_now_and_then(host):
+def test_a_storm_of_changes_is_printed_at_intervals(host):
     """The command prints changes of a tag no more often than its interval allows in the time that
     the test has taken."""
     add_zoo(host, 14)
@@ -92,8 +92,7 @@ def test_lines_with_names(host, xapi):
 
 @pytest.mark.parametrize("known", [{}, {"another": "VM"}], ids=["nothing", "nobody's"])
 def test_lines_where_xapi_knows_none_of_the_vms(host, xapi, known):
-    """XAPI's answer has no name for the VIF, and is an answer nevertheless: the command does not
-    wait for a name."""
+    """XAPI has answered without a name for the VIF: the command does not wait for a name."""
     for name in known:
         xapi.add_vm(name, [identity(99)["xs-vif-uuid"]])
     add_zoo(host, 14)
@@ -101,7 +100,7 @@ def test_lines_where_xapi_knows_none_of_the_vms(host, xapi, known):
         piped.until("^watcher: ")
 
 
-def test_the_reader_goes(host):
+def test_the_command_ends_when_its_reader_goes(host):
     """The command ends as soon as its reader has gone, although nothing changes."""
     add_zoo(host, 14)
     script = '"$@" | head -n 1; echo ${PIPESTATUS[0]}'
@@ -110,7 +109,7 @@ def test_the_reader_goes(host):
     assert result.err == ""
 
 
-def test_into_a_file(host, tmp_path):
+def test_lines_into_a_file(host, tmp_path):
     add_zoo(host, 14)
     path = tmp_path / "out"
     with open(str(path), "w") as stream:
@@ -126,5 +125,5 @@ def test_into_a_file(host, tmp_path):
 @pytest.mark.parametrize("args, words", [
     (["status", "--follow", "--json"], ["--json", "--follow"]),
     (["-q", "status", "--follow"], ["-q", "--follow"])], ids=["json", "quiet"])
-def test_what_does_not_go_together(host, args, words):
+def test_options_that_exclude_follow(host, args, words):
     assert_error(run(*args, db=host), 2, *words)

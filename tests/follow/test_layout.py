@@ -44,7 +44,7 @@ def test_changes_in_words(before, after, lines):
 
 
 def many(wrong, right):
-    """Outcomes of VIFs: first those in sync (`right`), then those in conflict (`wrong`)."""
+    """Outcomes of VIFs: first `right` VIFs in sync, then `wrong` VIFs in conflict."""
     found = []
     for number in range(right + wrong):
         ids = {"xen-vm-name": "虚x" * (number % 9)}
@@ -58,7 +58,7 @@ def many(wrong, right):
 
 @given(st.integers(0, 12), st.integers(0, 12), st.integers(1, 200), st.integers(1, 70),
        st.integers(0, 30), st.integers(1, 3))
-def test_any_size(wrong, right, width, height, changed, notes):
+def test_the_table_fits_a_terminal_of_any_size(wrong, right, width, height, changed, notes):
     outcomes = many(wrong, right)
     news = ["虚change %d" % number for number in range(changed)]
     lines = follow_layout.lay_out(outcomes, (width, height), True, {}, ["a note"] * notes,

@@ -13,7 +13,7 @@ DEFAULTS = {
 @pytest.mark.parametrize("text", [
     "", "\n\n", "# all is a comment\n; this too\n  # and this\n", "[mirror]\n[hold]\n",
     "[mirror]\niface_id =\nexclude=\npolicing = \n[hold]\nbridges =\n"])
-def test_nothing_set_is_the_defaults(text):
+def test_a_config_that_sets_nothing_has_the_defaults(text):
     assert config.parse(text) == (DEFAULTS, [])
 
 
@@ -58,7 +58,7 @@ def test_a_value(section, line, value, end):
     ("[ovsdb]\nremote = tcp:127.0.0.1:99999\n", 2, "tcp:HOST:PORT"),
     ("[ovsdb]\nremote = unix:/run/db.sock,tcp:::1:6640\n", 2, "tcp:HOST:PORT"),
     ("[plug]\nstock_script = setup-vif-rules\n", 2, "must be an absolute path")])
-def test_what_is_wrong_is_said_with_its_line_and_has_its_default(text, number, said):
+def test_a_wrong_value_is_a_problem_with_its_line_and_leaves_the_default(text, number, said):
     values, problems = config.parse(text)
     assert len(problems) == 1
     assert problems[0].startswith("line %d: " % number) and said in problems[0]
@@ -68,7 +68,7 @@ def test_what_is_wrong_is_said_with_its_line_and_has_its_default(text, number, s
     assert values == DEFAULTS
 
 
-def test_every_problem_is_found_and_the_rest_is_taken():
+def test_every_problem_is_found_and_the_right_values_are_used():
     values, problems = config.parse("[x]\ny = 1\n[mirror]\npolicing = yes\nz = 1\nexclude = a\n")
     assert [problem.split(":")[0] for problem in problems] == ["line 1", "line 2", "line 5"]
     assert values["mirror", "policing"] is True and values["mirror", "exclude"] == ("a",)

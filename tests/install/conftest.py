@@ -15,8 +15,8 @@ from support.shared import made_once
 
 @pytest.fixture(scope="session")
 def bundle(tmp_path_factory):
-    """The path of the bundle. It is made once, so that all tests install the same release, even if
-    somebody edits the checkout meanwhile."""
+    """The path of the bundle. The first worker makes the bundle, so that all tests install the same
+    release, even if somebody edits the checkout meanwhile."""
     return made_once(tmp_path_factory, "bundle", make_bundle)
 
 

@@ -99,8 +99,8 @@ def test_a_report(up):
     assert {"unit", "journal"} <= set(out)
 
 
-def test_nothing_works(up):
-    """There is a report without watcher and database, and even if all our files are gone."""
+def test_a_report_without_watcher_database_and_files(up):
+    """bugtool makes a report without watcher and database, and even if all our files are gone."""
     up.ovs.stop()
     found = report(up)
     assert {result.code for result in found.values()} == {0}
@@ -135,9 +135,9 @@ def test_the_log_is_bounded(up):
     assert found.endswith(line) and "old" not in found
 
 
-def test_no_other_xml(up):
-    """collect.xml is the only XML file there: at an XML file that is no plugin, bugtool gives up
-    all plugins that it has not read yet."""
+def test_the_plugins_directory_has_no_other_xml_file(up):
+    """At an XML file that is no plugin, bugtool stops reading: the plugins after that file are not
+    run."""
     hotplug = os.path.join(ROOT, "hotplug", "bugtool")
     assert glob.glob(hotplug + "/*.xml") == [hotplug + "/collect.xml"]
     assert plugin(up)[1]

@@ -105,7 +105,7 @@ def test_two_runs_give_the_same_bytes(repository, made, tmp_path):
         assert {member.mtime for member in archive} == {1800000000}
 
 
-def test_what_is_in_it(repository, made):
+def test_the_files_of_the_bundle(repository, made):
     with tarfile.open(made) as archive:
         members = archive.getmembers()
     top = os.path.basename(made)[:-len(".tar.gz")]
@@ -146,7 +146,7 @@ def test_the_manual_is_made_with_the_bundles_own_code_and_click(tmp_path):
     assert "With click 8.0.4, check this host" in page and '"2023-11-14"' in page
 
 
-def test_a_download_that_is_not_what_it_should_be_is_not_used(repository, made, tmp_path):
+def test_a_download_with_another_checksum_is_not_used(repository, made, tmp_path):
     downloads = str(tmp_path / "downloads")
     shutil.copytree(DOWNLOADS, downloads)
     damaged = [os.path.join(where, name) for where, _, names in os.walk(downloads)
@@ -167,7 +167,7 @@ def test_a_download_that_is_not_what_it_should_be_is_not_used(repository, made, 
 # ---- the bundle runs on a host without network, pip and compiler
 
 
-def test_runs_without_network_pip_and_compiler(unpacked, bare, tools, ovs):
+def test_the_command_runs_without_network_pip_and_compiler(unpacked, bare, tools, ovs):
     ovs.add_bridge("br0")
     ovs.add_port("br0", "vif1.0", IDS, tag=5)
     ovs.add_port("br0", "tap1.0", IDS)
@@ -185,7 +185,7 @@ def test_runs_without_network_pip_and_compiler(unpacked, bare, tools, ovs):
     assert command("mirror", "--nonsense")[0] == 2
 
 
-def test_installs_without_network_pip_and_compiler(unpacked, bare, tools, tmp_path):
+def test_the_bundle_installs_without_network_pip_and_compiler(unpacked, bare, tools, tmp_path):
     root = tmp_path / "root"
     unit = root / "usr/lib/systemd/system/xenopsd-xc.service"
     stock = root / "usr/libexec/xenopsd/setup-vif-rules"

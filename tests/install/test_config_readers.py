@@ -114,13 +114,13 @@ def readers(place):
             place / "vif-openvswitch-tagger/vif-openvswitch-tagger"))}
 
 
-def test_all_read_the_same(place):
+def test_all_readers_find_the_same_stock_script(place):
     scripts = {b"A": str(place / "stock script"), b"B": str(place / "other")}
     path, wrong = place / "conf", []
     for text, wanted in FILES:
         path.write_bytes(re.sub(b"[AB]", lambda match: scripts[match.group()].encode(), text))
         for name, read in sorted(readers(place).items()):
-            # A reader may return a path of neither script; that counts as none.
+            # A reader may return a path that is neither A nor B: such a path counts as None.
             found = [letter for letter, script in scripts.items() if script == read(str(path))]
             if found != ([wanted] if wanted else []):
                 wrong.append((name, text, found))
@@ -147,7 +147,7 @@ def test_the_file_as_shipped(place, end):
     ("[plug]\ntimeout = soon\n", "0.900"), ("[plug]\ntimeout = -1\n", "0.900"),
     ("[plug]\ntimeout = 0.08\n", "0.072"), ("[plug]\nmy timeout = 9\n", "0.900")])
 def test_how_long_the_hook_of_libxl_waits(place, text, seconds):
-    """Nine tenths of what the package reads."""
+    """The hook waits nine tenths of the time that the package reads from the config."""
     path, stock = place / "conf", place / "vif-openvswitch-tagger" / "vif-openvswitch"
     path.write_text(text)
     stock.write_text("#!/bin/sh\necho $XENVIF_TAGGER_WAIT\n")

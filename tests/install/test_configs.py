@@ -95,7 +95,7 @@ def test_follows_a_unit_that_names_another_directory_now(installed):
     ("A.bak", "  setup-vif-rules \t=  '%s'   # a comment", "/third/party"),
     (".hidden~", "some words setup-vif-rules=%s", "/third/party"),
 ])
-def test_the_stock_script_is_what_xenopsd_uses_now(host, name, setting, stock):
+def test_the_script_that_xenopsd_runs_becomes_the_stock_script(host, name, setting, stock):
     """If xenopsd runs a script of a third party when we install, our hook runs that script as the
     stock script."""
     write(host.at(stock), "#!/bin/sh\n", 0o755)
@@ -123,8 +123,8 @@ def test_the_stock_script_by_the_search_path_and_in_the_other_usual_place(host):
 
 
 def test_a_third_partys_script_that_goes_again(up):
-    """The third party's setting goes: after the next install the stock script is the usual one, and
-    our config is as shipped."""
+    """The third party's setting goes: after the next install our hook runs the usual stock script,
+    and our config is as shipped."""
     up.write("/third", "#!/bin/sh\n")
     up.run("chmod", "+x", "/third")
     up.write("/etc/xenopsd.conf.d/a", "setup-vif-rules=/third\n")
@@ -160,8 +160,8 @@ class Watched(object):
 
 
 def test_no_half_or_temporary_file_in_the_directory_that_xenopsd_reads(up):
-    """xenopsd reads all files of the directory. If one of them goes away while xenopsd reads the
-    directory, xenopsd does not start."""
+    """xenopsd reads all files of the directory, and does not start if a file goes away while
+    xenopsd reads the directory."""
     watched = Watched(up.path(os.path.dirname(SETTING)))
     name = os.path.basename(SETTING)
     up.install()
@@ -181,7 +181,7 @@ def test_an_existing_config_is_kept(host):
     host.assert_as_before()
 
 
-def test_a_config_that_was_changed_since_stays(installed):
+def test_a_config_that_was_changed_after_the_install_stays(installed):
     installed.write(CONFIG, "[hold]\nbridges = br7\n")
     assert installed.install().code == DONE
     assert installed.text(CONFIG) == "[hold]\nbridges = br7\n"

@@ -42,7 +42,7 @@ def test_installs_checks_and_uninstalls(up):
     assert up.restarts() == 2 and up.runs() == STOCK
 
 
-def test_what_it_puts_on_the_host(up):
+def test_the_installed_files_and_their_modes(up):
     up.run("bash", "/bundle/dom0-install.sh")
     top = {path for path in up.changes() if not path.startswith("/opt/xenvif-tagger/releases/")}
     assert top == {CONFIG, SETTING, SERVICE, SERVICE_LINK, "/usr/bin/xenvif-tagger",
@@ -63,7 +63,7 @@ def test_files_are_roots_however_they_were_unpacked(host):
             os.chown(os.path.join(where, name), 1234, 1234)
             os.chmod(os.path.join(where, name), 0o660)
     host.start()
-    test_what_it_puts_on_the_host(host)
+    test_the_installed_files_and_their_modes(host)
     assert host.run("/opt/xenvif-tagger/dom0-install.sh", "--check").code == DONE
     for name in ("setup-vif-rules", "xenvif-tagger", "bugtool/run", "bugtool/log", "xapi-plugin"):
         assert host.run("test", "-x", "/opt/xenvif-tagger/hotplug/" + name).code == 0, name
@@ -77,7 +77,7 @@ def test_compiles_the_package_for_this_python(installed):
         assert any(path.endswith(end) for path in names), end
 
 
-def test_does_nothing_the_second_time(installed):
+def test_a_second_install_does_nothing(installed):
     before = installed.changes()
     result = installed.install()
     assert result.code == DONE and result.out == "nothing to do\n", result
@@ -85,13 +85,13 @@ def test_does_nothing_the_second_time(installed):
     assert installed.restarts() == 1
 
 
-def test_uninstall_where_nothing_is(up):
+def test_uninstall_where_nothing_is_installed(up):
     result = up.install("--uninstall")
     assert result.code == DONE and "nothing to do" in result.out, result
     assert up.changes() == {} and up.restarts() == 0
 
 
-def test_uninstall_with_its_own_copy(installed):
+def test_uninstall_by_the_installed_copy_of_the_script(installed):
     result = installed.run("/opt/xenvif-tagger/dom0-install.sh", "--uninstall")
     assert result.code == DONE, result
     installed.assert_as_before()
@@ -103,7 +103,7 @@ def test_uninstall_with_its_own_copy(installed):
     "cd /bundle/hotplug && ../dom0-install.sh", "cd /bundle && bash -s -- <dom0-install.sh",
     "PATH=$PATH:/bundle && dom0-install.sh",
     "cd /run && ln -s ../bundle/dom0-install.sh one && ln -s one two && cd / && run/two"])
-def test_however_it_is_called(installed, command):
+def test_the_installed_command_works_however_it_is_called(installed, command):
     result = installed.run("sh", "-c", command + " --check")
     assert result.code == DONE and result.err == "", result
     result = installed.run("sh", "-c", command.replace("ln -s", "ln -sf") + " --uninstall")
@@ -124,7 +124,7 @@ def test_no_vm_has_ever_run(host):
 
 
 @pytest.mark.parametrize("where", ["before", "after"])
-def test_a_service_that_does_not_run_stays_so(host, where):
+def test_a_service_that_does_not_run_is_not_started(host, where):
     host.unit(ActiveState="inactive", MainPID=0)
     host.start()
     assert host.install().code == DONE
@@ -137,7 +137,7 @@ def test_a_service_that_does_not_run_stays_so(host, where):
     assert host.restarts() == (2 if where == "after" else 0)
 
 
-def test_the_command_is_not_led_astray(installed):
+def test_the_command_ignores_odd_variables_and_directories(installed):
     installed.run("mkdir", "/tmp/evil")
     for name in ("xenvif_tagger", "click", "json"):
         installed.write("/tmp/evil/%s.py" % name, "raise SystemExit('astray')\n")

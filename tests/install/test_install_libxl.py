@@ -25,7 +25,7 @@ def test_libxl(libxl):
 
 
 def shell(host, *words):
-    """Follows links, as /var/run."""
+    """Run a shell in the dom0: the shell follows the dom0's links, such as /var/run."""
     assert host.run("sh", "-c", *words).code == 0
 
 
@@ -34,7 +34,8 @@ def shell(host, *words):
     ("/var/run/libvirt/libxl/web.xml", "virsh edit web"), ("/etc/xen/web.cfg", "take script= out"),
     ("/etc/xen/auto/web", "take script= out")])
 def test_a_config_that_names_the_hook(libxl, path, cure):
-    """A stub stays for it, which runs the stock script: the guest would end at its next reboot."""
+    """The uninstall leaves a stub under the hook's name, which runs the stock script: without the
+    stub, the guest of that config would end at its next reboot."""
     libxl.install()
     shell(libxl, "mkdir -p ${1%/*}; echo script=$0 >$1", HOOK, path)
     libxl.write(SAVED % 4, "... %s ..." % LIBXL)

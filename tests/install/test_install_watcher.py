@@ -33,12 +33,12 @@ exec /usr/bin/ovs-vsctl "$@"
     host.assert_as_before()
 
 
-def test_the_watcher_stays_as_long_as_the_hook(installed):
+def test_an_uninstall_that_leaves_the_hook_leaves_the_watcher(installed):
     assert installed.install("--uninstall", "--no-restart").code == RESTART_LATER
     installed.assert_watches()
 
 
-def test_a_watcher_that_does_not_start_keeps_nothing_else_away(up):
+def test_a_watcher_that_does_not_start_stops_no_other_step(up):
     write(up.lab("watcher-broken"), "")
     result = up.install()
     assert result.code == FAILED and "systemctl status xenvif-tagger" in result.err, result
@@ -96,7 +96,7 @@ def test_check_finds_and_install_mends_the_watcher(installed, act, missing):
     installed.assert_as_before()
 
 
-def test_what_others_put_beside_the_unit_stays(installed):
+def test_files_of_others_beside_the_unit_stay(installed):
     drop_in = SERVICE + ".d/local.conf"
     installed.run("mkdir", SERVICE + ".d")
     installed.write(drop_in, "[Service]\nIPAddressAllow=any\n")
@@ -105,7 +105,7 @@ def test_what_others_put_beside_the_unit_stays(installed):
     assert set(installed.changes()) == {os.path.dirname(drop_in), drop_in}
 
 
-def test_without_a_systemd_that_runs(libxl):
+def test_an_install_where_no_systemd_runs(libxl):
     libxl.run("rmdir", "/run/systemd/system")
     result = libxl.install()
     assert result.code == DONE and result.out.count("there is no systemd here") == 1, result

@@ -27,7 +27,7 @@ UNINSTALL_POINTS = ["setting-removed", "setting", "restart", "key", "keys", "ser
 LIBXL_POINTS = ["libxl-link"]
 
 
-def test_all_points_are_tried():
+def test_the_points_are_those_of_the_script():
     points = set()
     for name in os.listdir(SCRIPTS):
         with open(os.path.join(SCRIPTS, name)) as stream:
@@ -103,7 +103,7 @@ def test_killed_twice_at_different_points(host):
 
 def test_killed_after_an_uninstall_that_was_left_waiting(installed):
     """dom0-install.sh notes which xenopsd process has not read the setting yet. The note must be
-    about the last change of the setting, and not about an older one."""
+    about the last change of the setting, and not about an older change."""
     assert installed.install("--uninstall", "--no-restart").code == RESTART_LATER
     installed.run("systemctl", "restart", "xenopsd-xc")
     installed.until("setting-written")
@@ -128,7 +128,7 @@ def end_task(up):
     os.replace(up.lab("done"), up.lab("xenops-cli/0"))
 
 
-def test_only_one_at_a_time(up):
+def test_only_one_installer_runs_at_a_time(up):
     first = install_that_waits(up)
     for action in ("install", "--uninstall"):
         result = up.install(action)

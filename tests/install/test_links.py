@@ -44,7 +44,7 @@ def link_taken_by_directory(host):
 
 
 @pytest.mark.parametrize("taken", [link_taken_by_file, link_taken_by_link, link_taken_by_directory])
-def test_what_others_have_there_is_not_touched(host, taken):
+def test_files_of_others_in_place_of_a_link_stay(host, taken):
     taken(host)
     host.start()
     for options in ((), ("--dry-run",)):
@@ -54,7 +54,8 @@ def test_what_others_have_there_is_not_touched(host, taken):
 
 
 def test_opt_is_a_link(host):
-    """Install, --check, again, uninstall: as where it is a directory."""
+    """Where /opt is a link, install, --check, a second install and uninstall do as where /opt is a
+    directory."""
     os.rename(host.at("/opt"), host.at("/disk2"))
     os.symlink("/disk2", host.at("/opt"))
     host.start()
@@ -87,7 +88,7 @@ def test_check_finds_and_install_mends_a_link(installed, path):
     assert set(installed.changes()) == {path}  # the link is not ours, so it stays
 
 
-def test_an_upgrade_replaces_the_files_that_the_links_lead_to(installed):
+def test_an_upgrade_replaces_the_files_behind_the_links(installed):
     write(installed.bundle("hotplug/completion.bash"), "# new\n")
     os.unlink(installed.bundle("hotplug/completion.zsh"))
     result = installed.install()

@@ -131,7 +131,7 @@ def test_a_part_of_the_script_that_is_not_whole(installed, damage):
     assert installed.run("/opt/xenvif-tagger/dom0-install.sh", "--uninstall").code == DONE
 
 
-def test_refuses_whoever_is_not_root(up):
+def test_refuses_a_user_who_is_not_root(up):
     result = up.run("setpriv", "--reuid=1234", "--regid=1234", "--clear-groups",
                     "/bundle/dom0-install.sh")
     assert result.code == REFUSED and "root" in result.err and result.err.count("\n") == 1, result
@@ -156,7 +156,7 @@ def test_help_is_a_page():
     assert [line.split()[0] for line in lines[-12:] if re.match(r"  \d  ", line)] == list("012345")
 
 
-def test_help_is_there_where_nothing_else_is(tmp_path):
+def test_help_needs_no_other_part_of_the_script(tmp_path):
     shutil.copy(SCRIPT, str(tmp_path))
     subprocess.run([str(tmp_path / "dom0-install.sh"), "--help"], stdout=subprocess.PIPE,
                    check=True)
@@ -183,8 +183,8 @@ def test_uninstall_works_where_install_would_be_refused(installed):
 
 
 def test_uninstall_without_a_stock_script(installed):
-    """--uninstall is refused if the stock script is gone: xenopsd would not start without a script,
-    and a VIF whose xenstore key names no script can't be unplugged."""
+    """dom0-install.sh refuses --uninstall if the stock script is gone: without a script xenopsd
+    would not start, and a VIF whose xenstore key names no script can't be unplugged."""
     installed.run("mv", STOCK, "/run/away")
     before, keys = installed.changes(), installed.store()
     for lost in False, True:

@@ -1,4 +1,4 @@
-"""dom0-install.sh restarts xenopsd, waits for xenopsd's tasks before, or leaves the restart to the
+"""dom0-install.sh waits for xenopsd's tasks and restarts xenopsd, or leaves the restart to the
 operator."""
 import os
 
@@ -17,7 +17,7 @@ from support.install_host import (
 from support.install_stand_ins import TASK_DONE, TASK_PENDING
 
 
-def test_waits_for_tasks_in_progress(host):
+def test_the_restart_waits_for_tasks_in_progress(host):
     host.tasks("xenops-cli", TASK_PENDING, TASK_DONE + TASK_PENDING, TASK_DONE)
     host.start()
     result = host.install()
@@ -34,7 +34,7 @@ def test_a_number_of_seconds_is_decimal(up):
 
 
 @pytest.mark.parametrize("which", ["xenops-cli", "xe", "neither"])
-def test_leaves_a_busy_xenopsd_alone(host, which):
+def test_a_busy_xenopsd_is_not_restarted(host, which):
     host.tasks("xenops-cli", *([TASK_PENDING] if which == "xenops-cli" else []))
     host.tasks("xe", *(["5cb7-1,5cb7-2\n"] if which == "xe" else []))
     host.start()
@@ -58,7 +58,7 @@ def test_leaves_a_busy_xenopsd_alone(host, which):
     host.assert_installed()
     assert host.restarts() == 1
 
-    # --uninstall leaves the hook as long as the running xenopsd would plug new VIFs by the hook.
+    # --uninstall leaves the hook while the running xenopsd would plug new VIFs by the hook.
     host.tasks("xenops-cli", TASK_PENDING)
     result = host.install("--uninstall", "--wait", "0")
     assert result.code == RESTART_LATER, result
@@ -84,7 +84,7 @@ def test_no_restart(up):
     up.assert_as_before()
 
 
-def test_a_setting_that_xenopsd_does_not_like_is_taken_back(host):
+def test_a_setting_with_which_xenopsd_does_not_start_is_taken_back(host):
     write(host.lab("broken"), "")
     host.start()
     result = host.install()

@@ -33,7 +33,7 @@ from xenvif_tagger.core import mark
 
 SHARE = "/usr/share/xenvif-tagger"
 OLD, NEW = "0.0.1", "99.1"
-# Only Debian's rpm prints these lines, whenever it installs something.
+# Debian's rpm prints these lines at each installation; other rpms do not.
 DEBIANS = "rpm: RPM should not be used directly.*\nrpm: However assuming you know.*\n"
 HINT = "xenvif-tagger: the package is there, but the host does not use this version of it:\n"
 
@@ -191,8 +191,9 @@ def test_erased_after_uninstall_by_hand(old):
     old.assert_gone()
 
 
-def test_over_an_installation_by_hand(old):
-    """The package upgrades an installation from a bundle; erasing the package removes it all."""
+def test_a_package_over_an_installation_by_hand(old):
+    """The package upgrades an installation from a bundle; an erase of the package removes all files
+    of the package and of the bundle."""
     old.rpm("-e", "--justdb", "--noscripts", "xenvif-tagger")
     old.run("rm", "-r", SHARE)
     old.add(NEW)
@@ -223,7 +224,7 @@ def test_a_dom0_that_is_refused(host):
     host.assert_gone()
 
 
-def test_an_upgrade_that_is_refused_leaves_the_old_one_in_use(old):
+def test_a_refused_upgrade_leaves_the_old_release_in_use(old):
     old.write("/etc/xenopsd.conf.d/zzz.conf", "setup-vif-rules=%s\n" % STOCK)
     result = old.add(NEW)
     assert result.code == 0 and "zzz.conf" in result.err and HINT in result.err, result
@@ -251,7 +252,7 @@ def test_xenopsd_is_busy(host):
     host.run("systemctl", "restart", "xenopsd-xc")
     assert host.install().code == DONE
     host.assert_uses(OLD)
-    # The running xenopsd plugs VIFs by the hook: so the hook stays, and the package with it.
+    # The running xenopsd plugs VIFs by the hook, so the hook stays, and the package stays too.
     result = host.erase()
     assert result.code == 1, result
     assert "not removed: dom0-install.sh --uninstall ended with %d" % RESTART_LATER in result.err
@@ -330,7 +331,7 @@ def changes(dom0):
     return found
 
 
-def test_what_it_installs_plugs(dom0, packages, tmp_path):
+def test_the_installed_hooks_plug_ports(dom0, packages, tmp_path):
     def rpm(*arguments):
         result = dom0.run("rpm", "--dbpath", tmp_path / "db", *arguments)
         assert result.returncode == 0, result
@@ -342,8 +343,8 @@ def test_what_it_installs_plugs(dom0, packages, tmp_path):
     def tags(*ports):
         return [dom0.ovs.port(port)["tag"] for port in ports]
 
-    # First plug by the stock scripts alone, so that `before` has the files that these leave behind:
-    # a log, and Python's compiled common.py.
+    # First plug by the stock scripts alone, so that `before` has the files that the stock scripts
+    # leave behind: a log, and Python's compiled common.py.
     dom0.add_vif(9, 0)
     plug(dom0.plug_vif, 9)
     plug(dom0.plug_libxl_vif, 8, script="vif-openvswitch")

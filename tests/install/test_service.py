@@ -26,9 +26,8 @@ PATIENCE = 180  # seconds, on a busy machine
 UNIT = "xenvif-tagger.service"
 DROP_IN = "/run/systemd/system/%s.d/test.conf" % UNIT
 
-# This script runs in a mount namespace. It makes the cgroup of its own that systemd needs, boots
-# systemd, and removes the cgroup when standard input ends, which happens also if the tests are
-# killed.
+# This script runs in a mount namespace. The script makes a cgroup for systemd, boots systemd, and
+# removes the cgroup when standard input ends, also if the tests are killed.
 OUTSIDE = r"""
 base=$1 inside=$2
 mount -t cgroup2 none "$base/cgroup" 2>"$base/log" || exit 77
@@ -92,8 +91,7 @@ exec env -i container=test PATH=/usr/sbin:/usr/bin:/sbin:/bin "$(readlink -f /li
 
 
 class Machine(object):
-    """A booted systemd, with those files for which dom0-install.sh takes the place to be a host
-    with libxl."""
+    """A booted systemd, with the files by which dom0-install.sh recognizes a host with libxl."""
 
     def __init__(self, base):
         self.base = str(base)
@@ -110,8 +108,8 @@ class Machine(object):
         os.symlink("/python/" + python, top + "/usr/bin/python3")
         for name in ("/bundle", "/python", "/usr/share/openvswitch"):
             os.makedirs(top + name)
-        # This Python may lie in a home directory, which a service does not see, and may look for
-        # its libpython there: so link that library into /usr/lib.
+        # This Python looks for its libpython in the directory of its build, which may be in a home
+        # directory, and a service does not see home directories: so link the library into /usr/lib.
         os.makedirs(top + "/usr/lib")
         for path in glob.glob(os.path.join(sys.base_prefix, "lib", "libpython*.so.*")):
             name = os.path.basename(path)
@@ -141,7 +139,7 @@ class Machine(object):
                 return stream.read().strip()
 
         self._pid = self.until(child)
-        # (Without --wait this would ask a hundred times.)
+        # (Without --wait the loop would ask a hundred times.)
         self.until(lambda: self.run("systemctl", "is-system-running", "--wait").stdout.strip() in (
             "running", "degraded"))
         return self
@@ -227,7 +225,7 @@ def machine(booted):
     return booted
 
 
-def test_runs_and_mirrors(machine):
+def test_the_unit_runs_the_watcher_which_mirrors(machine):
     assert machine.install("--check").count("OK  ") >= 6
     assert machine.install().startswith("nothing to do\n")
     assert machine.must("systemctl", "is-enabled", UNIT).strip() == "enabled"
@@ -240,8 +238,8 @@ def test_runs_and_mirrors(machine):
 
 
 def test_each_line_is_in_the_journal_once(machine):
-    """stderr is the journal here, so the watcher logs to syslog alone: lines on stderr would be in
-    the journal a second time."""
+    """The unit's stderr is the journal, so the watcher logs to syslog alone: lines on stderr would
+    be in the journal a second time."""
     machine.new_pair(2, 6)
     lines = machine.until(lambda: re.findall(".*vif2.0 -> tap2.0: .*", machine.journal("-b")))
     machine.must("journalctl", "--sync")
@@ -251,7 +249,7 @@ def test_each_line_is_in_the_journal_once(machine):
 
 
 def test_a_watcher_that_is_killed_is_started_again(machine):
-    assert machine.show("StartLimitIntervalUSec") == "0"  # systemd never gives up starting it
+    assert machine.show("StartLimitIntervalUSec") == "0"  # systemd restarts the unit for ever
     before = machine.show("MainPID")
     machine.must("systemctl", "kill", "-s", "KILL", UNIT)
     machine.until(lambda: machine.show("ActiveState") == "active" and
@@ -278,7 +276,7 @@ def test_a_watcher_that_hangs_is_started_again(machine):
     assert "Watchdog timeout" in machine.journal("-b", "-u", UNIT)
 
 
-def test_stops_in_order(machine):
+def test_systemd_stops_the_watcher_in_order(machine):
     pid = machine.show("MainPID")
     machine.must("systemctl", "stop", UNIT)
     assert (machine.show("ActiveState"), machine.show("Result")) == ("inactive", "success")
@@ -288,7 +286,7 @@ def test_stops_in_order(machine):
     assert not [name for name in left if name.startswith("xenvif-tagger")], left
 
 
-def test_it_waits_for_a_database_that_is_down(machine):
+def test_the_unit_waits_for_a_database_that_is_down(machine):
     machine.ovs.stop_server()
     try:
         machine.must("systemctl", "restart", UNIT)  # returns when the watcher is ready
@@ -298,7 +296,7 @@ def test_it_waits_for_a_database_that_is_down(machine):
     machine.new_pair(4, 8)
 
 
-def test_it_goes_on_trying_with_a_config_that_has_mistakes(machine):
+def test_the_unit_tries_again_with_a_config_that_has_mistakes(machine):
     machine.must("cp", CONFIG, "/run/config")
     try:
         machine.must("sh", "-c", "echo nonsense >>" + CONFIG)
@@ -310,8 +308,8 @@ def test_it_goes_on_trying_with_a_config_that_has_mistakes(machine):
     machine.until(lambda: machine.show("ActiveState") == "active")
 
 
-# A program that the unit runs just before the watcher, under the same restrictions; it tries the
-# things that the watcher may or may not do.
+# The unit runs this program just before the watcher, under the same restrictions. The program tries
+# the things that the watcher may or may not do.
 PROBE = r"""
 import json, os, socket, sys
 
@@ -370,7 +368,7 @@ def documented(word):
     return found
 
 
-def test_what_it_may_do(machine):
+def test_the_things_that_the_unit_may_do(machine):
     found = probe(machine)
     nothing, read_only = "Operation not permitted", "Read-only file system"
     assert found == {
@@ -406,7 +404,7 @@ def test_the_drop_in_for_an_open_vswitch_of_another_user(machine):
     assert found["capabilities"] == [2, 2, 2] and found["etc"] == "Read-only file system"
 
 
-def test_an_upgrade_restarts_it(machine):
+def test_an_upgrade_restarts_the_unit(machine):
     before, path = machine.show("MainPID"), machine.bundle("xenvif_tagger/__init__.py")
     with open(path) as stream:
         text = stream.read()
@@ -430,7 +428,7 @@ def test_a_unit_that_was_edited_is_put_right(machine):
     assert machine.install("--check")
 
 
-def test_uninstalls(machine):
+def test_an_uninstall_removes_the_unit(machine):
     machine.new_pair(9, 9)
     pid = machine.show("MainPID")
     machine.install("--uninstall")
@@ -442,12 +440,12 @@ def test_uninstalls(machine):
     assert machine.must("systemctl", "is-system-running").strip() == "running"
 
 
-def test_nothing_in_it_is_wrong(machine):
+def test_systemd_finds_no_mistake_in_the_unit(machine):
     done = machine.run("systemd-analyze", "verify", SERVICE)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
-def test_the_score_is_as_documented(machine):
+def test_the_security_score_of_the_unit_is_as_documented(machine):
     line = machine.must("systemd-analyze", "security", "--no-pager", UNIT).splitlines()[-1]
     version = machine.must("systemd-analyze", "--version").split()[1]
     score = re.search(r"exposure level for xenvif-tagger.service: (\d\.\d)", line).group(1)
@@ -456,5 +454,5 @@ def test_the_score_is_as_documented(machine):
             r"systemd (\d+) prints:\n\n```\n"
             r"→ Overall exposure level for xenvif-tagger.service: (\d\.\d)",
             stream.read())
-    # Another version of systemd judges by other properties, and may give another score.
+    # Another version of systemd looks at other properties, and may give another score.
     assert documented == (version, score) or (version != documented[0] and float(score) < 2)

@@ -28,7 +28,7 @@ from support.install_host import (
 )
 
 
-def test_no_link_where_nobody_reads_it(root):
+def test_no_link_in_a_directory_that_does_not_exist(root):
     for path in LINKS:
         with contextlib.suppress(FileNotFoundError):
             os.rmdir(os.path.dirname(root + path))
@@ -63,7 +63,7 @@ def test_dry_run_changes_nothing(up, installed):
     assert (up.changes(), up.store(), up.restarts()) == (changes, keys, restarts)
 
 
-def test_dry_run_says_what_a_run_then_does(up):
+def test_a_dry_run_prints_the_steps_of_a_run(up):
     for action in ("install", "--uninstall"):
         planned = up.install(action, "--dry-run").out.replace("would ", "")
         done = up.install(action).out
@@ -75,7 +75,7 @@ def test_dry_run_says_what_a_run_then_does(up):
     (CONFIG, "the config file"), ("/opt/xenvif-tagger/xenvif_tagger/__init__.py", "the package in"),
     ("/opt/xenvif-tagger/xenvif_tagger/__pycache__", "compiled"),
     ("/opt/xenvif-tagger/unread", "has read"), (STOCK, "the stock script")])
-def test_check_says_what_is_missing(installed, gone, piece):
+def test_check_names_the_missing_piece(installed, gone, piece):
     installed.run("rm", "-r", os.path.realpath(gone) if gone.startswith("/etc") else gone)
     result = installed.install("--check")
     assert result.code == FAILED and re.search("MISSING .*" + piece, result.out), result
@@ -88,7 +88,7 @@ def test_check_finds_a_vif_that_is_not_covered(installed):
 
 
 def test_an_image_whose_opt_leads_out_of_it(root, tmp_path):
-    """An absolute link there would have this machine's own files changed."""
+    """Through an absolute link in the image, the script would change this machine's own files."""
     os.rename(root + "/opt", root + "/disk2")
     os.symlink(str(tmp_path), root + "/opt")
     before = listing(str(tmp_path))
@@ -114,8 +114,8 @@ def stage(root, *options):
 
 @pytest.fixture
 def root(tmp_path, bundle):
-    """A dom0's files below a directory with a space in its name. Commands that ask the running
-    system are traps there: each leaves a file "asked"."""
+    """A dom0's files below a directory with a space in its name. The commands that ask the running
+    system are traps: each leaves a file "asked"."""
     top = str(tmp_path / "a root's $HOME")
     at = make_dom0(top)
     os.rmdir(at("/bundle"))
@@ -144,12 +144,12 @@ def test_staging(root):
     assert stage(root, "--check").code == DONE
     assert stage(root).out == "nothing to do\n"
     assert stage(root, "--uninstall").code == DONE
-    assert listing(root) == before  # so there is no file "asked" either
+    assert listing(root) == before  # so no trap has left a file "asked" either
     assert not any("xenvif" in name for name in os.listdir("/opt") + os.listdir("/etc"))
 
 
 def test_staging_below_a_relative_path(root, tmp_path):
-    """CDPATH names a directory to which a plain cd in the script would go instead."""
+    """CDPATH names another directory, to which a plain cd in the script would go."""
     shutil.copytree(root + "/etc", str(tmp_path / "else" / os.path.basename(root) / "etc"))
     result = subprocess.run(["bundle/dom0-install.sh", "--root", "../" + os.path.basename(root)],
                             cwd=root, env={"PATH": PATH, "CDPATH": str(tmp_path / "else")})
@@ -160,7 +160,7 @@ def test_staging_below_a_relative_path(root, tmp_path):
     assert result.returncode == DONE
 
 
-def test_staging_below_a_directory_that_is_no_root(root):
+def test_staging_below_a_directory_that_is_no_dom0s_root(root):
     os.makedirs(root + "/empty")
     result = subprocess.run([os.path.join(root, "bundle", "dom0-install.sh"), "--root",
                              root + "/empty"], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
@@ -179,7 +179,7 @@ def test_staging_without_one_part_of_the_script(root):
     assert listing(root) == before
 
 
-def test_staging_reads_the_unit_in_there(root):
+def test_staging_reads_the_unit_of_the_image(root):
     write(root + UNIT + ".d/local.conf", "[Service]\nExecStart=\nExecStart=-/usr/sbin/xenopsd-xc "
           "--config /etc/xenopsd.conf --config-dir ${WHERE}\nEnvironment='WHERE=/etc/w.d'\n")
     assert stage(root).code == DONE
@@ -190,7 +190,7 @@ def test_staging_reads_the_unit_in_there(root):
     (("/usr/bin/python3", "python3.4"), "Python 3.4"),
     (("/usr/bin/python3", None), "no /usr/bin/python3"),
     ((UNIT, None), "not a dom0"), ((STOCK, None), "no stock")])
-def test_staging_refuses(root, wrong, reason):
+def test_staging_refuses_a_wrong_root(root, wrong, reason):
     os.unlink(root + wrong[0])
     if wrong[1]:
         os.symlink(wrong[1], root + wrong[0])

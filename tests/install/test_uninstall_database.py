@@ -18,7 +18,7 @@ HELD = {"boot": "b", "held": {"tag": 4095, "vlan_mode": "dot1q-tunnel", "cvlans"
 
 
 @pytest.mark.parametrize("schema", [None, schema_like_2_5], ids=["newest", "2.5"])
-def test_marks_are_taken_out_and_nothing_else(host, schema):
+def test_uninstall_removes_the_marks_and_nothing_else(host, schema):
     host.ovs = PrivateOvs(schema=schema and schema())
     host.start()
     ids = {mark.KEY: mark.encode({"boot": "b, \"c'"}), "other": "it's"}
@@ -38,7 +38,7 @@ def test_marks_are_taken_out_and_nothing_else(host, schema):
         assert dict(port, _version=0) == dict(was, _version=0)
 
 
-def test_held_ports_are_told_of(up):
+def test_uninstall_names_the_held_ports(up):
     up.ovs.add_port("br0", "tap1.0", {}, {mark.KEY: mark.encode(HELD)}, **HELD["held"])
     # (A mark as an older version wrote it.)
     up.ovs.add_port("br0", "tap2.0", {}, {mark.KEY: json.dumps(HELD)}, tag=4095)
@@ -72,7 +72,7 @@ def test_a_database_that_is_down(up):
     assert up.ovs.port("vif1.0")["external_ids"] == {}
 
 
-def test_a_port_that_goes_while_marks_are_taken_out(host):
+def test_a_port_that_goes_while_the_marks_are_removed(host):
     write(host.at("/usr/local/sbin/ovs-vsctl"), """#!/bin/sh
 case $* in *remove*) /usr/bin/ovs-vsctl --no-wait del-port br0 vif1.0 ;; esac
 exec /usr/bin/ovs-vsctl "$@"

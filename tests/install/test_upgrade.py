@@ -19,7 +19,7 @@ def test_upgrade_in_place(installed):
     assert result.code == DONE, result
     assert os.readlink(installed.path("/opt/xenvif-tagger/current")).startswith("releases/99.1-")
     assert installed.text("/opt/xenvif-tagger/xenvif_tagger/__init__.py") == new
-    # xenopsd is not restarted, and the old release stays for a plug that is under way.
+    # The upgrade does not restart xenopsd, and leaves the old release for a plug that is under way.
     assert installed.calls().count("systemctl restart xenvif-tagger.service\n") == 2
     assert installed.restarts() == 1
     assert installed.exists("/opt/xenvif-tagger/" + old + "/xenvif_tagger/core/pair.py")

@@ -10,7 +10,7 @@ from xenvif_tagger.ovsdb.client import Client, OperationError, ServerError, Unre
 from xenvif_tagger.ovsdb.rows import from_map, from_set, from_uuid, to_map, to_set, uuid
 
 
-def test_results_are_one_per_operation(ovs):
+def test_each_operation_has_one_result(ovs):
     ovs.add_bridge("br0")
     ovs.add_port("br0", "vif1.0", {"xs-vif-uuid": "ü𝄞"}, tag=5)
     with Client(ovs.remote, LONG) as client:
@@ -53,7 +53,7 @@ def test_results_are_one_per_operation(ovs):
     assert (row["tag"], row["trunks"], row["external_ids"]) == ([6], [1, 2], {"a": "ü"})
 
 
-def test_no_operations_are_a_transaction_too(ovs):
+def test_a_transaction_without_operations(ovs):
     with Client(ovs.remote, LONG) as client:
         assert client.transact([]) == []
 
@@ -105,7 +105,7 @@ def wait_tag(tag):
     }
 
 
-def test_a_lost_race_is_told_by_the_index_of_its_wait(tagged):
+def test_the_error_of_a_lost_race_has_the_index_of_the_wait(tagged):
     with Client(tagged.remote, LONG) as client:
         assert client.transact([wait_tag(5), set_tag(6)]) == [{}, {"count": 1}]
         with pytest.raises(OperationError) as caught:
@@ -114,12 +114,12 @@ def test_a_lost_race_is_told_by_the_index_of_its_wait(tagged):
         assert caught.value.error == "timed out"
         assert "operation 1 (wait Port)" in str(caught.value)
         assert tagged.remote in str(caught.value)
-        # The connection is as usable as before.
+        # The client can still use its connection.
         client.transact([wait_tag(6), set_tag(8)])
     assert tagged.port("vif1.0")["tag"] == [8]
 
 
-def test_a_violated_constraint_is_told_by_the_index_of_its_operation(tagged):
+def test_the_error_of_a_violated_constraint_has_the_index_of_the_operation(tagged):
     with Client(tagged.remote, LONG) as client:
         error, text = problem_of(client.transact, [set_tag(6), set_tag(5000)])
     assert (type(error), error.index, error.error) == (OperationError, 1, "constraint violation")
@@ -159,10 +159,10 @@ def test_a_refused_request_is_a_server_error(ovs):
         assert client.transact([]) == []
 
 
-def test_another_commit_wakes_and_silence_does_not(tagged):
+def test_another_clients_commit_wakes_and_silence_does_not(tagged):
     with Client(tagged.remote, LONG) as client:
         client.monitor({"Port": ["tag"]})
-        assert client.wait_update(0) is False  # the monitor asks for no initial rows
+        assert client.wait_update(0) is False  # the client's monitor asks for no initial rows
         assert client.wait_update(0.05) is False
         tagged.transact(set_tag(6))
         assert client.wait_update(LONG) is True
@@ -178,7 +178,7 @@ def test_an_update_that_comes_during_a_transaction_is_not_lost(tagged):
         assert client.wait_update(LONG) is True
 
 
-def test_a_burst_wakes_once(tagged):
+def test_a_burst_of_updates_wakes_once(tagged):
     with Client(tagged.remote, LONG) as client:
         client.monitor({"Port": ["tag"]})
         for tag in range(100, 300):
@@ -199,7 +199,7 @@ def test_the_deadline_begins_anew_after_waiting(tagged):
 def test_the_deadline_is_one_for_all_calls_until_restarted(ovs):
     with Client(ovs.remote, 2.0) as client:
         client.transact([])
-        time.sleep(2.1)  # the client's time itself must pass
+        time.sleep(2.1)  # the client's deadline of 2 s must pass
         client.restart_deadline()
         client.transact([])
         time.sleep(2.1)

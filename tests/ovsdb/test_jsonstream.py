@@ -1,4 +1,4 @@
-"""JSON objects out of a stream of bytes, in whatever pieces the bytes come."""
+"""The framer finds JSON objects in a stream of bytes, whatever pieces the bytes come in."""
 import json
 
 import pytest
@@ -36,7 +36,7 @@ def test_any_objects_in_any_pieces_come_out_the_same(data, objects, escaped):
 
 
 @given(OBJECTS, OBJECTS)
-def test_an_object_is_out_with_its_last_byte_whatever_follows(first, second):
+def test_an_object_is_returned_with_its_last_byte_whatever_follows(first, second):
     first, second = json.dumps(first).encode(), json.dumps(second).encode()
     for end in range(len(second)):
         framer = Framer()
@@ -45,7 +45,7 @@ def test_an_object_is_out_with_its_last_byte_whatever_follows(first, second):
 
 
 @given(OBJECTS)
-def test_byte_by_byte_nothing_is_out_before_the_last(item):
+def test_byte_by_byte_an_object_is_returned_with_its_last_byte(item):
     stream = json.dumps(item).encode()
     framer = Framer()
     for number in range(len(stream) - 1):
@@ -77,7 +77,7 @@ def test_byte_by_byte_nothing_is_out_before_the_last(item):
         b'{"a": "line\nbreak"}',
     ],
 )
-def test_garbage_is_told_at_once(stream):
+def test_garbage_is_an_error_at_once(stream):
     with pytest.raises(NotJson):
         Framer().feed(stream)
     framer = Framer()
@@ -86,7 +86,7 @@ def test_garbage_is_told_at_once(stream):
             framer.feed(stream[number : number + 1])
 
 
-def test_garbage_is_shown_near_the_fault():
+def test_the_error_shows_the_garbage_near_the_fault():
     with pytest.raises(NotJson) as caught:
         Framer().feed(b'{"a": "' + 500 * b"x" + b'", here}')
     assert "here" in str(caught.value)

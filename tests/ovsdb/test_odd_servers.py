@@ -46,7 +46,7 @@ def test_dribbled_replies_do_not_stretch_the_deadline(serve):
     def talk(connection):
         for byte in select_reply(read_message(connection), 10000 * "a"):
             connection.sendall(bytes([byte]))
-            time.sleep(0.1)  # the misbehaviour itself: a reply that takes a quarter of an hour
+            time.sleep(0.1)  # the server's misbehaviour: its reply takes a quarter of an hour
 
     with serve(talk) as server:
         error, text = problem_of(names_from, server, SHORT)
@@ -136,7 +136,7 @@ def test_garbage_from_a_server_that_does_not_even_read(serve):
 
 
 @pytest.mark.parametrize("schema", [None, [], {}, {"tables": []}, {"tables": {"Port": 5}}])
-def test_a_schema_that_is_none_is_garbage(serve, schema):
+def test_an_answer_that_is_no_schema_is_garbage(serve, schema):
     def talk(connection):
         connection.sendall(reply_to(read_message(connection), schema))
 
@@ -146,7 +146,7 @@ def test_a_schema_that_is_none_is_garbage(serve, schema):
     assert "not an OVSDB server" in text
 
 
-def test_closed_in_the_middle_of_a_reply(serve):
+def test_a_connection_closed_in_the_middle_of_a_reply(serve):
     def talk(connection):
         connection.sendall(select_reply(read_message(connection), "a", "b")[:-20])
         connection.close()
@@ -157,7 +157,7 @@ def test_closed_in_the_middle_of_a_reply(serve):
     assert text == server.remote + ": the server closed the connection in the middle of a reply"
 
 
-def test_closed_without_a_reply(serve):
+def test_a_connection_closed_without_a_reply(serve):
     def talk(connection):
         read_message(connection)
         connection.close()
@@ -168,7 +168,7 @@ def test_closed_without_a_reply(serve):
     assert text.startswith(server.remote + ": the server closed the connection: ")
 
 
-def test_closed_with_the_request_unread(serve):
+def test_a_connection_closed_with_the_request_unread(serve):
     def talk(connection):  # the client gets ECONNRESET for this
         connection.recv(1, socket.MSG_PEEK)
         connection.close()
@@ -340,7 +340,7 @@ def test_a_notification_and_the_reply_in_one_read(serve):
         {"id": 1, "method": "who-knows", "params": []},
     ],
 )
-def test_what_is_not_of_our_monitor_does_not_wake(serve, message):
+def test_a_message_that_is_not_of_our_monitor_does_not_wake(serve, message):
     def talk(connection):
         connection.sendall(encode(message) + select_reply(read_message(connection), "a"))
 
@@ -360,7 +360,7 @@ def test_replies_with_another_id_are_not_ours(serve):
         assert names_from(server) == ["right"]
 
 
-def test_a_client_can_be_closed_twice_and_says_so_when_used_after(ovs):
+def test_a_client_closed_twice_and_used_afterwards(ovs):
     client = Client(ovs.remote, LONG)
     client.close()
     client.close()
@@ -369,6 +369,6 @@ def test_a_client_can_be_closed_twice_and_says_so_when_used_after(ovs):
     assert text == ovs.remote + ": the connection is closed"
 
 
-def test_no_time_at_all_is_a_time_out(ovs):
+def test_a_timeout_of_zero_is_a_time_out(ovs):
     error, _ = problem_of(Client, ovs.remote, 0.0)
     assert type(error) is Unreachable

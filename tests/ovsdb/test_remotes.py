@@ -1,5 +1,5 @@
-"""Where a remote leads the client of OVSDB, and the client's error for a remote that leads
-nowhere."""
+"""The address to which a remote leads the client of OVSDB, and the client's error for a remote that
+leads to no server."""
 import os
 import socket
 
@@ -27,7 +27,7 @@ def test_tcp_to_a_real_server(ovs, host):
         ("unix:/a:b", "/a:b"),
     ],
 )
-def test_what_a_remote_means(remote, address):
+def test_the_address_of_a_remote(remote, address):
     found = _addresses(remote)[0][1]
     assert found[: len(address)] == address
 
@@ -55,7 +55,7 @@ def test_a_host_name_that_does_not_exist():
         "ptcp:6640", "/run/db.sock", "punix:/run/db.sock", "db:a,b,c",
     ],
 )
-def test_a_bad_remote_is_named_and_told_how_to_write_it(remote):
+def test_the_error_for_a_bad_remote_names_the_remote_and_the_right_forms(remote):
     error, text = problem_of(Client, remote, LONG)
     assert type(error) is BadRemote
     assert text.startswith(remote or "''")
@@ -108,7 +108,7 @@ def test_a_name_with_a_line_break_is_still_one_line():
     assert type(error) is Unreachable
 
 
-if os.geteuid() != 0:  # root may do anything
+if os.geteuid() != 0:  # root needs no permission
 
     def test_a_socket_without_permission(ovs):
         os.chmod(ovs.socket_path, 0)

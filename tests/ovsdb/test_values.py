@@ -27,7 +27,7 @@ def test_uuids():
 
 
 @pytest.mark.parametrize("value", [5, "a", ["set", []], None, []])
-def test_what_is_no_map_and_no_uuid_is_told(value):
+def test_a_value_that_is_no_map_and_no_uuid_is_an_error(value):
     for read in (from_map, from_uuid):
         with pytest.raises(ValueError):
             read(value)

@@ -94,7 +94,7 @@ def test_the_form_of_a_citation(text, found):
     assert cited(text) == found
 
 
-def test_what_is_cited_is_there():
+def test_each_cited_section_is_in_the_page():
     there = places(text_of(DESIGN))
     missing = ["%s: %s" % (name, place) for name in files() for place in cited(text_of(name))
                if place not in there]
@@ -108,7 +108,7 @@ def test_the_sections_keep_their_numbers(section):
     assert section in places(text_of(DESIGN))
 
 
-def test_pages_that_are_no_more_are_not_cited():
+def test_no_removed_page_is_cited():
     old = re.compile(r"\bDESIGN\b|\bdecisions\.md\b")
     left = ["%s:%d" % (name, number) for name in files()
             for number, line in enumerate(text_of(name).split("\n"), 1) if old.search(line)]

@@ -15,9 +15,9 @@ import pytest
 from support.constants import ROOT
 
 DEVICES = {"vif12.0", "tap12.0", "peer5", "peer6", "other6", "xapi0"}
-# Commands under which a process can make no network namespace: the first takes root's capabilities
-# away; the second makes a user namespace in which the kernel's limit of network namespaces is 0,
-# also for its descendants.
+# Commands under which a process can make no network namespace. The first command takes root's
+# capabilities away. The second command makes a user namespace in which the kernel's limit of
+# network namespaces is 0, also for the namespace's descendants.
 NO_NAMESPACES = (
     ["setpriv", "--bounding-set", "-all", "--inh-caps", "-all"],
     ["unshare", "--user", "--map-root-user", "sh", "-c",
@@ -103,7 +103,7 @@ AS_TOLD = {
 }
 
 
-def test_shows_the_bug_and_the_cure():
+def test_the_demo_shows_the_bug_and_the_cure():
     with Demo() as demo:
         status, output, errors = demo.end()
     assert status == 0, output + errors
@@ -116,7 +116,7 @@ def test_shows_the_bug_and_the_cure():
     assert max(map(len, output.splitlines())) <= 80
 
 
-def test_without_namespaces_uses_dummy_devices():
+def test_the_demo_uses_dummy_devices_without_namespaces():
     prefix = next(way for way in NO_NAMESPACES if allowed(*way))
     assert not allowed(*(prefix + ["unshare", "--net"]))
     with Demo(prefix=prefix) as demo:
@@ -128,9 +128,9 @@ def test_without_namespaces_uses_dummy_devices():
     assert figures(output) == AS_TOLD
 
 
-def test_fails_if_the_cure_does_not_cure(tmp_path):
-    """With a tagger that does nothing, the demo fails: the demo has measured its figures, not made
-    them up."""
+def test_the_demo_fails_if_the_cure_does_not_cure(tmp_path):
+    """With a tagger that does nothing the demo fails: the demo measures its figures, and does not
+    invent the figures."""
     root = str(tmp_path)
     shutil.copytree(os.path.join(ROOT, "demo"), os.path.join(root, "demo"))
     for package in ("tests", "xenvif_tagger"):
@@ -157,7 +157,7 @@ def test_fails_if_the_cure_does_not_cure(tmp_path):
         (signal.SIGHUP, "6."),
     ],
 )
-def test_interrupted_leaves_nothing(number, line):
+def test_an_interrupted_demo_leaves_nothing(number, line):
     with Demo() as demo:
         demo.read_to(line)
         assert len(demo.processes()) >= 4  # parent, child, ovsdb-server, ovs-vswitchd
@@ -169,7 +169,7 @@ def test_interrupted_leaves_nothing(number, line):
     assert errors == "demo: stopped; nothing of it is left\n"
 
 
-def test_closed_output_leaves_nothing():
+def test_a_demo_with_closed_output_leaves_nothing():
     with Demo() as demo:
         demo.read_to("2.")
         demo.process.stdout.close()

@@ -24,8 +24,8 @@ DRIVERS = {"ovsdb.oneshot": {"cli.options", "doctor.database", "plug.hook"},
 
 
 def sources():
-    """The package's modules: name -> (the package that it is in, its text). The names are like
-    "core.port"; the package itself has the name ""."""
+    """The package's modules: name -> (the sub-package of the module, the module's text). A name is
+    like "core.port"; the package itself has the name ""."""
     found, top = {}, os.path.join(ROOT, PACKAGE)
     for folder, _, files in os.walk(top):
         room = os.path.relpath(folder, os.path.dirname(top)).replace(os.sep, ".")
@@ -37,8 +37,8 @@ def sources():
 
 
 def imports(package, text, names):
-    """The modules, of the given names, that a module's text imports, at any place in the text:
-    a set."""
+    """The set of the modules among `names` that a module's text imports, at any place in the
+    text."""
     told = set()
     for node in ast.walk(ast.parse(text)):
         if isinstance(node, ast.Import):
@@ -48,7 +48,7 @@ def imports(package, text, names):
             base = ".".join(above + [node.module] * bool(node.module))
             told |= {base + "." + alias.name for alias in node.names}
     ours = {each.partition(".")[2] for each in told if each.split(".")[0] == PACKAGE}
-    # A name that is no module's is a name within a module.
+    # A name that is not in `names` is a name within a module.
     return {each if each in names else each.rpartition(".")[0] for each in ours} - {""}
 
 
@@ -115,5 +115,5 @@ def test_a_wrong_import_is_found(package, name, text, problem):
 
 
 @pytest.mark.parametrize("room", EMPTY)
-def test_a_room_of_the_plug_path_has_nothing_of_its_own(room):
+def test_the_init_file_of_a_room_of_the_plug_path_is_empty(room):
     assert sources()[room][1] == ""

@@ -1,4 +1,4 @@
-"""The man page, as man shows it, has all that --help says."""
+"""The man page, as man shows the page, has the whole text of --help."""
 import os
 import re
 import subprocess
@@ -47,7 +47,7 @@ def helps(*words):
             yield found
 
 
-def test_no_warning(source, tmp_path):
+def test_man_prints_no_warning(source, tmp_path):
     path = tmp_path / "xenvif-tagger.8"
     path.write_text(source)
     assert said("groff", "-man", "-Tutf8", "-ww", "-z", str(path)) == ""
@@ -55,7 +55,7 @@ def test_no_warning(source, tmp_path):
     assert said("man", "--warnings", "--local-file", "-Tutf8", "-Z", str(path))
 
 
-def test_each_command_and_option_of_help_is_in_it(page):
+def test_each_command_and_option_of_help_is_in_the_page(page):
     names = []
     for words, text in helps():
         start = re.search(r"(?m)^ +%s \[.*$" % " ".join(words) if words else r"(?m)^OPTIONS$", page)
@@ -69,7 +69,7 @@ def test_each_command_and_option_of_help_is_in_it(page):
     assert {"mirror vm", "status", "check", "watch", "doctor"} <= set(names)
 
 
-def test_what_a_help_says_is_in_it_whole(page):
+def test_the_whole_text_of_help_is_in_the_page(page):
     flat = " ".join(page.split())
     for _, text in helps():
         options = re.split(r"(?m)^  (?=-)", text.split("\nCommands:")[0].split("Options:")[1])[1:]
@@ -88,7 +88,7 @@ def test_sections(page):
     assert config.DEFAULT_PATH in page
 
 
-def test_variables_are_those_that_count(page):
+def test_the_pages_variables_are_those_that_the_command_reads(page):
     named = re.findall(r"\bXENVIF_TAGGER_\w+", page)
     options = set(re.findall(r"--([a-z-]+)", run("--help").out.split("Commands:")[0]))
     assert sorted(named) == sorted("XENVIF_TAGGER_" + name.upper().replace("-", "_")
@@ -107,9 +107,9 @@ def test_examples_are_right(page):
         assert result.code == (1 if example == "doctor" else 3), (example, result)
 
 
-def test_a_new_command_comes_by_itself(tmp_path):
-    """The page has a new group, an option without help, and characters that mean something to
-    roff; and no hidden command."""
+def test_the_page_has_a_command_that_is_added_later(tmp_path):
+    """The page has a new group, an option without help, and characters that have a meaning in roff;
+    the page has no hidden command."""
     (tmp_path / "new.py").write_text(r'''
 import importlib.machinery, importlib.util, sys
 import click

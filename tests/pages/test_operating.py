@@ -39,7 +39,7 @@ def steps(page):
 
 class Scene(object):
     """A host after an update: xenopsd's setting is gone, the watcher is not running, and a guest
-    was restarted since. The host's pool has three hosts, one of which is down."""
+    was restarted after the update. The host's pool has three hosts, and one of them is down."""
 
     def __init__(self, ovs, other, xapi, base):
         self.ovs = prepared(ovs)
@@ -111,7 +111,7 @@ def scene(tmp_path):
                 scene.watcher.__exit__(None, None, None)
 
 
-def test_the_page(scene):
+def test_each_command_of_the_page_prints_the_pages_output(scene):
     with open(PAGE, encoding="utf-8") as stream:
         found = steps(stream.read())
     assert len(found) >= 8

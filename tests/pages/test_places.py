@@ -1,4 +1,4 @@
-"""Files that name a module of ours in another way than by an import that a test runs."""
+"""The files that name our modules, but whose imports no other test runs."""
 import importlib
 import os
 import re
@@ -16,8 +16,8 @@ NAMED = re.compile(r"from (xenvif_tagger[\w.]*) import (\w+(?:, \w+)*)|"
 
 
 def named():
-    """The names that our files take from our modules: a list of (file, module, name). The files
-    are those that are installed, and those that build, measure or show what is installed."""
+    """The names that our files take from our modules: a list of (file, module, name). The files are
+    the installed files, and the files that build, measure or show the installed files."""
     found = []
     for top in "hotplug", "dom0-install.d", "packaging", "bench", "demo", "xenvif_tagger", "":
         for folder, folders, files in os.walk(os.path.join(ROOT, top)):
@@ -36,21 +36,22 @@ def named():
 
 
 @pytest.mark.parametrize("file, module, name", named())
-def test_what_is_named_is_there(file, module, name):
+def test_each_named_module_and_name_is_there(file, module, name):
     module = importlib.import_module(module)
     if not hasattr(module, name):
         importlib.import_module("%s.%s" % (module.__name__, name))
 
 
 def test_the_files_that_no_test_imports_are_searched():
-    """If named() found nothing in these files, the test above would check nothing."""
+    """If named() found no names in these files, test_each_named_module_and_name_is_there would
+    check no name of these files."""
     files = {file for file, _, _ in named()}
     assert {"setup.py", "hotplug/setup-vif-rules", "hotplug/vif-openvswitch-tagger",
             "hotplug/xenvif-tagger", "dom0-install.d/check.sh", "packaging/manual", "bench/host.py",
             "xenvif_tagger/doctor/stock.py"} <= files
 
 
-def test_where_the_package_is():
+def test_the_directory_of_the_package():
     place = os.path.dirname(os.path.abspath(xenvif_tagger.__file__))
     assert paths.PACKAGE == place
     assert libraries.python(None)[1].endswith(" in " + place)

@@ -30,8 +30,8 @@ def interrupted(dom0, copy, module, line):
     return done
 
 
-def test_nor_while_our_code_is_imported(dom0, copy):
-    """The stock script has not begun at this time."""
+def test_ctrl_c_during_our_imports_shows_no_traceback(dom0, copy):
+    """The stock script has not begun yet, so there is no traceback of the stock script."""
     for module in "host/paths", "core/names", "ovsdb/client", "plug/hook":
         done = interrupted(dom0, copy, module, "\n\nraise KeyboardInterrupt\n")
         assert done.returncode in (-signal.SIGINT, 128 + signal.SIGINT), (module, done)
@@ -39,7 +39,7 @@ def test_nor_while_our_code_is_imported(dom0, copy):
 
 
 @pytest.mark.parametrize("how", sorted(HOW))
-def test_none_of_our_frames_is_shown(dom0, copy, how):
+def test_ctrl_c_in_a_plug_shows_none_of_our_frames(dom0, copy, how):
     found = {}
     for step in STEPS:
         module, _, name = step.partition(".")
@@ -54,7 +54,7 @@ def test_none_of_our_frames_is_shown(dom0, copy, how):
     assert not found
 
 
-def test_each_room_on_the_way_of_a_plug_is_tried():
+def test_the_steps_have_each_room_that_a_plug_imports():
     code = "import sys; sys.path.insert(0, %r); from xenvif_tagger.plug import stock; " \
         "print(*sys.modules)"
     told = subprocess.check_output([sys.executable, "-I", "-c", code % ROOT]).decode().split()

@@ -37,7 +37,7 @@ def shared():
 
 @pytest.fixture
 def dom0(shared):
-    """One dom0 for all tests: each test has domains of its own."""
+    """The shared dom0, with its config and scripts as usual: each test has domains of its own."""
     yield shared
     if os.path.exists(shared.path(CONFIG)):
         os.unlink(shared.path(CONFIG))
@@ -111,7 +111,7 @@ def said(dom0, device):
 
 
 class Watch:
-    """A monitor of the database: tells with which columns a row first appeared."""
+    """A monitor of the database, which tells the columns with which a row first appeared."""
 
     COLUMNS = {"Port": ["name", "external_ids"] + sorted(HELD),
                "Interface": ["name", "external_ids"]}
@@ -172,7 +172,7 @@ ORDERS = pytest.mark.parametrize("order", ["vif first", "emu first"])
 
 
 @ORDERS
-def test_born_with_what_its_sibling_has(dom0, order):
+def test_a_port_is_born_with_its_siblings_unit_and_ids(dom0, order):
     vif = add(dom0)
     first, second = both(vif, order)
     good(plug(dom0, vif, first))
@@ -199,7 +199,7 @@ def test_born_with_what_its_sibling_has(dom0, order):
 @pytest.mark.parametrize("bridge, columns", [
     ("xenbr0.5", {"tag": [5]}), ("xenbr0.5:7:6", {"tag": [5], "trunks": [6, 7]}),
     ("xenbr0:6:7", {"trunks": [6, 7]})])
-def test_a_vlan_in_the_bridge_string_is_the_operators(dom0, order, bridge, columns):
+def test_a_vlan_in_the_bridge_string_is_kept(dom0, order, bridge, columns):
     vif = add(dom0, bridge=bridge)
     for name in both(vif, order):
         watch = Watch(dom0)
@@ -266,8 +266,8 @@ def test_the_sibling_retagged_while_ovs_vsctl_runs_is_followed_before_the_link_i
 
 
 def test_one_process_more_than_stock(dom0, before):
-    """Our script starts one process more than stock in each call, and none more for a device
-    without a VIF's name."""
+    """Our script starts one process more than stock in each call; for a device without a VIF's
+    name, our script starts no more than stock."""
     before("python3", 'echo "$$" >>/run/pythons; exec $real "$@"')
 
     def last_pid():
@@ -292,7 +292,7 @@ def test_one_process_more_than_stock(dom0, before):
 
 
 @pytest.mark.parametrize("boot, tag", [(None, [5]), ("an-earlier-one", [])])
-def test_the_row_of_an_emulated_nic_that_is_gone_lends_if_it_is_of_this_boot(dom0, boot, tag):
+def test_an_emulated_nics_row_without_device_lends_if_this_boot_has_seen_it(dom0, boot, tag):
     vif = add(dom0)
     good(plug(dom0, vif, vif.emu))
     dom0.ovs.vsctl("set", "Port", vif.emu, "tag=5")
@@ -313,7 +313,7 @@ def test_the_row_of_an_emulated_nic_that_is_gone_lends_if_it_is_of_this_boot(dom
 
 
 def test_the_link_goes_up_after_the_second_look(dom0, before):
-    """The link waits for the second look, within the look's limit."""
+    """The link waits for the second look, but no longer than the look's limit."""
     before("python3", "echo '=0.8'; read x; sleep 0.3; echo >/run/looked")
     before("ip", 'case "$*" in *up*) [ ! -e /run/looked ] || echo >/run/after;; esac\n'
            'exec $real "$@"')
@@ -323,7 +323,7 @@ def test_the_link_goes_up_after_the_second_look(dom0, before):
 
 
 @ORDERS
-def test_held_until_an_agent_binds_it(dom0, order):
+def test_a_port_on_a_hold_bridge_is_held_until_an_agent_binds_it(dom0, order):
     dom0.write_file(CONFIG, "[hold]\nbridges = xenbr0\n")
     vif = add(dom0)
     first, second = both(vif, order)
@@ -347,8 +347,9 @@ def test_a_vlan_in_the_bridge_string_is_not_held(dom0):
         assert "held" not in noted(dom0.ovs.port(name))
 
 
-def test_iface_id_is_off_a_dying_port_before_it_goes(dom0, before):
-    """And the port itself goes right after, so that the stock script's del-port finds nothing."""
+def test_an_unplugged_port_loses_its_iface_id_before_its_row_goes(dom0, before):
+    """The hook deletes the port right after the removal of iface-id, so that the stock script's
+    del-port finds no port."""
     vif = add(dom0)
     for name in (vif.vif, vif.emu):
         good(plug(dom0, vif, name))
@@ -370,14 +371,14 @@ def test_iface_id_is_off_a_dying_port_before_it_goes(dom0, before):
 
 # ---- P2 ---------------------------------------------------------------------------------------
 
-# Seconds after which a plug counts as hanging: many times the script's time-outs, on a busy machine
-# too, and less than the time that the stand-ins sleep.
+# Seconds after which a plug counts as hanging: many times the script's time-outs, enough for a busy
+# machine, and less than the time that the stand-ins sleep.
 HANGS = 60
 
 
 def as_stock(dom0, why):
-    """Plug with the stock script and with ours: all is alike, but for one line of our log for each
-    port."""
+    """Plug with the stock script and with ours: the results are alike, but for one line of our log
+    for each port."""
     names = ("vif", "emu")
     seen = []
     for script in ("vif-openvswitch", TAGGER):
@@ -421,7 +422,7 @@ def broken(dom0, how):
     (lambda top: write(top + "/core/birth.py", "import signal; signal.pause()"), "no answer"),
     (lambda top: write(top + "/core/birth.py", "print('=')"), "the stock script goes on alone"),
 ], ids=["missing", "empty", "truncated", "truncated too", "raising", "killed", "hung", "chatty"])
-def test_our_package_broken(dom0, how, why):
+def test_with_a_broken_package_the_plug_is_as_by_stock(dom0, how, why):
     broken(dom0, how)
     try:
         as_stock(dom0, why)
@@ -438,7 +439,7 @@ def write(path, text):
     ("exit 1", "no answer"), ("exec 1>&-; exec sleep 100", "no answer"),
     ("kill -9 $$", "no answer"), ("kill -STOP $$", "no answer")],
     ids=["fails", "silent", "killed", "stopped"])
-def test_python_broken(dom0, before, text, why):
+def test_with_a_broken_python_the_plug_is_as_by_stock(dom0, before, text, why):
     before("python3", text)
     as_stock(dom0, why)
 
@@ -456,12 +457,12 @@ def test_a_python_that_hangs_is_ended(dom0, before, text):
     while not dom0.run("/bin/sh", "-c", state).returncode:
         assert time.monotonic() < until
     assert "no answer" in said(dom0, vif.vif)[0] or "again in time" in said(dom0, vif.vif)[0]
-    # One line says so. (bash would print the source of what it has killed.)
+    # One line says so, and bash does not print the source of the job that was killed.
     assert "import" not in dom0.read_file("/var/log/xen/xen-hotplug.log")
 
 
-def test_the_config_says_how_long_it_waits_for_python(dom0, before):
-    """Longer than usual, which is under a second."""
+def test_the_config_sets_the_time_for_pythons_answer(dom0, before):
+    """The usual time is under a second."""
     dom0.write_file(CONFIG, "[plug]\ntimeout = 60\n")
     before("python3", 'sleep 1.5; exec $real "$@"')
     vif = add(dom0)
@@ -472,7 +473,7 @@ def test_the_config_says_how_long_it_waits_for_python(dom0, before):
     assert not said(dom0, vif.vif)
 
 
-def test_half_an_answer_counts_for_nothing(dom0, before):
+def test_half_an_answer_of_python_is_not_used(dom0, before):
     before("python3", "printf '+%s\\n' -- set Port \"$5\" tag=9")
     as_stock(dom0, "no answer")
 
@@ -493,8 +494,8 @@ def away(dom0, path):
 
 
 def test_no_open_vswitch(dom0):
-    """The stock script reports the missing command: it must not take our function ovs-vsctl for the
-    command."""
+    """The stock script reports the missing command, and must not take our function ovs-vsctl for
+    that command."""
     with away(dom0, "/usr/bin/ovs-vsctl"):
         answers = []
         for script in "vif-openvswitch", TAGGER:
@@ -505,7 +506,7 @@ def test_no_open_vswitch(dom0):
 
 
 def test_no_logger(dom0, before):
-    """Our line then goes to the file that has the stock script's standard error."""
+    """Without logger, our line goes to the file that has the stock script's standard error."""
     before("logger", 'case "$*" in *xenvif-tagger:*) exit 1;; esac; exec $real "$@"')
     before("python3", "exit 1")
     vif = add(dom0)
@@ -527,7 +528,7 @@ def test_ovs_vsctl_refuses_our_words(dom0, before):
 @pytest.mark.parametrize("python, then, calls", [
     ("exec $real \"$@\"", "exit 1", 2), ("exec $real \"$@\"", "sleep 2.1; exit 1", 1),
     ("exit 1", "exit 1", 1)], ids=["our part", "the database", "no part of ours"])
-def test_ovs_vsctl_is_run_again_where_our_part_may_have_failed_it(
+def test_ovs_vsctl_is_run_again_if_our_words_may_be_at_fault(
         dom0, before, python, then, calls):
     before("python3", python)
     before("ovs-vsctl", "echo >>/run/calls; " + then)
@@ -537,7 +538,7 @@ def test_ovs_vsctl_is_run_again_where_our_part_may_have_failed_it(
     assert dom0.read_file("/run/calls") == "\n" * calls
 
 
-def test_no_second_look_at_what_was_not_plugged(dom0, before):
+def test_no_second_look_at_a_port_that_was_not_plugged(dom0, before):
     before("python3", "echo '=0.5'; read x; echo >/run/looked-in-vain")
     before("ovs-vsctl", "exit 1")
     vif = add(dom0)
@@ -555,7 +556,8 @@ def test_ovs_vsctl_fails(dom0):
 
 
 def test_the_database_hangs(dom0):
-    """Stock hangs too, for 30 s: we give up first, and leave the plug to stock."""
+    """The stock script hangs too, for 30 s: we give up earlier, and leave the plug to that
+    script."""
     vif = add(dom0)
     good(plug(dom0, vif, vif.vif))
     dom0.create_device(vif.emu)
@@ -574,7 +576,7 @@ def test_the_database_hangs(dom0):
     assert "hung" in said(dom0, vif.emu)[0] and len(said(dom0, vif.emu)) == 1
 
 
-def test_what_python_takes_to_start_is_off_the_databases_time(dom0, before):
+def test_pythons_start_counts_against_the_databases_time(dom0, before):
     before("python3", 'sleep 0.3; exec $real "$@"')
     vif = add(dom0)
     dom0.create_device(vif.vif)
@@ -591,8 +593,8 @@ def test_what_python_takes_to_start_is_off_the_databases_time(dom0, before):
 
 
 @pytest.mark.parametrize("started", ["", "x", "0", "9" * 12, "nan"])
-def test_where_it_is_not_known_when_python_was_started(started):
-    """Bash is older than 5.0, or the clock was set meanwhile: the start of Python is not known."""
+def test_an_unknown_start_of_python_counts_as_a_fixed_time(started):
+    """The start is not known if bash is older than 5.0, or if the clock was set meanwhile."""
     assert plug_libxl._spent(started, 1) == plug_libxl.UNKNOWN_START
 
 
@@ -600,7 +602,7 @@ def test_where_it_is_not_known_when_python_was_started(started):
                                   "[plug]\nstock_script = /nowhere/vif-openvswitch",
                                   "[plug]\nstock_script = /etc/xen/scripts",
                                   "[plug]\nstock_script = /etc/passwd"])
-def test_a_config_that_is_wrong(dom0, text):
+def test_a_wrong_config_does_not_fail_the_plug(dom0, text):
     dom0.write_file(CONFIG, text)
     vif = add(dom0)
     for name in (vif.vif, vif.emu):
@@ -622,9 +624,9 @@ STOCK = "#!/bin/sh\necho \"$0 $*\"\nexit 3\n"
 
 
 @pytest.mark.parametrize("beside", [True, False])
-def test_the_stock_script_beside_it_or_where_xen_has_it(dom0, beside):
-    """The stock script is looked for beside the name by which ours is called, not beside our own
-    file."""
+def test_the_stock_script_is_beside_our_script_or_in_xens_directory(dom0, beside):
+    """We look for the stock script beside the link by which our script is called, not beside the
+    file to which the link leads."""
     there = "/opt/beside" if beside else "/opt/alone"
     if beside:
         dom0.write_file(there + "/vif-openvswitch", STOCK, 0o755)

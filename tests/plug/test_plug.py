@@ -1,5 +1,5 @@
-"""The hook in a stand-in dom0: the plug does all that stock does, and the port is born with its
-sibling's unit.
+"""The hook in a stand-in dom0: the plug has all effects of the stock script, and the port is born
+with its sibling's unit.
 
 With XEN_SCRIPTS=DIRECTORY the stock scripts are real ones. XENVIF_TAGGER_PLUGS: the number of plugs
 in the proof of P1.
@@ -86,7 +86,7 @@ def wrap(dom0, path, before):
     dom0.write_file(path, '#!/bin/sh\n%s\nexec %s.real "$@"\n' % (before, path), 0o755)
 
 
-# ---- all that stock does ----------------------------------------------------------------------
+# ---- the effects of the stock script ----------------------------------------------------------
 
 
 def calls(dom0):
@@ -105,7 +105,7 @@ def flows(dom0):
 
 
 def seen(dom0, done):
-    """All that a call of the script has left behind, apart from what we lend."""
+    """The effects of a call of the script, without the unit and marks that we add."""
     port = None if dom0.bridge_mode else dom0.ovs.port("tap1.0")
     vif = dom0.vifs[1, 0]
     return {
@@ -121,7 +121,7 @@ def seen(dom0, done):
 
 @pytest.mark.parametrize("bridge", (False, True), ids=("openvswitch", "bridge"))
 @pytest.mark.parametrize("mode", (None, "locked", "disabled"))
-def test_all_is_as_stock_leaves_it(bridge, mode):
+def test_a_plug_by_the_hook_has_the_effects_of_the_stock_script(bridge, mode):
     with Dom0(bridge=bridge) as dom0:
         dom0.add_bridge("xenbr0")
         vif = dom0.add_vif(1, 0, locking_mode=mode, ipv4=["192.0.2.1"], ipv6=["2001:db8::1"])
@@ -154,8 +154,7 @@ def test_all_is_as_stock_leaves_it(bridge, mode):
             assert not ours(dom0)
 
 
-def test_a_plug_by_stock_alone_differs_by_nothing_but_what_is_lent(dom0):
-    """The hook's usage errors are the stock script's."""
+def test_the_hooks_usage_errors_are_those_of_the_stock_script(dom0):
     results = {}
     for script in (SETUP_VIF_RULES, HOOK):
         results[script] = [dom0.run(script, *args, env=DAEMON) for args in (
@@ -191,7 +190,7 @@ def test_no_process_more_than_stock(dom0):
 
 @pytest.mark.parametrize("where", ("in place", "installed"))
 @pytest.mark.parametrize("stock", ("config", "/usr/libexec/xenopsd", "/opt/xensource/libexec"))
-def test_where_it_runs_and_where_stock_is(dom0, where, stock):
+def test_places_of_the_hook_and_of_the_stock_script(dom0, where, stock):
     hook = HOOK
     if where == "installed":
         for part in "hotplug", "xenvif_tagger":
@@ -260,7 +259,7 @@ def test_set_locking_mode_keeps_tags_and_iface_id(dom0):
 
 
 @pytest.mark.parametrize("dying, living", (("tap", "vif"), ("vif", "tap")))
-def test_a_dying_port_first_loses_its_ids(dom0, dying, living):
+def test_an_unplugged_port_loses_its_ids_before_its_row_goes(dom0, dying, living):
     dom0.write_file(CONFIG, "[mirror]\niface_id = both\n")
     set_id(dom0, plug(dom0, 1), "iface-id", "port-1")
     set_unit(dom0, "vif1.0", {"tag": 5})
@@ -283,12 +282,13 @@ def test_a_dying_port_first_loses_its_ids(dom0, dying, living):
 
 
 class XapiSync(threading.Thread):
-    """As ovs-xapi-sync: writes iface-id and attached-mac back to an Interface as soon as they are
-    gone, woken by each change of an Interface.
+    """A stand-in for ovs-xapi-sync: each change of an Interface wakes the thread, and if iface-id
+    and attached-mac are gone from the port's Interface, the thread writes both back.
 
-    The read of one row stands for that daemon's look at all rows, which takes longer. Without any
-    look, this thread is sometimes so fast that the server, which takes one request of each
-    connection in turn, has its write before the hook's second transaction, three times in a row.
+    The read of one row stands for the daemon's look at all rows, which takes longer. Without a read
+    this thread is sometimes faster than any daemon: the server takes one request of each connection
+    in turn, and may get the thread's write before the hook's second transaction three times in a
+    row.
     """
 
     def __init__(self, dom0, port):
@@ -322,7 +322,8 @@ class XapiSync(threading.Thread):
 
 
 def test_the_port_goes_before_ovs_xapi_sync_can_write_its_ids_back(dom0):
-    """Issue 11, 7: with a command of its own for the removal, that daemon won 20 of 20 times."""
+    """In an earlier version a process of its own deleted the port, and ovs-xapi-sync was faster in
+    20 of 20 tries."""
     plug(dom0, 1)
     plug(dom0, 1, "tap")
     set_id(dom0, "vif1.0", "iface-id", "port-1")
@@ -333,19 +334,19 @@ def test_the_port_goes_before_ovs_xapi_sync_can_write_its_ids_back(dom0):
         done = dom0.clear("tap1.0")
         sync.end()
         assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
-        assert sync.tries  # it was woken
+        assert sync.tries  # a change has woken the thread
         changed = [text for text in dom0.ovs.records()[count:]
                    if 'row "tap1.0"' in text and ("external_ids=" in text or "delete row" in text)]
         assert "delete row" in changed[-1] and '"xenvif-tagger: ' in changed[-1]
-        assert '"xenvif-tagger: ' in changed[-2]  # that took the ids off, and was the last
-        assert any("'del-port', 'tap1.0'" in line for line in calls(dom0))  # stock's own
+        assert '"xenvif-tagger: ' in changed[-2]  # the last change of the ids was our removal
+        assert any("'del-port', 'tap1.0'" in line for line in calls(dom0))  # by the stock script
         dom0.ovs.add_port("xenbr0", "tap1.0", dict(ids(dom0, "vif1.0")))
     assert ids(dom0, "vif1.0")["iface-id"] == "port-1"
 
 
 @pytest.mark.parametrize("dying, living", (("tap", "vif"), ("vif", "tap")))
-def test_a_lone_iface_id_goes_to_the_port_that_stays(dom0, dying, living):
-    """Issue 11, 8: at the take-over the agent's port would go with the tap."""
+def test_an_iface_id_that_only_the_unplugged_port_has_goes_to_its_sibling(dom0, dying, living):
+    """Otherwise the agent would lose its port when PV drivers take over and the tap goes."""
     plug(dom0, 1)
     plug(dom0, 1, "tap")
     gone, stays = dying + "1.0", living + "1.0"
@@ -361,7 +362,7 @@ def test_a_lone_iface_id_goes_to_the_port_that_stays(dom0, dying, living):
     assert unit(dom0, stays) == {"tag": 5} and ids(dom0, stays)["iface-id"] == "port-1"
 
 
-def test_a_port_that_dies_alone_keeps_its_ids(dom0):
+def test_a_lone_port_keeps_its_ids_when_it_is_unplugged(dom0):
     """The agent must notice when the VIF's last port goes."""
     set_id(dom0, plug(dom0, 1), "iface-id", "port-1")
     count = len(dom0.ovs.records())
@@ -387,7 +388,7 @@ def test_a_local_migration(dom0):
 
 
 def test_a_local_migration_with_one_iface_id(dom0):
-    """Issue 11, 8: the old domain's vif goes while the new domain's has the same iface-id."""
+    """The old domain's vif goes while the new domain's vif has the same iface-id."""
     set_id(dom0, plug(dom0, 1), "iface-id", "port-1")
     was = dom0.vifs[1, 0]
     new = plug(dom0, 2, vm_uuid=was.vm_uuid, vif_uuid=was.vif_uuid, mac=was.mac,
@@ -402,7 +403,7 @@ def test_a_local_migration_with_one_iface_id(dom0):
 
 @pytest.mark.parametrize("tag", (10, 11))
 def test_a_fake_bridge_with_the_agents_tag(dom0, tag):
-    """Issue 11, 4: the network whose fake bridge has the tag that an agent sets changes nothing."""
+    """A fake bridge with the tag that an agent sets changes nothing at a plug."""
     dom0.ovs.vsctl("add-br", "xapi5", "xenbr0", "10")
     set_unit(dom0, plug(dom0, 1), {"tag": tag})
     count = len(dom0.ovs.records())
@@ -412,8 +413,8 @@ def test_a_fake_bridge_with_the_agents_tag(dom0, tag):
     assert mirror(dom0, 1).state == "in-sync"
 
 
-def test_on_a_fake_bridge_the_tag_is_the_bridges_until_the_second_look(dom0):
-    """add-port on a fake bridge sets the tag itself."""
+def test_on_a_fake_bridge_a_port_has_the_bridges_tag_until_the_second_look(dom0):
+    """ovs-vsctl add-port on a fake bridge sets the fake bridge's tag."""
     dom0.ovs.vsctl("add-br", "xapi5", "xenbr0", "10")
     vif = plug(dom0, 1, bridge="xapi5")
     assert unit(dom0, vif) == {"tag": 10}
@@ -429,8 +430,8 @@ def test_on_a_fake_bridge_the_tag_is_the_bridges_until_the_second_look(dom0):
 
 
 @pytest.mark.parametrize("both", (True, False), ids=("vif and tap", "vif alone"))
-def test_a_replug_in_place_keeps_what_the_port_had(dom0, both):
-    """Issue 11, 11: VIF.set_locking_mode of a guest with PV drivers, which has only the vif."""
+def test_a_replug_in_place_keeps_the_ports_unit_and_ids(dom0, both):
+    """VIF.set_locking_mode of a running guest; a guest with PV drivers may have only the vif."""
     vif = plug(dom0, 1)
     if both:
         plug(dom0, 1, "tap")
@@ -457,8 +458,9 @@ def test_a_replug_in_place_keeps_what_the_port_had(dom0, both):
     assert (decision.state, decision.changes) == ("in-sync" if both else "single", [])
 
 
-def test_a_vif_replugged_in_place_is_known_to_its_sibling_at_once(dom0):
-    """The sibling's mark names the row that the call deleted."""
+def test_a_change_of_a_vif_replugged_in_place_is_mirrored(dom0):
+    """The mark of the tap still names the vif's deleted row; the base of the vif's new row
+    counts."""
     vif = plug(dom0, 1)
     plug(dom0, 1, "tap")
     set_unit(dom0, vif, {"tag": 5})
@@ -469,7 +471,7 @@ def test_a_vif_replugged_in_place_is_known_to_its_sibling_at_once(dom0):
 
 
 @pytest.mark.parametrize("whose", ("another VIF's", "of an earlier boot"))
-def test_a_left_over_of_the_same_name_keeps_nothing(dom0, whose):
+def test_a_left_over_row_of_the_same_name_gives_a_new_port_nothing(dom0, whose):
     vif = plug(dom0, 1)
     set_unit(dom0, vif, {"tag": 5})
     set_id(dom0, vif, "iface-id", "port-1")
@@ -491,7 +493,8 @@ def test_a_left_over_of_the_same_name_keeps_nothing(dom0, whose):
 
 
 def reclaimed(dom0):
-    """A's vif, which the agent had bound, is gone; its VLAN has been given to B."""
+    """Plug A's pair, bind the vif in VLAN 5 and delete the vif; then the agent gives VLAN 5 to B's
+    vif."""
     for domid, network in ((1, "net-a"), (2, "net-b")):
         vif = plug(dom0, domid)
         if domid == 1:
@@ -505,8 +508,9 @@ def reclaimed(dom0):
             dom0.ovs.delete_port("vif1.0")  # (unplugged without the hook: iface-id goes with it)
 
 
-def test_a_vlan_that_is_another_networks_is_not_lent_at_birth(dom0):
-    """Issue 11, 20: a vif that was plugged anew heard 118 of 138 frames of the other tenant."""
+def test_a_vlan_of_another_network_is_not_lent_at_birth(dom0):
+    """In an earlier version a vif that was plugged anew heard 118 of 138 frames of the tenant that
+    had got the VLAN."""
     reclaimed(dom0)
     count = len(dom0.ovs.records())
     vif = plug(dom0, 1)
@@ -520,8 +524,8 @@ def test_a_vlan_that_is_another_networks_is_not_lent_at_birth(dom0):
                for line in ours(dom0))
 
 
-def test_one_select_tells_whose_vlan_it_is(dom0):
-    """And none, where no network is known."""
+def test_one_select_reads_the_network_of_a_vlan(dom0):
+    """Where the rows name no network, the hook sends no select of a VLAN's network."""
     reclaimed(dom0)
     asked = []
     client = Client(dom0.ovs.remote, LONG)
@@ -541,7 +545,7 @@ def test_one_select_tells_whose_vlan_it_is(dom0):
         for condition in operation["where"])
 
 
-# ---- what a site's own stock script says ------------------------------------------------------
+# ---- a site's own stock script that sets a VLAN -----------------------------------------------
 
 
 SET = '    args = [vsctl, "--timeout=30", "add-port", bridge_name, vif.vif_name]\n'
@@ -551,7 +555,7 @@ SITE = [("tag=7 trunks=5,6", {"tag": 7, "trunks": [5, 6]}), ("tag=7", {"tag": 7}
 
 @pytest.mark.parametrize("said, expected", SITE)
 def test_the_unit_of_a_sites_own_stock_script_wins(dom0, said, expected):
-    """Issue 11, 14: add-port BRIDGE DEV -- set port DEV tag=7 trunks=5,6"""
+    """The script calls add-port BRIDGE DEV -- set port DEV tag=7 trunks=5,6."""
     dom0.write_file(CONFIG, "[hold]\nbridges = xenbr0\n")
     text = dom0.read_file(SETUP_VIF_RULES)
     if SET not in text:
@@ -580,15 +584,15 @@ def test_a_tap_left_on_the_old_bridge(dom0):
     assert unit(dom0, "vif1.0") == {"tag": 5}
 
 
-def test_a_vif_registered_anew_twice(dom0):
-    """Windows PV drivers register the vif anew while the tap is still there."""
+def test_windows_deletes_and_adds_the_vif_twice(dom0):
+    """The PV drivers of Windows have the vif deleted and added while the tap is still there."""
     set_unit(dom0, plug(dom0, 1), {"tag": 5})
     set_id(dom0, "vif1.0", "iface-id", "port-1")
     plug(dom0, 1, "tap")
     for _ in range(2):
         unplug(dom0, 1, "vif")
         assert unit(dom0, "tap1.0") == {"tag": 5}
-        assert ids(dom0, "tap1.0")["iface-id"] == "port-1"  # with the port that stays
+        assert ids(dom0, "tap1.0")["iface-id"] == "port-1"  # given to the port that stays
         plug(dom0, 1)
         assert unit(dom0, "vif1.0") == {"tag": 5}
         # The agent of Neutron's default sees only the iface-id that add-port has set.
@@ -598,7 +602,7 @@ def test_a_vif_registered_anew_twice(dom0):
     assert unit(dom0, "vif1.0") == {"tag": 5} and ids(dom0, "vif1.0")["iface-id"] == "port-1"
 
 
-# ---- what newer xapi does to a port's trunks after the plug -----------------------------------
+# ---- the late set or clear of trunks: newer xapi's last step of a plug ------------------------
 
 
 def late(dom0, domid, kind, trunks):
@@ -622,7 +626,7 @@ def test_the_late_clear_on_a_held_port(dom0):
 
 
 @pytest.mark.parametrize("had", (DEAD_FORM, TRUNK), ids=("dead", "trunk"))
-def test_the_late_clear_is_nobodys_decision(dom0, had):
+def test_the_late_clear_of_trunks_is_mended(dom0, had):
     vif = late(dom0, 1, "vif", ())
     set_unit(dom0, vif, had)
     tap = late(dom0, 1, "tap", ())
@@ -630,7 +634,7 @@ def test_the_late_clear_is_nobodys_decision(dom0, had):
     assert unit(dom0, vif) == had
     mirror(dom0, 1)
     assert unit(dom0, vif) == unit(dom0, tap) == had
-    # The same where a plug of the vif comes next.
+    # The result is the same if a plug of the vif comes next.
     dom0.ovs.vsctl("clear", "Port", tap, "trunks")
     dom0.filter(vif)
     assert unit(dom0, vif) == unit(dom0, tap) == had
@@ -714,7 +718,7 @@ def all_cores_busy():
             burner.wait()
 
 
-def test_p1_the_first_that_is_seen_of_a_port_is_its_siblings_unit(dom0, capsys):
+def test_p1_a_port_first_appears_with_its_siblings_unit(dom0, capsys):
     odd = {"vm-id": "a b, c=\"d\"", "k\u00e9y": "v\u00e4lue \U0001f600 {[']}\\"}
     vif = plug(dom0, 1)
     dom0.create_device("tap1.0")

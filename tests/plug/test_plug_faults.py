@@ -1,4 +1,5 @@
-"""Whatever goes wrong, a port is plugged as stock does it (P2), and a line in the log says why."""
+"""Whatever goes wrong, a port is plugged as by the stock script (P2), and a line of our log says
+why."""
 
 import json
 import os
@@ -71,11 +72,11 @@ def _row(dom0, device):
 
 
 def compare(dom0, *why, **options):
-    """Plug by the stock script, then by `script` (the hook): nothing differs but what the options
-    allow.
+    """Plug by the stock script, then by `script` (the hook): the results are alike, but for the
+    differences that the options allow.
 
     why      regular expressions, one for each of our lines, in their order
-    tagged   True: the port has its sibling's tag all the same; None: the port may have it
+    tagged   True: the port has its sibling's tag all the same; None: the port may have that tag
     extra    stock may run ovs-vsctl once more
     stock    options for the stock script only
     """
@@ -99,8 +100,8 @@ def compare(dom0, *why, **options):
 
 
 def differs(stock, ours, why=None):
-    """The first difference between a plug with a bug of ours and stock's (str); "" if there is
-    none."""
+    """The first difference (str) between a plug with a bug of ours and a plug by the stock script;
+    "" if the two are alike."""
     left = iter(ours.lines)
     if ours.said != stock.said:
         return "%s" % (ours.said,)
@@ -163,7 +164,7 @@ class Server(object):
 
 
 def hang(connection, over, reply=b'{"id":1,"error":null,"result":[{"rows":[]}]}'):
-    """Answer, but late. Returns whether the client has waited that long."""
+    """Answer after LATE seconds. Returns whether the client has waited until then."""
     late = not over.wait(LATE)
     if late:
         connection.sendall(reply)
@@ -230,7 +231,7 @@ def remote(dom0, where):
 
 @pytest.mark.parametrize("kind, action", [(kind, "filter") for kind in sorted(SERVERS)] + [
     ("5 s", "clear"), ("closes mid-reply", "clear"), ("garbage", "clear")])
-def test_a_server_that_is_none(dom0, kind, action):
+def test_a_server_that_is_no_ovsdb_server(dom0, kind, action):
     path = dom0.ovs.dir + "/fake.sock"
     remote(dom0, "unix:" + path)
     with Server(path, SERVERS[kind]) as server:
@@ -263,8 +264,8 @@ def test_a_server_that_is_stopped_and_one_whose_queue_is_full(dom0):
 @pytest.mark.parametrize("then", ["hangs", "closes"])
 @pytest.mark.parametrize("good", range(4))
 def test_a_server_that_fails_after_some_answers(dom0, good, then):
-    """The hook sends its first request before del-port, two before add-port, the others after
-    it."""
+    """The hook sends its first request before del-port, two requests before add-port, and the other
+    requests after add-port."""
     def act(connection, over):
         with socket.socket(socket.AF_UNIX) as real:
             real.connect(dom0.ovs.socket_path)
@@ -304,7 +305,7 @@ def relay(dom0, before_write):
 @pytest.mark.parametrize("races, said", [
     (0, "iface-id taken off: "), (2, "iface-id taken off: "), (3, "iface-id not taken off: ")])
 def test_a_race_for_the_ids_of_a_dying_port(dom0, races, said):
-    """The hook tries three times to take the keys off; the port is unplugged in any case."""
+    """The hook tries three times to remove the keys; the port is unplugged in any case."""
     Plugged(dom0, HOOK)
     for name in "vif1.0", "tap1.0":
         dom0.ovs.vsctl("set", "Interface", name, "external_ids:iface-id=i")
@@ -362,23 +363,24 @@ def shim(dom0, text):
 @pytest.mark.parametrize("how", [
     "exit 1", "exit 77", "kill -9 $$", "echo no >&2; exit 1",
     "read -t 1.2 <>/run/pipe; exit 1"])
-def test_ovs_vsctl_refuses_what_we_add(dom0, how):
+def test_ovs_vsctl_refuses_our_words(dom0, how):
     shim(dom0, 'case $* in *external_ids*) %s ;; esac' % how)
     os.mkfifo(dom0.path("/run/pipe"))
     # The hook itself can still mirror the pair at once, after the plug.
     compare(dom0, DONE, "ovs-vsctl did not take", tagged=True, extra=True)
 
 
-def test_the_sibling_is_known_and_ovs_vsctl_refuses_what_we_add(dom0):
-    """The hook then has nothing to write to the sibling, but all the more to the new port."""
+def test_ovs_vsctl_refuses_our_words_beside_a_sibling_with_a_mark(dom0):
+    """The hook's second look has no change for the sibling, and must write the new port's unit."""
     Plugged(dom0, HOOK)
-    assert MARK in dom0.ovs.port("vif1.0")["external_ids"]  # the sibling is stamped from now on
+    assert MARK in dom0.ovs.port("vif1.0")["external_ids"]  # the sibling has a stamp now
     shim(dom0, 'case $* in *external_ids*) exit 1 ;; esac')
     compare(dom0, DONE, "ovs-vsctl did not take", tagged=True, extra=True)
 
 
 def test_ovs_vsctl_was_ended_by_its_time_out(dom0):
-    """A second ovs-vsctl would time out too: our words are not at fault."""
+    """Our words did not cause the time-out, and a second ovs-vsctl would time out, too: the hook
+    starts none."""
     shim(dom0, 'case $* in *add-port*) kill -ALRM $$ ;; esac')
     assert compare(dom0, DONE).said[0] == 1
 
@@ -439,7 +441,7 @@ def test_ids_that_are_too_large_for_a_command_line(dom0, kind, table):
     assert any("Argument list too long" in line for line in ours.ours)
     assert len(ours.ours) <= 2
     assert ours.row["tag"] == [5]
-    # P1: the command line has room for the VLAN, so the port never was without its tag.
+    # P1: the command line has room for the VLAN, so the port was never without its tag.
     born = [line for line in dom0.syslog() if "Called as" in line and "add-port" in line]
     assert "tag=5" in born[-1]
 
@@ -518,7 +520,7 @@ def test_no_package_and_no_stock(dom0, copy):
     assert (code, out) == (1, "") and "no stock script" in err and CONFIG in err
 
 
-def test_the_hook_by_a_link(dom0):
+def test_the_hook_called_by_a_link(dom0):
     os.makedirs(dom0.path("/opt/link"))
     os.symlink(HOOK, dom0.path("/opt/link/setup-vif-rules"))
     compare(dom0, DONE, tagged=True, script="/opt/link/setup-vif-rules")
@@ -541,7 +543,7 @@ LATER_STEPS = ("ovsdb/oneshot.OneShot.mirror",)
 @pytest.mark.parametrize("how", [
     "raise RuntimeError('of ours')", "raise RuntimeError('a\\0b\\udcff')", "return None",
     "return {'tag': 'nonsense'}"])
-def test_a_step_of_ours_is_wrong(dom0, copy, how):
+def test_a_step_of_ours_that_fails_does_not_fail_the_plug(dom0, copy, how):
     stock, found = Plugged(dom0, STOCK), {}
     for step in STEPS + LATER_STEPS:
         if how.startswith("return") and step.startswith("plug/"):
@@ -573,7 +575,7 @@ def test_a_step_of_ours_is_wrong(dom0, copy, how):
     b"[plug]\nstock_script = /usr\n", b"[plug]\nstock_script = %s\n" % HOOK.encode(),
     b"[plug]\nstock_script = /etc/passwd\n", b"[ovsdb]\nremote = tcp\n"],
     ids=range(13))
-def test_a_config_that_is_wrong(dom0, text):
+def test_a_wrong_config_does_not_fail_the_plug(dom0, text):
     dom0.write_file(CONFIG, text)
     compare(dom0, re.escape(CONFIG) + "|stock", DONE, tagged=True, timeout=20)
 
@@ -587,7 +589,7 @@ def test_a_config_that_cant_be_read(dom0):
     os.mkdir(place)
     compare(dom0, re.escape(CONFIG), DONE, tagged=True)
     os.rmdir(place)
-    compare(dom0, DONE, tagged=True)  # no config file at all is fine
+    compare(dom0, DONE, tagged=True)  # a missing config file is no fault
 
 
 # ---- the stock script -------------------------------------------------------------------------
@@ -620,21 +622,22 @@ def test_stock_has_its_own_run(dom0):
 
 def test_stock_has_its_own_doexec(dom0):
     edit(dom0, STOCK, (IMPORT, OWN_DOEXEC))
-    # We do not see its add-port, but say so and tag the port afterwards.
+    # The hook does not see the script's add-port: a line says so, and the hook tags the port
+    # after the plug.
     compare(dom0, "add-port", tagged=True)
     edit(dom0, COMMON, ("doexec(", "execute("))
     compare(dom0, "run as a process of its own: .*doexec", tagged=True)
 
 
-def test_stock_that_plugs_nothing_where_there_is_no_server(dom0):
-    """As with Linux bridges: a plug that adds no port needs no server, and we log nothing."""
+def test_stock_adds_no_port_and_there_is_no_server(dom0):
+    """A plug that adds no port, as with Linux bridges, needs no server: we log nothing."""
     remote(dom0, "unix:/nowhere")
     edit(dom0, STOCK, (START, START + FAILS["3"]))
     assert compare(dom0).said[0] == 3
 
 
 def test_stock_adds_another_port_too(dom0):
-    """The unit of that other port is none of our business."""
+    """The hook gives that other port no unit and no mark."""
     edit(dom0, STOCK, (START, START + (
         '    doexec(["/usr/bin/ovs-vsctl", "--may-exist", "add-port", "xenbr0", "other", "--", '
         '"set", "interface", "other", "type=internal"])\n')))
@@ -644,8 +647,8 @@ def test_stock_adds_another_port_too(dom0):
 
 
 def test_stock_deletes_another_port_too(dom0):
-    """A port loses its iface-id only if it is the device that is unplugged, and only when it goes
-    for good."""
+    """A port loses its iface-id only if its device is the one that the script unplugs, and only if
+    the script deletes the port and does not add the port again."""
     Plugged(dom0, HOOK)
     for name in "vif1.0", "tap1.0":
         dom0.ovs.vsctl("set", "Interface", name, "external_ids:iface-id=i")
@@ -657,7 +660,7 @@ def test_stock_deletes_another_port_too(dom0):
         assert ours.said[0] == 0 and not [line for line in ours.ours if "taken off" in line]
 
 
-def test_doexec_gives_something_else(dom0):
+def test_doexec_returns_something_else(dom0):
     edit(dom0, COMMON, ("return process.wait(), process.stdout, process.stderr",
                         "return iter((process.wait(), process.stdout, process.stderr))"))
     edit(dom0, STOCK, ('"/pvs-interface"])[0]', '"/pvs-interface"]).__next__()'))
@@ -666,8 +669,8 @@ def test_doexec_gives_something_else(dom0):
 
 @pytest.mark.parametrize("path", [STOCK, COMMON])
 @pytest.mark.parametrize("name", ["run", "doexec", "VIF"])
-def test_stock_lacks_what_it_needs(dom0, path, name):
-    """The stock script fails then; the hook fails in the same way."""
+def test_stock_lacks_a_function_that_it_needs(dom0, path, name):
+    """The stock script fails, and the hook fails in the same way."""
     edit(dom0, COMMON, ("def %s(" % name if name != "VIF" else "class VIF:",
                         "def gone(" if name != "VIF" else "class Gone:"))
     if path == STOCK:
@@ -730,7 +733,7 @@ def test_stock_ends_in_its_own_way(dom0, kind, interpreter):
 
 
 @pytest.mark.parametrize("kind", ["raises", "interrupted"])
-def test_stock_fails_and_nobody_can_be_told(dom0, kind):
+def test_stock_fails_and_stderr_is_closed(dom0, kind):
     edit(dom0, STOCK, (END, "\n" + FAILS[kind] + END))
     assert compare(dom0, DONE, tagged=True, shell='exec "$@" 2>&-').said[0] != 0
 
@@ -747,14 +750,14 @@ def test_stock_cant_import_common(dom0):
     assert compare(dom0, "run as a process of its own: its common.py").said[0] == 1
 
 
-# ---- how it is called -------------------------------------------------------------------------
+# ---- the surroundings and arguments of the call -----------------------------------------------
 
 
 @pytest.mark.parametrize("shell", [
     'exec "$@" <&-', 'exec "$@" >&-', 'exec "$@" 2>&-', 'exec "$@" <&- >&- 2>&-',
     'exec "$@" >/dev/full 2>/dev/full', 'mkdir /run/x; cd /run/x; rmdir /run/x; exec "$@"',
     'ulimit -n 12; exec "$@"', 'trap "" PIPE CHLD; exec "$@"', 'umask 777; exec "$@"'])
-def test_streams_and_places(dom0, shell):
+def test_odd_streams_and_working_directories(dom0, shell):
     compare(dom0, DONE, tagged=True, shell=shell)
     compare(dom0, args=(), shell=shell)  # stock prints its usage
 
@@ -763,7 +766,7 @@ def test_streams_and_places(dom0, shell):
     {}, {"HOME": "/nowhere"}, {"LC_ALL": "nonsense"}, {"LC_ALL": "C"}, {"TMPDIR": "/nowhere"},
     {"LD_PRELOAD": "/nowhere.so"}, {"LD_LIBRARY_PATH": "/nowhere:\1"}, {"PATH": "/nowhere"}],
     ids=str)
-def test_environment(dom0, env):
+def test_odd_environments(dom0, env):
     compare(dom0, DONE, tagged=True, env=env)
 
 
@@ -771,8 +774,8 @@ def test_environment(dom0, env):
     ("PYTHONPATH", "/tmp/hostile"), ("PYTHONHOME", "/nowhere"), ("PYTHONSTARTUP", "/tmp/hostile"),
     ("PYTHONINSPECT", "1"), ("PYTHONIOENCODING", "nonsense"), ("PYTHONWARNINGS", "error"),
     ("PYTHONOPTIMIZE", "2"), ("PYTHONDEBUG", "1"), ("PYTHONVERBOSE", "1")])
-def test_what_the_environment_says_of_python(dom0, tmp_path, name, value):
-    """The stock script may fail by such a variable; our hook need not."""
+def test_pythons_variables_in_the_environment(dom0, tmp_path, name, value):
+    """The stock script may fail by such a variable; our hook must not."""
     for module in "json", "os", "syslog", "common", "xenvif_tagger":
         (tmp_path / (module + ".py")).write_text("raise SystemExit(9)\n")
     value = value.replace("/tmp/hostile", str(tmp_path))
@@ -792,20 +795,20 @@ def test_no_syslog(dom0, copy):
     ("classic", "tap1.0", "UUID", 0, "nonsense"), ("classic", "tap1.0", "UUID", "x", "filter"),
     ("classic", "tap1.0", "no-uuid", 0, "filter"), ("nonsense", "tap1.0", "UUID", 0, "filter"),
     ("classic", "", "UUID", 0, "clear"), ("--help",)], ids=str)
-def test_arguments(dom0, args):
+def test_odd_arguments(dom0, args):
     args = [dom0.vifs[1, 0].vm_uuid if word == "UUID" else word for word in args]
     compare(dom0, args=args)
 
 
 def test_another_action(dom0):
-    """The action is no plug: a port that exists is left as it is."""
+    """The action is neither a plug nor an unplug: the hook leaves the port as it stands."""
     Plugged(dom0, HOOK)
     dom0.ovs.vsctl("clear", "port", "tap1.0", "tag")
     ours = Plugged(dom0, HOOK, action="nonsense", database=False)
     assert ours.ours == [] and dom0.ovs.port("tap1.0")["tag"] == []
 
 
-def test_nobody_is_asked_about_another_device(dom0):
+def test_the_database_is_not_asked_about_another_device(dom0):
     asked, path = [], dom0.ovs.dir + "/fake.sock"
     remote(dom0, "unix:" + path)
     dom0.create_device("eth0")
@@ -814,13 +817,13 @@ def test_nobody_is_asked_about_another_device(dom0):
     assert not asked
 
 
-def test_a_port_without_a_sibling_is_worth_no_line(dom0):
+def test_the_plug_of_a_port_without_a_sibling_is_not_logged(dom0):
     ours = Plugged(dom0, HOOK, device="vif1.0")
     assert ours.said[0] == 0 and ours.ours == [] and ours.row["mark"]
 
 
 @pytest.mark.parametrize("device", ["eth0", "tap01.0", "tap1.0.0", "tap1", "vif1.0-emux"])
-def test_another_device(dom0, device):
+def test_a_device_that_is_no_vifs(dom0, device):
     dom0.create_device(device)
     assert compare(dom0, device=device).said[0] == 0
     compare(dom0, device=device, action="clear")

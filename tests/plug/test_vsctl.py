@@ -21,18 +21,18 @@ IDS = " -- set interface vif1.0 external-ids:\"xs-vif-uuid\"=\"a\""
      dict(unit(5), **{"other_config:qinq-ethtype": "802.1q",
                       "other_config:priority-tags": "never"})),
     (" -- set port vif1.0 tag=5 other_config:net_uuid=n qos=@q external_ids:tag=9", unit(5)),
-    # Another port's, another table's, and one that is no set at all.
+    # These words set another port or another table, or are no set command.
     (" -- set port vif1.00 tag=7 -- set interface vif1.0 tag=7 -- clear port vif1.0 tag", {}),
 ])
 @pytest.mark.parametrize("ids", ["", IDS])
 def test_the_unit_of_a_command_line(words, expected, ids):
-    """Issue 11, 14: all words of a ``set port DEV`` count, as those of add-port do."""
+    """All words of a ``set port DEV`` count, as do the words after add-port."""
     for line in (ADD + words + ids, ADD + ids + words if words.startswith(" --") else ADD + words):
         assert vsctl.unit_in(line.split(), "vif1.0") == expected
 
 
-def test_a_unit_in_words(ovs):
-    """What ``words`` writes, ovs-vsctl takes and ``unit_in`` reads."""
+def test_ovs_vsctl_and_unit_in_read_the_words_that_words_writes(ovs):
+    """``words`` writes a unit; ovs-vsctl takes the words, and ``unit_in`` reads the same unit."""
     ovs.add_bridge("xenbr0")
     made = dict(HELD, **{"other_config:qinq-ethtype": "802.1q"})
     ours = vsctl.words("port", "vif1.0", made, {"a": "b, c=d"})

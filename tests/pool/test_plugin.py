@@ -17,21 +17,21 @@ from support.zoo import add_pair, identity, tag
 from xenvif_tagger import __version__
 
 
-def test_xapi_can_run_it():
+def test_xapi_can_run_the_plugin():
     """The plugin's file is executable, and names the Python that runs it, with -I."""
     assert os.access(PLUGIN, os.X_OK)
     with open(PLUGIN) as stream:
         assert stream.readline() == "#!/usr/bin/python3 -I\n"
 
 
-def test_by_a_link(host, tmp_path):
+def test_the_plugin_called_by_a_link(host, tmp_path):
     path = str(tmp_path / "xenvif-tagger")
     os.symlink(PLUGIN, path)
     assert result(call(host, "version", path=path))["output"] == {"version": __version__}
 
 
 @pytest.mark.parametrize("function, code", [("status", 0), ("check", 1)])
-def test_what_the_command_says(host, function, code):
+def test_the_plugin_returns_the_commands_output(host, function, code):
     told = result(call(host, function, names="false"))
     alone = run(function, "--json", db=host, env=host_env(host))
     assert told == {"exit": code, "stderr": [], "output": json.loads(alone.out)}
@@ -39,7 +39,7 @@ def test_what_the_command_says(host, function, code):
     assert len(told["output"]["pairs"]) == 2
 
 
-def test_one_domain(host):
+def test_status_of_one_domain(host):
     pairs = result(call(host, "status", domid="13"))["output"]["pairs"]
     assert [pair["domid"] for pair in pairs] == [13]
 
@@ -87,7 +87,7 @@ def test_mirror_vm(host, xapi):
     assert text.startswith("Ж: XAPI knows no VM")
 
 
-def test_names_are_looked_up_unless_told_not_to(host, xapi):
+def test_names_are_looked_up_unless_an_argument_forbids_it(host, xapi):
     xapi.add_vm("web", [identity(12)["xs-vif-uuid"]])
     for names, found in ({"names": "false"}, None), ({}, "web"), ({"names": "true"}, "web"):
         asked = xapi.logins
@@ -97,7 +97,7 @@ def test_names_are_looked_up_unless_told_not_to(host, xapi):
         assert (xapi.logins - asked, told["stderr"]) == (found is not None, [])
 
 
-def test_a_warning_is_handed_on(host, tmp_path):
+def test_a_warning_of_the_command_is_in_the_answer(host, tmp_path):
     told = result(call(host, "status", env={"XENVIF_TAGGER_XAPI": "unix:%s/x" % tmp_path}))
     (line,) = told["stderr"]
     assert line.startswith("no VM names: unix:") and len(told["output"]["pairs"]) == 2
@@ -192,8 +192,8 @@ def test_a_command_that_hangs(host):
 
 
 def test_a_command_that_is_ended_may_log_out(host, tmp_path):
-    """The plugin ends the command by SIGTERM and gives it time to end: our command logs out of
-    XAPI then, or XAPI would keep the session."""
+    """The plugin ends the command by SIGTERM and gives the command time to log out of XAPI, because
+    XAPI would keep the session."""
     plugin = tmp_path / "xapi-plugin"
     plugin.write_bytes(open(PLUGIN, "rb").read())
     told = tmp_path / "logged out"
@@ -231,7 +231,7 @@ def test_without_the_command(host, tmp_path):
 
 
 @pytest.mark.parametrize("arguments", [[], ["a", "b"], ["--help"]])
-def test_run_by_hand(arguments):
+def test_a_plugin_run_by_hand_names_the_command(arguments):
     """A person who runs the plugin gets no output that XAPI could take for an answer, and one line
     on stderr that names the right command."""
     done = subprocess.run([sys.executable, "-I", PLUGIN] + arguments, env={"PATH": PLUGIN_PATH},

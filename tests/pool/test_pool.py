@@ -14,7 +14,7 @@ from xenvif_tagger import __version__
 
 
 @pytest.mark.parametrize("function, code", [("status", 0), ("check", 1)])
-def test_one_table(pool, alike, drifted, function, code):
+def test_the_table_has_the_hosts_of_the_pool(pool, alike, drifted, function, code):
     pool.add("good", alike)
     pool.add("bad", drifted)
     pool.server.add_vm("web", [identity(12)["xs-vif-uuid"]])
@@ -49,7 +49,7 @@ def test_check_of_a_pool_that_is_alike(pool, alike):
     assert pool.run("check").code == 0
 
 
-def test_one_json(pool, alike, drifted):
+def test_the_json_has_the_hosts_of_the_pool(pool, alike, drifted):
     good, bad = pool.add("good", alike), pool.add("bad", drifted)
     pool.server.add_vm("web", [identity(12)["xs-vif-uuid"]])
     done = pool.run("check", "--json")
@@ -66,9 +66,8 @@ def test_one_json(pool, alike, drifted):
                for host in hosts.values())
 
 
-def test_names_are_asked_for_once(pool, alike, drifted):
-    """Two calls, in the one session, ask for the names of all hosts' VMs, however many hosts there
-    are."""
+def test_names_are_asked_for_once_for_all_hosts(pool, alike, drifted):
+    """Two calls in one session ask for the names of all hosts' VMs, for any number of hosts."""
     for number in range(5):
         pool.add("host-%d" % number, (alike, drifted)[number % 2])
     pool.server.add_vm("web", [identity(12)["xs-vif-uuid"]])

@@ -71,7 +71,7 @@ def test_by_tls(plugins, drifted, tmp_path):
         assert server.sessions == set() and server.logins == 2
 
 
-def test_a_host_has_its_own_time(pool, alike):
+def test_the_time_for_a_host_may_be_longer_than_the_time_for_xapi(pool, alike):
     """The time for a host's answer may be longer than --timeout, the time for XAPI itself."""
     pool.add("one", alike)
     answer = json.dumps({"exit": 0, "stderr": [], "output": {"version": "1"}})
@@ -80,7 +80,7 @@ def test_a_host_has_its_own_time(pool, alike):
     assert (done.code, done.err) == (0, ""), done
 
 
-def test_a_host_of_which_xapi_has_no_opinion(pool, alike):
+def test_a_host_without_metrics_in_xapi_may_be_down(pool, alike):
     pool.add("one", alike, metrics="OpaqueRef:NULL")
     pool.server.plugin = lambda *_: failure("HOST_OFFLINE", "x")
     assert_lines(pool.run("check"), "one: down: XAPI can't reach this host", "no host has answered")

@@ -1,4 +1,4 @@
-"""Hosts of a pool that don't answer, and those that answer nonsense."""
+"""Hosts of a pool that don't answer, and hosts whose answer is nonsense."""
 import contextlib
 import copy
 import json
@@ -36,7 +36,7 @@ def test_a_host_that_does_not_answer(pool, alike, kind):
     two = pool.add("two", alike, **how)
     if what:
         pool.server.fault(CALL, what, host=two)
-    # Only a host that hangs gets a short time, so that the other kinds fail for their own reason.
+    # Only a host that hangs gets a short time, so that every other kind fails by its own fault.
     within = SOON if what in ("hang", "drip") else LONG
     pool.server.remember = True
     pool.run("check", "--host", "one", "--timeout", "1000")
@@ -70,8 +70,8 @@ def test_a_host_without_its_database(pool, alike, tmp_path):
 
 @pytest.mark.parametrize("function, more", [
     ("status", {"names": "false"}), ("check", {"names": "false"}), ("doctor", {}), ("version", {})])
-def test_a_host_has_time_to_say_that_its_command_hangs(pool, alike, function, more):
-    """The plugin gets less time than the pool's command waits, so that the plugin can still say
+def test_a_host_can_report_that_its_command_hangs(pool, alike, function, more):
+    """The plugin gets less time than the pool's command waits, so that the plugin can still report
     that the host's command hangs."""
     pool.add("one", alike)
     asked = []
@@ -126,8 +126,8 @@ def odd_answers(function):
 
 
 @pytest.mark.parametrize("function", sorted(GOOD))
-def test_what_one_host_answers_costs_no_other_its_answer(function):
-    """Any value of an answer may have any type: the command understands the answer, or says that
+def test_an_odd_answer_of_one_host_does_not_cost_the_other_answers(function):
+    """Any value of an answer may have any type: the command understands the answer, or reports that
     this host's answer can't be understood, and goes on."""
     told = sorted(set(odd_answers(function)))
     session = types.SimpleNamespace(call=lambda _, ref, *args: told[int(ref)])
@@ -164,7 +164,7 @@ def test_ports_that_a_host_cant_pair(pool, alike):
     assert done.code == 1 and "not paired: web0 and ?[2Jemu" in done.out, done
 
 
-def test_a_host_that_answers_nonsense_among_others(pool, alike):
+def test_a_host_with_a_nonsense_answer_among_others(pool, alike):
     good = pool.add("one", alike)
     pool.add("two", alike)
     pool.server.plugin = lambda host, *_: json.dumps({
@@ -175,7 +175,7 @@ def test_a_host_that_answers_nonsense_among_others(pool, alike):
     assert_lines(done, "two: its answer can't be understood (TypeError: text expected")
 
 
-def test_what_a_host_says_beside_its_answer(pool, alike):
+def test_a_warning_in_a_hosts_answer_is_printed(pool, alike):
     pool.add("one", alike)
     pool.server.plugin = lambda *_: json.dumps({
         "exit": 0, "stderr": ["a\x1b[2J line"], "output": {"version": "1\x1b[2J"}})

@@ -80,7 +80,7 @@ def test_the_progress_bar(pool, alike):
 
 @pytest.mark.parametrize("bar", [True, False])
 def test_interrupted(pool, alike, bar):
-    """Ctrl-C ends the command at once, with one line; the command has logged out, and has shown the
+    """Ctrl-C ends the command at once, with one line; the command logs out, and shows the
     terminal's cursor again."""
     pool.add("one", alike)
     two = pool.add("two", alike)

@@ -1,8 +1,9 @@
-"""No frame passes a held port, and no foreign frame a port that is born tagged, on real devices.
+"""On real devices, no frame passes a held port, and a port that is born tagged lets through no
+frame of another VLAN.
 
-All frames are broadcasts with a payload of their own. The tests wait for frames, not for a time:
-the switch takes up to 32 frames from each port in turn, so once some frames that were sent one
-after the other have crossed the switch, all frames sent before them have arrived, too.
+Each frame is a broadcast with a payload of its own. The tests wait for frames, not for a time: the
+switch takes up to 32 frames from each port in turn. So a test sends a few more frames, each when
+the frame before has arrived; when the last of these arrives, all earlier frames have arrived, too.
 """
 import collections
 import itertools
@@ -35,8 +36,8 @@ TOWARDS = [(port, "untagged") for port in ("peer5", "peer6", "dead")] + [
 # The frames that reach an access port of VLAN 5: (sender, kind).
 OPEN = dict.fromkeys([("peer5", "untagged")] + [
     ("trunk", kind) for kind in ("q5", "ad5", "ad5/q6", "q5/q4095")], EACH)
-# No vlan_mode stops the VLAN that a list names. So the held form names the VLAN that IEEE 802.1Q
-# reserves (table 9-2): only the held guest itself can send frames tagged with 4095.
+# No vlan_mode stops the VLANs that the port's lists name. So the held form names 4095, which IEEE
+# 802.1Q reserves (table 9-2): only the held guest itself can send frames tagged with 4095.
 RESERVED = ("q4095", "ad4095", "ad4095/q5", "ad4095/q4095", "q4095/q4095")
 
 
@@ -126,7 +127,7 @@ class Wire(object):
             assert time.monotonic() < deadline, "no frame from %s to %s" % (sender, receiver)
 
     def settle(self):
-        """Return when the switch handles no frame by a flow from before the last change."""
+        """Return when no flow from before the last change handles frames any more."""
         for command in ("revalidator/wait", "revalidator/purge"):
             self.dom0.ovs.appctl("ovs-vswitchd", command)
 
@@ -243,14 +244,15 @@ def test_the_vifs_late_clear_of_trunks_leaves_it_held(holding):
     assert_closed(wire, tap, [vif])
 
 
-def test_off_by_default(wire):
+def test_no_port_is_held_by_default(wire):
     vif = wire.plug(9, "vif")
     assert wire.unit(vif) == {}
     assert len(wire.came_in(vif)) == len(TOWARDS)  # the port is a trunk of every VLAN
 
 
-# The form in use, and those that it was chosen from: (form, the frames that come in once the form
-# is set, those after the late `clear trunks`). "4095": only frames in that VLAN.
+# The form in use, and the forms that we decided against: (form, the frames that come in when the
+# port has the form, the frames that come in after the late `clear trunks`). "4095": only frames of
+# that VLAN.
 FORMS = [
     ("dot1q-tunnel cvlans=4095", "", ""),
     ("dot1q-tunnel", "4095", "4095"),
@@ -263,7 +265,7 @@ FORMS = [
 
 
 @pytest.mark.parametrize("form, as_set, cleared", FORMS)
-def test_forms(wire, form, as_set, cleared):
+def test_the_frames_that_each_form_of_a_hold_lets_in(wire, form, as_set, cleared):
     port = "form%d" % [row[0] for row in FORMS].index(form)
     wire.dom0.create_device(port)
     wire.dom0.ovs.add_port("xenbr0", port, tag=4095)

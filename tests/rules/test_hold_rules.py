@@ -20,7 +20,7 @@ def lab(ovs):
 
 
 def held_pair(lab):
-    """A pair that a run has held, after a clear on a bridge of the list."""
+    """A pair that a run has held after a clear, on a listed bridge."""
     lab.paired(T5)
     lab.set("vif", NONE)
     assert lab.run().state == "held"
@@ -47,7 +47,7 @@ def test_a_clear_on_a_listed_bridge_holds_both(lab, side, holder):
     assert_held(lab, *SIDES)
 
 
-def test_a_clear_elsewhere_is_copied(ovs):
+def test_a_clear_on_a_bridge_not_listed_is_copied(ovs):
     lab = Lab(ovs, bridges=("br1",)).paired(T5)
     lab.set("vif", NONE)
     assert lab.run().state == "mirrored" and lab.units() == (NONE, NONE)
@@ -72,7 +72,7 @@ def test_a_real_tag_on_either_releases_both(lab, side, bound, managed):
 
 
 @pytest.mark.parametrize("side", SIDES)
-def test_what_the_agent_set_beside_the_tag_stays(lab, side):
+def test_columns_that_the_agent_sets_beside_the_tag_stay(lab, side):
     held_pair(lab)
     lab.set(side, unit(7, "native-untagged", [5, 7], [4095]))
     lab.run()
@@ -81,14 +81,14 @@ def test_what_the_agent_set_beside_the_tag_stays(lab, side):
 
 OPENING = [NONE, TRUNK, OPEN, DEAD_FORM, GAPING, unit(None, None, [5]),
            unit(None, "dot1q-tunnel", [], [4095]), unit(None, "access")]
-# What somebody may make of the hold's form so that it lets through no VLAN but 4095.
+# The forms that somebody may make of the hold's form and that let through no VLAN but 4095.
 CLOSED = [DEAD, unit(4095, "access"), dict(HELD, trunks=[5]), dict(HELD, cvlans=[10, 20]),
           unit(4095, "dot1q-tunnel")]
 
 
 @pytest.mark.parametrize("found", OPENING, ids=str)
 @pytest.mark.parametrize("sides", [("vif",), ("tap",), SIDES], ids=str)
-def test_nothing_else_opens_a_held_port(lab, sides, found):
+def test_only_a_real_tag_opens_a_held_port(lab, sides, found):
     held_pair(lab)
     for side in sides:
         lab.set(side, found)
@@ -98,8 +98,8 @@ def test_nothing_else_opens_a_held_port(lab, sides, found):
 
 @pytest.mark.parametrize("found", CLOSED, ids=str)
 @pytest.mark.parametrize("side", SIDES)
-def test_a_form_that_still_lets_nothing_through_is_not_put_back(lab, side, found):
-    """Issue 11, 13: an agent that makes a QinQ port sets the mode and the cvlans before the tag."""
+def test_a_held_port_in_another_closed_form_is_not_put_back(lab, side, found):
+    """An agent that makes a QinQ port may set vlan_mode and cvlans before the tag."""
     held_pair(lab)
     lab.set(side, found)
     decision = lab.run()
@@ -116,8 +116,8 @@ QINQ = {"vlan_mode": "dot1q-tunnel", "tag": 100, "cvlans": [10, 20]}
 
 @pytest.mark.parametrize("looks", [True, False])
 @pytest.mark.parametrize("order", list(itertools.permutations(QINQ)), ids=str)
-def test_qinq_in_any_order(lab, order, looks):
-    """Issue 11, 13; tests/core/test_qinq_orders.py has them all."""
+def test_a_held_port_becomes_a_qinq_port_in_any_order_of_columns(lab, order, looks):
+    """tests/core/test_qinq_orders.py has more of the interleavings, without a server."""
     held_pair(lab)
     for column in order:
         lab.set("tap", dict(lab.unit("tap"), **{column: QINQ[column]}))
@@ -128,7 +128,7 @@ def test_qinq_in_any_order(lab, order, looks):
 
 
 @pytest.mark.parametrize("side", SIDES)
-def test_a_person_does_not_open_it_without_a_real_tag_either(lab, side):
+def test_a_choice_by_hand_without_a_real_tag_does_not_open_a_held_port(lab, side):
     held_pair(lab)
     lab.set(side, NONE)
     assert lab.run(side).state == "refused"
@@ -137,9 +137,9 @@ def test_a_person_does_not_open_it_without_a_real_tag_either(lab, side):
 
 @pytest.mark.parametrize("single", [True, False])
 @pytest.mark.parametrize("side", SIDES)
-def test_a_person_opens_it_on_a_bridge_that_is_not_listed_any_more(lab, side, single):
-    """Issue 11, 12: the way out of a hold. Not by itself: a mistake in the config must never open
-    all ports."""
+def test_a_choice_by_hand_opens_a_held_port_whose_bridge_is_not_listed_any_more(lab, side, single):
+    """The way out of a hold. The port does not open without the choice: a mistake in the config
+    must never open all ports."""
     held_pair(lab)
     sides = (side,) if single else SIDES
     if single:
@@ -156,9 +156,9 @@ def test_a_person_opens_it_on_a_bridge_that_is_not_listed_any_more(lab, side, si
 
 
 @pytest.mark.parametrize("sides", [("vif",), ("tap",), SIDES], ids=str)
-def test_a_port_without_a_vlan_on_a_listed_bridge_is_closed_whoever_plugged_it(lab, sides):
-    """Issue 11, 1: the hook failed, xenopsd's line was lost, or the VIF is older than the
-    install."""
+def test_on_a_listed_bridge_a_port_without_a_vlan_is_closed_whoever_plugged_it(lab, sides):
+    """Our hook did not plug the port: the hook failed, xenopsd's config lost the line that names
+    the hook, or the VIF was plugged before the installation."""
     for side in sides:
         lab.plug(side)
     assert lab.run().state == "held"
@@ -168,8 +168,8 @@ def test_a_port_without_a_vlan_on_a_listed_bridge_is_closed_whoever_plugged_it(l
 @pytest.mark.parametrize("found", [NONE, OPEN, unit(None, None, [5]), unit(None, "access"),
                                    unit(None, "dot1q-tunnel", [], [7]), unit(None, None, [], [7])],
                          ids=str)
-def test_what_counts_as_no_vlan(lab, found):
-    """No tag, vlan_mode or trunks. (cvlans mean something in a dot1q-tunnel only.)"""
+def test_a_unit_that_counts_as_no_vlan_is_held(lab, found):
+    """The unit has no tag, vlan_mode or trunks. (cvlans have a meaning in a dot1q-tunnel only.)"""
     lab.plug("vif", found)
     decision = lab.run()
     if set(found) <= {"cvlans"}:
@@ -190,7 +190,7 @@ def test_two_different_real_tags_release_both_and_are_a_conflict(lab):
     assert lab.units() == (T6, T6)
 
 
-def test_two_equal_real_tags(lab):
+def test_two_equal_real_tags_release_both(lab):
     held_pair(lab)
     for side in SIDES:
         lab.set(side, dict(HELD, tag=7))
@@ -215,7 +215,7 @@ def test_a_single_port_is_restored_and_released(lab, side):
 
 
 @pytest.mark.parametrize("side", SIDES)
-def test_a_sibling_plugged_beside_a_held_one_is_held_itself(lab, side):
+def test_a_sibling_plugged_beside_a_held_port_is_held(lab, side):
     lab.plug(side, HELD, noted=MARK)
     lab.plug(OTHER[side])
     assert lab.run().state == "held"
@@ -224,7 +224,7 @@ def test_a_sibling_plugged_beside_a_held_one_is_held_itself(lab, side):
 
 @pytest.mark.parametrize("found", [DEAD, DEAD_FORM], ids=str)
 @pytest.mark.parametrize("side", SIDES)
-def test_an_agents_dead_form_beside_a_held_one_stays(lab, side, found):
+def test_an_agents_dead_form_beside_a_held_port_stays(lab, side, found):
     lab.plug(side, HELD, noted=MARK)
     lab.plug(OTHER[side], found)
     assert lab.run().state == "held"
@@ -248,14 +248,14 @@ def test_an_agents_dead_form_is_mirrored_as_any_unit(lab, side, found):
 
 
 def apart(lab):
-    """Make the pair a refused one."""
+    """Make the pair a refused pair."""
     lab.ovs.add_bridge("br1")
     lab.unplug("vif")
     lab.plug("vif", T6, bridge="br1")
 
 
 @pytest.mark.parametrize("bound", BOUND, ids=str)
-def test_row_by_row_in_refused_pairs_too(lab, bound):
+def test_each_row_of_a_refused_pair_is_held_and_released_by_itself(lab, bound):
     held_pair(lab)
     apart(lab)
     lab.set("tap", NONE)
@@ -268,7 +268,7 @@ def test_row_by_row_in_refused_pairs_too(lab, bound):
 
 
 @pytest.mark.parametrize("side", SIDES)
-def test_held_beside_another_guests_tag(lab, side):
+def test_a_row_of_a_refused_pair_stays_held_beside_another_guests_tag(lab, side):
     lab.plug(side, HELD, noted=MARK)
     lab.plug(OTHER[side], T5, identity=B)
     assert lab.run().state == "refused"
@@ -278,7 +278,8 @@ def test_held_beside_another_guests_tag(lab, side):
 @pytest.mark.parametrize("listed", [True, False])
 @pytest.mark.parametrize("how", ["single", "pair", "refused", "managed"])
 def test_a_dead_trunk_without_trunks_is_repaired(ovs, how, listed):
-    """And its sibling gets that form; on a listed bridge a sibling without a VLAN the hold's."""
+    """The sibling gets the repaired form; on a listed bridge a sibling without a VLAN gets the
+    hold's form."""
     lab = Lab(ovs, bridges=("br0",) if listed else ())
     lab.plug("tap", GAPING, {"iface-id": "port-a"})
     if how == "managed":
@@ -293,9 +294,9 @@ def test_a_dead_trunk_without_trunks_is_repaired(ovs, how, listed):
 
 @pytest.mark.parametrize("refused", [False, True])
 @pytest.mark.parametrize("listed", [False, True])
-def test_lost_trunks_are_repaired_row_by_row_too(ovs, listed, refused):
-    """4.5, 4: a row that against the pair's base lost only its trunks, so that it is open, is
-    repaired; 4.6: the repair goes row by row."""
+def test_lost_trunks_of_a_lone_or_refused_row_are_repaired(ovs, listed, refused):
+    """4.5, 4: a row that has lost only its trunks since the pair's base, and so is open, is
+    repaired; 4.6: the repair looks at each row by itself."""
     lab = Lab(ovs, bridges=("br0",) if listed else ()).paired(TRUNK)
     if refused:
         apart(lab)
@@ -319,8 +320,8 @@ def test_an_orphan_is_held_after_the_grace_on_a_listed_bridge(ovs, holder, grace
     assert decision.state == ("held" if becomes == HELD else "orphan")
 
 
-def test_an_orphan_that_is_no_follower_is_no_orphan(lab):
-    """The row has no base, so no sibling that went away was its owner."""
+def test_a_row_without_a_base_is_no_orphan(lab):
+    """The base is on the row that goes: the row that stays has followed no sibling."""
     lab.paired(T5)
     lab.unplug("tap")
     assert lab.core(expired=True).state == "single"
@@ -342,8 +343,8 @@ def test_a_held_pair_has_a_base_for_its_ids(lab):
 
 @pytest.mark.parametrize("side", SIDES)
 def test_the_agents_own_port_is_not_held(lab, side):
-    """4.5, 1: a managed row's tag is never written; its sibling keeps its unit until the agent sets
-    a tag."""
+    """4.5, 1: we never write a managed row's tag; the managed row's sibling keeps its unit until
+    the agent sets a tag."""
     lab.paired(T5)
     lab.ids(side, iface_id="port-a")
     lab.bind(side)
@@ -356,7 +357,7 @@ def test_the_agents_own_port_is_not_held(lab, side):
     assert_released(lab, T7, *SIDES)
 
 
-def test_two_unlisted_empty_ports_are_left_as_they_are(ovs):
+def test_on_a_bridge_not_listed_two_ports_without_a_vlan_stay(ovs):
     lab = Lab(ovs)
     lab.plug("vif")
     lab.plug("tap")
@@ -382,7 +383,7 @@ def test_without_cvlans_a_held_port_is_an_access_port_of_4095(lab_2_5, side):
     assert_released(lab, T7, *SIDES)
 
 
-def test_without_cvlans_the_rest_goes_as_ever(lab_2_5):
+def test_without_cvlans_other_units_are_mirrored_as_usual(lab_2_5):
     lab = lab_2_5.paired(TRUNK)
     lab.set("vif", unit(5, "native-untagged", [5, 6]))
     lab.run()
@@ -401,7 +402,7 @@ def test_a_hold_survives_an_upgrade_to_a_schema_with_cvlans(lab_2_5):
         schema = newer.schema
     lab.ovs.restart_server(schema)
     assert lab.run().state == "held"
-    assert lab.units() == (DEAD, DEAD)  # that still lets nothing through
+    assert lab.units() == (DEAD, DEAD)  # the old form still lets nothing through
     lab.set("tap", NONE)
     lab.run()
     assert_held(lab, "tap")

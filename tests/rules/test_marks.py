@@ -1,4 +1,4 @@
-"""The mark as other programs see it (docs/design.md 4.2; issue 11, 15), on a real ovsdb-server."""
+"""The mark as other programs read it (docs/design.md 4.2), on a real ovsdb-server."""
 import json
 
 import pytest
@@ -26,7 +26,7 @@ def lab(ovs):
 
 
 def marked(lab):
-    """The rows that the test leaves with a mark, each with all kinds of fields."""
+    """Make marks with all fields, in steps; yields the side of a row with a mark."""
     lab.paired(T5, **{"iface-id": "port-a", "vm-id": ODD, "x": ODD})
     yield "tap"
     lab.set("vif", {})
@@ -39,7 +39,7 @@ def marked(lab):
     yield "tap"
 
 
-def test_other_programs_that_split_external_ids_get_along(lab):
+def test_programs_that_split_external_ids_can_read_a_row_with_a_mark(lab):
     fields = set()
     for side in marked(lab):
         fields |= set(lab.mark(side))
@@ -53,8 +53,9 @@ def test_other_programs_that_split_external_ids_get_along(lab):
     assert {"vif", "boot", "base", "kept", "held", "seen"} <= fields
 
 
-def test_a_mark_of_an_older_version_is_read(lab):
-    """Those were plain JSON. One is written anew when it changes."""
+def test_a_mark_that_an_older_version_wrote_as_json_is_read(lab):
+    """A mark of an older version is plain JSON. We write the mark in the new form when a field
+    changes."""
     lab.paired(T5, **{"vm-id": ODD})
     noted = lab.mark("tap")
     old = json.dumps(noted, sort_keys=True, separators=(",", ":"))

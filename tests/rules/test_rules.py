@@ -1,4 +1,5 @@
-"""The rules of docs/design.md 4.3 to 4.5, on a real ovsdb-server: rows in, one run, rows out.
+"""The rules of docs/design.md 4.3 to 4.5, on a real ovsdb-server: a test makes rows, runs the
+one-shot driver once, and compares the rows.
 
 Each test shows a sentence of the design; where a base is needed, an earlier run has written it. The
 rules of 4.6 are in test_hold_rules.py.
@@ -42,7 +43,7 @@ def with_ids(**changed):
     A, with_ids(attached_mac="00:16:3E:00:00:0A"), {"xs-vif-uuid": "vif-a"},
     {"attached-mac": "00:16:3e:00:00:0a"}, with_ids(xs_vif_uuid=None, xs_vm_uuid=None)])
 @pytest.mark.parametrize("side", SIDES)
-def test_one_key_on_both_and_none_that_contradicts_is_proof(lab, side, identity):
+def test_one_identity_key_on_both_and_no_contradiction_prove_a_pair(lab, side, identity):
     lab.plug(side, T5, identity=identity)
     lab.plug(OTHER[side])
     assert lab.run().state == "mirrored" and lab.units() == (T5, T5)
@@ -53,7 +54,7 @@ def test_one_key_on_both_and_none_that_contradicts_is_proof(lab, side, identity)
     with_ids(attached_mac="00:16:3e:00:00:0b"),
     {"xs-vm-uuid": "vm-a", "xs-network-uuid": "net-a"}, {"xen-vm-uuid": "vm-a"}])
 @pytest.mark.parametrize("side", SIDES)
-def test_a_contradiction_or_no_proof_is_refused(lab, side, identity):
+def test_a_pair_with_a_contradiction_or_without_proof_is_refused(lab, side, identity):
     lab.plug(side, T5, {"iface-id": "port-a", "x": "1"}, identity)
     lab.plug(OTHER[side])
     assert_refused(lab)
@@ -78,8 +79,8 @@ def assert_refused(lab, ways=(None,) + SIDES):
                          ids=["bare", "with other keys"])
 @pytest.mark.parametrize("side", SIDES)
 def test_a_row_without_identity_is_refused(lab, side, ids, tagged):
-    """Issue 11, 3: no stock script makes such a row, and a row that took from the sibling of its
-    number was seen to be another VM's."""
+    """No stock script makes a row without identity. In an earlier version such a row of another VM
+    got the VLAN of the port with the same domid."""
     lab.plug(side, T5 if side == tagged else NONE, ids, identity={}, port_ids={"z": "3"})
     lab.plug(OTHER[side], NONE if side == tagged else T5, {"x": "1"})
     assert_refused(lab)
@@ -99,8 +100,8 @@ def test_a_row_whose_identity_changed_under_its_stamp_stays_refused(lab, side):
 
 @pytest.mark.parametrize("side", SIDES)
 @pytest.mark.parametrize("tag", [10, 11])
-def test_a_tag_that_is_also_a_fake_bridges_is_a_tag_like_any_other(lab, tag, side):
-    """Issue 11, 4: dom0 has a VLAN network whose fake bridge has the tag that an agent sets."""
+def test_a_tag_that_a_fake_bridge_has_too_is_mirrored_as_any_tag(lab, tag, side):
+    """dom0 has a VLAN network whose fake bridge has the tag that an agent sets."""
     lab.ovs.vsctl("add-br", "xapi5", "br0", "10")
     lab.plug("vif")
     lab.plug("tap")
@@ -113,8 +114,8 @@ def test_a_tag_that_is_also_a_fake_bridges_is_a_tag_like_any_other(lab, tag, sid
 
 
 def test_ports_plugged_on_fake_bridges(lab):
-    """add-port on a fake bridge sets the tag itself; xs-network-uuid tells a VIF.move between two
-    of them (issue 11, 4)."""
+    """ovs-vsctl add-port on a fake bridge sets the tag; xs-network-uuid tells a VIF.move between
+    two fake bridges."""
     for name, tag in (("fake5", "5"), ("fake6", "6")):
         lab.ovs.vsctl("add-br", name, "br0", tag)
     add_port(lab, "fake5", "vif")
@@ -127,7 +128,7 @@ def test_ports_plugged_on_fake_bridges(lab):
 
 
 @pytest.mark.parametrize("side", SIDES)
-def test_siblings_on_different_bridges(lab, side):
+def test_siblings_on_different_bridges_are_refused(lab, side):
     lab.ovs.add_bridge("br1")
     lab.plug(side, T5, bridge="br1")
     lab.plug(OTHER[side])
@@ -154,7 +155,7 @@ def test_a_row_that_is_gone_lends_if_stamped_in_this_boot(lab, side, stamped, ho
 
 @pytest.mark.parametrize("side", SIDES)
 def test_a_living_row_lends_whatever_boot_is_in_its_stamp(lab, side):
-    """Issue 11, 2: a database that was restored from before the last boot."""
+    """The database was restored from a backup made before the last boot."""
     lab.boot = "boot-before"
     lab.plug(side, T6)
     lab.run()
@@ -174,14 +175,14 @@ def test_a_port_that_is_not_opened_yet_lends(lab):
 
 
 @pytest.mark.parametrize("side", ["vif", "vif12.0-emu"])
-def test_the_pair_of_libxl(lab, side):
+def test_the_names_of_a_pair_of_libxl(lab, side):
     other = "vif12.0-emu" if side == "vif" else "vif"
     lab.plug(side, T5, identity=XEN)
     lab.plug(other, identity=XEN)
     assert lab.run().state == "mirrored" and lab.unit(other) == T5
 
 
-def test_two_emulated_nics_are_one_too_many(lab):
+def test_a_vif_with_two_emulated_nics_is_refused(lab):
     for side in SIDES + ("vif12.0-emu",):
         lab.plug(side, NONE if side == "vif" else T5)
     assert lab.run().state == "refused" and lab.unit("vif") == NONE
@@ -190,7 +191,7 @@ def test_two_emulated_nics_are_one_too_many(lab):
 @pytest.mark.parametrize("name", [
     "vif12.0x", "vif012.0", "tap12.0-emu", "vif12", "vif-1.0", "tap12.00", "Vif12.0", "vif12.0.0",
     "vif\u0661\u0662.0", "vif\u00b912.0", "tap 12.0", "tap+12.0", "tap12.0_"])
-def test_a_look_alike_is_left_alone(lab, name):
+def test_a_port_with_a_name_like_a_vifs_is_left_alone(lab, name):
     lab.plug(name, T5)
     lab.plug("tap" if name.startswith("vif") else "vif")
     before = lab.ovs.port(name)
@@ -247,8 +248,8 @@ ETHTYPE, PRIORITY = "802.1q", "if-nonzero"
 
 @pytest.mark.parametrize("side", SIDES)
 def test_qinq_ethtype_and_priority_tags_are_of_the_unit(lab, side):
-    """Issue 11, 13: they are Open vSwitch's own VLAN settings of a Port. No other key of
-    other_config is ever written."""
+    """qinq-ethtype and priority-tags are VLAN settings of Open vSwitch in a Port's other_config. We
+    write no other key of other_config."""
     tunnel = unit(100, "dot1q-tunnel", [], [10, 20])
     lab.paired(T5)
     lab.other_config(side, dict(NEUTRON, **{"qinq-ethtype": ETHTYPE, "priority-tags": PRIORITY,
@@ -282,7 +283,7 @@ NEVER = {"iface-status": "active", "ovn-installed": "true", "ovn-installed-ts": 
 
 
 @pytest.mark.parametrize("side", SIDES)
-def test_what_is_never_mirrored(lab, side):
+def test_other_columns_and_keys_are_never_mirrored(lab, side):
     ids = dict(NEVER, **{"vm-id": "a b, c=d", "quote": '"\\{', "empty": "", "sn\u00f6": "\u2603"})
     lab.plug(side, T5, ids, port_ids=dict(ids, fake="1"), other_config=dict(NEUTRON, x="1"))
     lab.plug(OTHER[side])
@@ -314,7 +315,7 @@ def test_iface_id_on_one_is_kept_in_the_mark_and_given_back(lab, side):
     lab.run()
     assert lab.iface(side, "iface-id") == "port-a" and lab.units() == (T5, T5)
     assert lab.iface(OTHER[side], "iface-id") is None
-    # An iface-id that somebody else took off is not brought back.
+    # An iface-id that somebody else has removed is not brought back.
     lab.ids(side, iface_id=None)
     lab.run()
     assert lab.iface(side, "iface-id") is None
@@ -324,14 +325,14 @@ def test_iface_id_on_one_is_kept_in_the_mark_and_given_back(lab, side):
     assert lab.iface(side, "iface-id") is None
 
 
-def test_iface_id_on_both_under_one_is_nobodys_to_remove(lab):
+def test_with_iface_id_one_we_remove_no_iface_id_from_two_rows_that_have_it(lab):
     lab.plug("vif", T5, {"iface-id": "port-a"})
     lab.plug("tap", NONE, {"iface-id": "port-a"})
     lab.run()
     assert [lab.iface(side, "iface-id") for side in SIDES] == ["port-a"] * 2
 
 
-def test_iface_id_under_both(ovs):
+def test_with_iface_id_both_the_sibling_gets_iface_id(ovs):
     lab = Lab(ovs, iface_id="both").paired(T5, **{"iface-id": "port-a"})
     assert lab.iface("tap", "iface-id") == "port-a"
     lab.ids("tap", iface_id="port-b")
@@ -342,7 +343,7 @@ def test_iface_id_under_both(ovs):
     assert lab.iface("tap", "iface-id") is None
 
 
-def test_exclude_takes_a_key_or_a_beginning(ovs):
+def test_exclude_names_a_key_or_the_beginning_of_keys(ovs):
     lab = Lab(ovs, exclude=("vm-id", "nsx*"))
     ids = {"vm-id": "1", "vm-id2": "2", "nsx": "3", "nsx-a": "4", "ns": "5"}
     lab.plug("vif", T5, ids, port_ids=ids)
@@ -353,7 +354,7 @@ def test_exclude_takes_a_key_or_a_beginning(ovs):
 
 
 @pytest.mark.parametrize("on", [True, False])
-def test_policing_is_an_option(ovs, on):
+def test_policing_is_mirrored_only_by_option(ovs, on):
     lab = Lab(ovs, policing=on).paired(T5)
     lab.interface("vif", ingress_policing_rate=1000, ingress_policing_burst=100)
     assert lab.run().state == ("mirrored" if on else "in-sync")
@@ -368,8 +369,8 @@ def test_policing_is_an_option(ovs, on):
 # ---- 4.5 Which way: rules 2, 3, 4 and 7 ----------------------------------------------------------
 
 
-# Each is (the unit in which both rows were alike; the one's unit by now; the other's; the unit of
-# both after a run; the same if there never was a base).
+# (the unit in which both rows were alike; the present unit of one row; the present unit of the
+# other row; the unit of both after a run; the unit of both after a run without a base)
 HISTORIES = [
     (NONE, NONE, NONE, NONE, NONE),
     (T5, T5, T5, T5, T5),
@@ -408,7 +409,7 @@ HISTORIES = [
 @pytest.mark.parametrize("was,one,other,expected,_", HISTORIES, ids=str)
 @pytest.mark.parametrize("holder", SIDES)
 @pytest.mark.parametrize("side", SIDES)
-def test_with_a_base(lab, side, holder, was, one, other, expected, _):
+def test_rules_2_3_4_7_with_a_base(lab, side, holder, was, one, other, expected, _):
     lab.paired(was, holder)
     lab.set(side, one)
     lab.set(OTHER[side], other)
@@ -418,16 +419,16 @@ def test_with_a_base(lab, side, holder, was, one, other, expected, _):
 
 @pytest.mark.parametrize("_,one,other,__,expected", HISTORIES, ids=str)
 @pytest.mark.parametrize("side", SIDES)
-def test_without_a_base(lab, side, _, one, other, __, expected):
+def test_rules_2_3_4_7_without_a_base(lab, side, _, one, other, __, expected):
     lab.plug(side, one)
     lab.plug(OTHER[side], other)
     found = lab.units()
     assert_came_to(lab, lab.run(), expected, found)
 
 
-# Each is (the unit of both rows once; the follower's unit by now; the unit of the new row on the
-# other side; the unit of both after a run). (Issue 11, 5: a base that names a deleted row says
-# nothing about the units.)
+# (the unit in which both rows were alike; the follower's present unit; the unit of the new row on
+# the other side; the unit of both after a run). A base that names a deleted row says nothing about
+# the units.
 REPLUGGED = [
     (T5, T5, NONE, T5), (T5, T5, T7, DIFFER), (T5, T5, DEAD, DIFFER), (NONE, NONE, T5, T5),
     (T5, T6, NONE, T6), (T5, DEAD, NONE, DEAD), (T5, T6, T7, DIFFER), (T5, NONE, T7, T7),
@@ -437,7 +438,7 @@ REPLUGGED = [
 
 @pytest.mark.parametrize("was,follower,new,expected", REPLUGGED, ids=str)
 @pytest.mark.parametrize("holder", SIDES)
-def test_with_a_base_that_names_a_row_that_is_no_more(lab, holder, was, follower, new, expected):
+def test_a_base_that_names_a_deleted_row_decides_nothing(lab, holder, was, follower, new, expected):
     lab.paired(was, holder)
     lab.unplug(OTHER[holder])
     lab.set(holder, follower)
@@ -448,7 +449,7 @@ def test_with_a_base_that_names_a_row_that_is_no_more(lab, holder, was, follower
 
 @pytest.mark.parametrize("left,new,expected", [(T5, NONE, T5), (T5, T5, T5), (T5, T7, DIFFER)])
 @pytest.mark.parametrize("holder", SIDES)
-def test_with_the_row_gone_that_held_the_base(lab, holder, left, new, expected):
+def test_rows_whose_base_was_deleted_are_decided_without_a_base(lab, holder, left, new, expected):
     lab.paired(T5, holder)
     lab.unplug(holder)
     lab.plug(holder, new)
@@ -459,7 +460,7 @@ def test_with_the_row_gone_that_held_the_base(lab, holder, left, new, expected):
 @pytest.mark.parametrize("vif,tap,expected", [
     (T5, T7, T7), (T7, T5, T7), (T5, NONE, NONE), (NONE, T5, NONE), (T6, T7, DIFFER)], ids=str)
 def test_rule_5_of_two_bases_the_one_that_names_the_other_row_counts(lab, vif, tap, expected):
-    """So the rows are after a hook has made the vif anew: the tap's base names the old vif."""
+    """Our hook makes such rows when it creates the vif anew: the tap's base names the old vif."""
     lab.paired(T5)
     lab.unplug("vif")
     lab.plug("vif", T5, noted=base_of(T5, lab.ovs.port("tap12.0")["_uuid"]))
@@ -471,7 +472,7 @@ def test_rule_5_of_two_bases_the_one_that_names_the_other_row_counts(lab, vif, t
 @pytest.mark.parametrize("both_name", [True, False])
 @pytest.mark.parametrize("vif,tap,expected", [
     (T5, T5, T5), (T5, T7, DIFFER), (T7, T5, DIFFER), (T5, NONE, T5)], ids=str)
-def test_rule_5_two_bases_that_both_or_neither_count(lab, vif, tap, expected, both_name):
+def test_rule_5_of_two_bases_both_or_neither_name_the_other_row(lab, vif, tap, expected, both_name):
     lab.paired(T5)
     port = lab.ovs.port("tap12.0")["_uuid"] if both_name else "port-gone"
     lab.note("vif", **base_of(T5, port))
@@ -501,8 +502,9 @@ def test_rule_7_whoever_changes_after_a_conflict_wins(lab, side, base):
 
 
 @pytest.mark.parametrize("side", SIDES)
-def test_rule_7_who_clears_one_side_of_a_conflict_chooses_the_other(lab, side):
-    """Issue 11, 10: vif 6, tap 7, base 5, and "clear Port tap tag" opened both."""
+def test_rule_7_clearing_one_side_of_a_conflict_chooses_the_other_side(lab, side):
+    """The vif has tag 6, the tap 7, the base 5: in an earlier version a clear of the tap's tag
+    opened both ports."""
     lab.paired(T5)
     lab.set("vif", T6)
     lab.set("tap", T7)
@@ -513,7 +515,7 @@ def test_rule_7_who_clears_one_side_of_a_conflict_chooses_the_other(lab, side):
     assert_came_to(lab, decision, T7 if side == "vif" else T6, None)
 
 
-def test_rule_7_both_changed_after_a_conflict_is_one_still(lab):
+def test_rule_7_a_conflict_stays_if_both_rows_changed(lab):
     lab.plug("vif", T6)
     lab.plug("tap", T7)
     lab.run()
@@ -570,7 +572,7 @@ def test_rule_1_the_agents_own_port_decides_and_is_not_written(lab, side, base, 
     assert sibling["other_config"] == {}
     assert lab.iface(OTHER[side], "x") == "own"
     assert lab.iface(OTHER[side], "iface-id") is None
-    # The agent's own port decides also where a person chooses the other row.
+    # The agent's own port decides even if a person chooses the other row.
     lab.set(OTHER[side], T7)
     lab.run(OTHER[side])
     assert lab.unit(side) == own
@@ -579,8 +581,8 @@ def test_rule_1_the_agents_own_port_decides_and_is_not_written(lab, side, base, 
 @pytest.mark.parametrize("both", [True, False], ids=["iface-id on both", "on one"])
 @pytest.mark.parametrize("side", SIDES)
 def test_rule_1_the_agent_may_make_the_other_port_dead(lab, side, both):
-    """Issue 11, 6: with iface-id on both the agent takes the Interface modified last, and its notes
-    stay on the row that it had before."""
+    """With iface-id on both rows the agent takes the Interface modified last, and the agent's notes
+    stay on the row that the agent had before."""
     lab.paired(T5)
     lab.ids(side, iface_id="port-a")
     lab.bind(side)
@@ -598,7 +600,7 @@ def test_rule_1_the_agent_may_make_the_other_port_dead(lab, side, both):
 
 @pytest.mark.parametrize("side", SIDES)
 def test_rule_1_needs_iface_id_and_net_uuid(lab, side):
-    """other_config without an iface-id was left behind when the port became another's."""
+    """The agent's notes in other_config stay on a row that the agent has left, without iface-id."""
     lab.paired(T5)
     lab.bind(side)
     lab.set(OTHER[side], T7)
@@ -607,7 +609,7 @@ def test_rule_1_needs_iface_id_and_net_uuid(lab, side):
 
 
 @pytest.mark.parametrize("base", [True, False])
-def test_rule_1_both_managed(lab, base):
+def test_rule_1_with_both_rows_managed(lab, base):
     for side in SIDES:
         lab.plug(side, T5 if base else unit(5 + SIDES.index(side)), {"iface-id": "port-a"})
         lab.bind(side)
@@ -650,8 +652,8 @@ def test_lost_trunks_of_the_agents_own_port_are_not_copied(lab, side):
 
 # ---- 4.5 rule 6 ---------------------------------------------------------------------------------
 
-# Each is (a key's value when both rows were alike; its value by now on the one; on the other; the
-# values on both afterwards).
+# (a key's value when both rows were alike; the key's present value on one row; the key's present
+# value on the other row; the values on both after a run)
 KEYS = [
     ("1", "2", "1", ("2", "2")), ("1", None, "1", (None, None)), (None, "2", None, ("2", "2")),
     ("1", "2", "3", ("2", "3")), (None, "2", "3", ("2", "3")), ("1", None, None, (None, None)),
@@ -661,7 +663,7 @@ KEYS = [
 @pytest.mark.parametrize("was,one,other,expected", KEYS)
 @pytest.mark.parametrize("table", ["Port", "Interface"])
 @pytest.mark.parametrize("side", SIDES)
-def test_rule_6_three_ways(lab, side, table, was, one, other, expected):
+def test_rule_6_with_a_base(lab, side, table, was, one, other, expected):
     lab.paired(T5)
     lab.ids("vif", table, x=was)
     lab.run()
@@ -695,9 +697,9 @@ def test_rule_6_without_a_base(lab, stale, side, table, one, other, expected):
 @pytest.mark.parametrize("base", [True, False])
 @pytest.mark.parametrize("side", SIDES)
 def test_rule_6_holds_beside_the_agents_own_port(lab, side, base):
-    """The sibling's other value can't go to the agent's Interface row. Each row keeps its own
-    value: rules 1 to 5 compare units only, and the writer of the sibling's value would write it
-    again."""
+    """The sibling's value can't go to the Interface row of the agent's own port, so each row keeps
+    its value: rules 1 to 5 compare units only, and the program that wrote the sibling's value would
+    write that value again."""
     lab.plug(side, T5, {"iface-id": "port-a", "x": "own"}, other_config=NEUTRON)
     lab.plug(OTHER[side], T5, {"x": "own" if base else "other"})
     if base:
@@ -712,7 +714,8 @@ def test_rule_6_holds_beside_the_agents_own_port(lab, side, base):
 
 
 def follow_the_agents(lab, gone="vif"):
-    """The agent binds the port `gone` in net-1, its sibling follows, and `gone` goes."""
+    """The agent binds the port of side `gone` in net-1, the sibling follows, and the agent's port
+    is unplugged."""
     lab.plug(gone, ids={"iface-id": "port-a"})
     lab.bind(gone, T5)
     lab.plug(OTHER[gone])
@@ -723,14 +726,15 @@ def follow_the_agents(lab, gone="vif"):
 
 
 def give_away(lab, tag=5, network="net-2", bridge="br0", **columns):
-    """Another tenant's port, as the agent binds it."""
+    """Add another tenant's port, bound by the agent to this VLAN."""
     lab.ovs.add_port(bridge, "vif20.0", dict(B, **{"iface-id": "port-b"}), tag=tag, other_config={
         "net_uuid": network, "tag": str(tag)}, **columns)
 
 
 @pytest.mark.parametrize("gone", SIDES)
 def test_an_orphan_whose_vlan_is_another_networks_is_closed_on_any_bridge(lab, gone):
-    """Issue 11, 20: a tap heard 1,582 of 1,582 broadcasts of the tenant that got its VLAN."""
+    """In an earlier version the tap heard 1,582 of 1,582 broadcasts of the tenant that had got the
+    tap's VLAN."""
     follow_the_agents(lab, gone)
     give_away(lab)
     orphan = OTHER[gone]
@@ -740,7 +744,7 @@ def test_an_orphan_whose_vlan_is_another_networks_is_closed_on_any_bridge(lab, g
     assert lab.unit(orphan) == HELD and "held" in lab.mark(orphan)
     assert lab.unit("vif20.0") == T5
     assert lab.run().changes == []
-    # A sibling that is plugged anew is held as well, until the agent binds it.
+    # A sibling that is plugged anew is held, too, until the agent binds that port.
     lab.plug(gone, ids={"iface-id": "port-a"})
     lab.run()
     assert lab.units() == (HELD, HELD)
@@ -751,8 +755,9 @@ def test_an_orphan_whose_vlan_is_another_networks_is_closed_on_any_bridge(lab, g
 
 @pytest.mark.parametrize("how", [
     {"network": "net-1"}, {"tag": 6}, {"bridge": "br1"}, {"ofport": -1}], ids=str)
-def test_what_is_no_proof_that_a_vlan_was_given_away(lab, how):
-    """The same network's port, another tag, another bridge, a port whose device is gone."""
+def test_a_port_that_does_not_prove_that_a_vlan_was_given_away(lab, how):
+    """The port is in the orphan's network, has another tag, is on another bridge, or has no
+    device."""
     lab.ovs.add_bridge("br1")
     follow_the_agents(lab)
     give_away(lab, **how)
@@ -760,7 +765,8 @@ def test_what_is_no_proof_that_a_vlan_was_given_away(lab, how):
 
 
 def test_a_port_that_the_agent_has_only_tagged_is_no_proof(lab):
-    """The agent's notes (other_config) name the tag that it had before: it writes the tag first."""
+    """The agent writes a port's tag before its notes in other_config: until then the notes name the
+    port's former tag."""
     follow_the_agents(lab)
     lab.ovs.add_port("br0", "vif20.0", dict(B, **{"iface-id": "port-b"}), tag=5, other_config={
         "net_uuid": "net-2", "tag": "9"})
@@ -768,7 +774,7 @@ def test_a_port_that_the_agent_has_only_tagged_is_no_proof(lab):
 
 
 def test_a_vif_that_was_moved_leaves_an_orphan(lab):
-    """Issue 11, 9: the pair is refused, and the row's base names a row that is gone."""
+    """The pair is refused, and the tap's base names the vif's deleted row."""
     lab.ovs.add_bridge("br1")
     follow_the_agents(lab)
     lab.plug("vif", T6, bridge="br1")
@@ -780,9 +786,9 @@ def test_a_vif_that_was_moved_leaves_an_orphan(lab):
     assert lab.units() == (T6, HELD)
 
 
-def test_the_agents_own_port_that_the_agent_has_forgotten_is_shown(lab):
-    """Issue 11, 20: iface-id on both, the tap removed by the stock script; the VLAN is reclaimed,
-    and the vif keeps tag and net_uuid."""
+def test_the_agents_own_port_with_another_networks_vlan_is_reported(lab):
+    """Such a row is left when both rows had iface-id and the stock script deleted the tap: the
+    agent took the VLAN back, and the vif kept its tag and net_uuid."""
     lab.plug("vif", ids={"iface-id": "port-a"})
     lab.bind("vif", T5)
     assert lab.run().state == "single"
@@ -811,18 +817,18 @@ def test_a_port_without_sibling_is_stamped_and_left(lab, side):
     assert lab.command("mirror", "dom", "12")[0] == 0
 
 
-def test_nothing_to_do_is_no_transaction(lab):
+def test_a_run_with_nothing_to_do_makes_no_transaction(lab):
     lab.paired(T5)
     count = lab.transactions()
     code, printed = lab.command("mirror", "dom", "12")
     assert code == 0 and [pair["state"] for pair in printed["pairs"]] == ["in-sync", "single"]
-    # The run stamped vif12.1, which it saw for the first time.
+    # The run stamped vif12.1, a row that no run had seen before.
     assert lab.transactions() == count + 1
     assert lab.command("mirror", "dom", "12")[0] == 0
     assert lab.transactions() == count + 1
 
 
-def test_alike_from_the_start_gets_a_base_and_that_is_all(lab):
+def test_rows_that_are_alike_from_the_start_get_only_a_base(lab):
     lab.plug("vif", T5)
     lab.plug("tap", T5)
     decision = lab.run()

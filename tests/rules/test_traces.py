@@ -8,8 +8,8 @@ elsewhere, since they need the code of the hook or of the watcher:
 * (d), (j), (o): that the hook reads again after add-port, and what it writes at birth;
 * (g): that a port plugged on a listed bridge is born held;
 * (m): that the hook appends no unit on a fake bridge;
-* (n): that the hook takes iface-id and attached-mac off the dying row first;
-* (p): the watcher's clock: here the core is told that the grace is over.
+* (n): that the hook takes iface-id and attached-mac off the dying row before the delete;
+* (p): the watcher's clock: here the test says that the grace is over.
 """
 import pytest
 
@@ -108,7 +108,7 @@ def test_trace_c_dead_while_the_watcher_is_down(lab, tagged, side, found):
 @pytest.mark.parametrize("side", SIDES)
 @pytest.mark.parametrize("meanwhile", [T7, DEAD, NONE, TRUNK], ids=str)
 def test_trace_d_retagged_between_read_and_add_port(lab, side, meanwhile):
-    """The rows that a watcher finds if the hook did not repair them itself."""
+    """The watcher finds these rows if the hook's second look did not repair the rows."""
     pair(lab)
     lab.set("vif", T5)
     lab.run()
@@ -128,8 +128,8 @@ def launder(lab):
 @pytest.mark.parametrize("seen", [True, False])
 @pytest.mark.parametrize("early", [True, False])
 def test_trace_e_left_over_of_another_guest(lab, seen, early):
-    """A run has seen the left-over alive, or none has and its device is gone; ovs-xapi-sync writes
-    before or after the next run."""
+    """Either a run has seen the left-over row alive, or no run has seen the row and its device is
+    gone. ovs-xapi-sync writes before or after the next run."""
     lab.plug("tap", unit(77), {"iface-id": "port-b", "x": "b"}, B)
     if seen:
         lab.run()
@@ -157,7 +157,7 @@ def test_trace_e_left_over_of_another_guest(lab, seen, early):
     assert lab.iface("vif") == A and lab.iface("tap") == A
 
 
-def test_trace_e_left_over_first_seen_gone_then_laundered_and_opened_again(lab):
+def test_trace_e_left_over_without_device_gets_an_identity_and_a_device(lab):
     """The new guest's tap appears: ovs-vswitchd opens the old row's device before the stock script
     deletes the row."""
     lab.plug("tap", unit(77), identity=B)
@@ -210,7 +210,8 @@ def test_trace_g_marks_left_on_a_single_port(hold):
 
 @pytest.mark.parametrize("alone", [True, False])
 def test_trace_g_stock_set_trunks_on_a_held_port(hold, alone):
-    """A dot1q-tunnel has no use for trunks: that form lets nothing through, and stays."""
+    """A dot1q-tunnel does not use its trunks: the held form with trunks lets nothing through, so
+    the trunks stay."""
     hold.plug("vif", HELD, noted={"held": HELD})
     if not alone:
         hold.plug("tap", HELD, noted={"held": HELD})
@@ -372,7 +373,8 @@ def test_trace_m_fake_bridges_and_vif_move(lab):
 
 @pytest.mark.parametrize("both", [True, False])
 def test_trace_n_tap_deleted_at_take_over(lab, both):
-    """The hook takes keys off the dying row first: test_plug.py tests that part of (n)."""
+    """Before the delete, the hook takes keys off the dying row: test_plug.py tests that part of
+    (n)."""
     lab.plug("vif", T5, {"iface-id": "port-a"})
     lab.bind("vif")
     lab.plug("tap", ids={"iface-id": "port-a"} if both else {})
@@ -388,7 +390,7 @@ def test_trace_n_tap_deleted_at_take_over(lab, both):
 
 
 @pytest.mark.parametrize("tagged", SIDES)
-def test_trace_n_taken_off_the_dying_row_under_both(ovs, tagged):
+def test_trace_n_with_iface_id_both_the_dying_row_loses_its_iface_id(ovs, tagged):
     """With iface_id = both the vif is not (or not yet) the agent's own: the vif's iface-id must
     stay."""
     lab = Lab(ovs, iface_id="both")
@@ -418,7 +420,7 @@ def test_trace_o_vif_replugged(lab, looks, hooked):
     lab.run()
     assert_both(lab, T5)
     assert lab.iface("vif", "iface-id") == "port-a" and lab.iface("tap", "iface-id") is None
-    # The agent had forgotten the network: it sets a new tag, and the sibling's old one is stale.
+    # The agent had forgotten the network and sets a new tag: the sibling's tag is stale.
     lab.bind("vif", T7)
     lab.run()
     assert_both(lab, T7)
@@ -441,7 +443,7 @@ def test_trace_p_the_agents_port_gone_for_longer_than_the_grace(ovs, listed):
     lab.set("tap", unit)
     lab.ids("tap", "Port", **ids["Port"])
     # VLAN 5 is another network's by now. The vif comes back, and is held as the tap is, until an
-    # agent tags it.
+    # agent sets a tag.
     lab.plug("vif")
     lab.run()
     assert_both(lab, HELD)
@@ -452,7 +454,7 @@ def test_trace_p_the_agents_port_gone_for_longer_than_the_grace(ovs, listed):
 
 
 def test_trace_p_on_a_held_pair_that_was_released(hold):
-    """The agent's own port is the tap, and goes: the vif's VLAN may be given to another network."""
+    """The tap, the agent's own port, goes: the agent may give the vif's VLAN to another network."""
     hold.plug("vif", HELD, noted={"held": HELD})
     hold.plug("tap", HELD, {"iface-id": "port-a"}, noted={"held": HELD})
     hold.run()
@@ -463,7 +465,7 @@ def test_trace_p_on_a_held_pair_that_was_released(hold):
     assert hold.core(expired=True).state == "held"
 
 
-def test_open_is_what_a_person_may_want(lab):
+def test_a_person_may_open_a_port_that_lost_its_trunks(lab):
     """A person may open a port in spite of the repair in (j)."""
     lab.paired(TRUNK)
     lab.set("vif", OPEN)

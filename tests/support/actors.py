@@ -1,7 +1,7 @@
 """Actors: stand-ins for the programs and people that write the rows of a VIF's ports beside us.
 
-An actor stands for one program. Each of its methods is a generator: it sends the program's OVSDB
-transactions one at a time and yields after each, so that a test can act in between:
+An actor stands for one program. Each method of an actor is a generator, which sends the program's
+OVSDB transactions one at a time and yields after each, so that a test can act in between:
 
     act(agent.bind("vif12.0", "net-1", 5), between=host.settle)
 
@@ -84,7 +84,7 @@ class NeutronAgent:
     17.3, 18.2 and 19.1 are the last releases that never clear vlan_mode and trunks).
 
     Of two ports with one iface-id the real agent takes the one modified last, or another (ovs_lib,
-    get_vifs_by_ids, get_vif_port_by_id). Here the test chooses: it names the port in each call.
+    get_vifs_by_ids, get_vif_port_by_id). Here the test names the port in each call.
     """
 
     RELEASES = ("new", "yoga", "queens")
@@ -129,7 +129,7 @@ class NeutronAgent:
             yield "other_config:tag"
         tag = self._tag(name)
         if tag != vlan:
-            # All releases but the oldest clear vlan_mode and trunks, but only those of a dead port.
+            # All releases but "queens" clear vlan_mode and trunks, and only those of a dead port.
             clears = self.release != "queens" and tag == DEAD_VLAN and self._ofport(name) != -1
             write(self.ovs, "Port", name, "neutron: _bind_devices", tag=vlan,
                   **({"vlan_mode": None, "trunks": []} if clears else {}))
@@ -409,7 +409,7 @@ class OsVif:
 
     def plug(self, device, nic, isolate=False):
         """Plug the port. With isolate_vif (since 4.1.0) the port is dead until the agent binds it;
-        without isolate_vif it is a trunk of every VLAN until then."""
+        without isolate_vif the port is a trunk of every VLAN until then."""
         port = {"name": device, "interfaces": ["named-uuid", "i"]}
         if isolate:
             port.update(tag=DEAD_VLAN, vlan_mode="trunk", trunks=to_set([DEAD_VLAN]))

@@ -24,7 +24,7 @@ def problem_of(call, *args):
         call(*args)
     assert time.monotonic() - started < LONG / 2
     text = str(caught.value)
-    assert text.isprintable()  # so it is one line
+    assert text.isprintable()  # so the text is one line
     return caught.value, text
 
 
@@ -71,7 +71,7 @@ def listening_ports(pid):
     directory = "/proc/%d/fd" % pid
     sockets = set()
     for fd in os.listdir(directory):
-        with contextlib.suppress(FileNotFoundError):  # the server has closed this one since
+        with contextlib.suppress(FileNotFoundError):  # the server has closed this descriptor since
             sockets.add(os.readlink(os.path.join(directory, fd)))
     ports = []
     for table in ("tcp", "tcp6"):

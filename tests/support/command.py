@@ -32,7 +32,7 @@ def command(*args, db=None):
     return [sys.executable, "-m", "xenvif_tagger"] + remote + [str(arg) for arg in args]
 
 
-_servers = {}  # the ForkServers of this process, by what is as it was when they started
+_servers = {}  # the ForkServers of this process, by the directory and environment of their start
 MAIN = "from xenvif_tagger.cli.main import main; main()"
 
 
@@ -102,8 +102,8 @@ class Done(Result):
 
 
 def run(*args, db=None, env=None, **how):
-    """Run a command to its end; arguments as for Run. The command is a process that a ForkServer
-    forks, unless the test chooses what a fresh process takes from its start."""
+    """Run a command to its end; arguments as for Run. A ForkServer forks the command's process,
+    unless the test chooses something that only a fresh process reads."""
     whole = environment(**(env or {}))
     if not how and at_start(whole) == at_start(environment()):
         argv = command(*args, db=db)

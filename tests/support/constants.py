@@ -1,12 +1,12 @@
-"""What many tests name: places, times, and forms of a port."""
+"""Constants of many tests: places, times, and forms of a port."""
 import os
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))  # the checkout
 HOOK = os.path.join(ROOT, "hotplug", "setup-vif-rules")
-LONG = 180  # seconds: far more than a busy machine needs, so reaching it is the failure
+LONG = 180  # seconds: far more than a busy machine needs, so a test that waits so long fails
 SIDES = ("vif", "tap")
-# How hold leaves a port, and how Neutron's agent does.
+# The unit of a held port, and the unit of a port that Neutron's agent has set dead.
 HELD = {"tag": 4095, "vlan_mode": "dot1q-tunnel", "cvlans": [4095]}
 DEAD_FORM = {"tag": 4095, "vlan_mode": "trunk", "trunks": [4095]}
-# A Port's other_config, by Neutron's agent.
+# The notes of Neutron's agent in a Port's other_config.
 NEUTRON = {"net_uuid": "net-1", "network_type": "vlan", "segmentation_id": "1005", "tag": "5"}

@@ -60,7 +60,7 @@ class Host(object):
         self.write("/proc/sys/kernel/random/boot_id", BOOT + "\n")
         self.write("/proc/uptime", "1000.00 1.00\n")
         self.process(1, "/usr/lib/systemd/systemd")
-        # xenopsd started 100 s ago, after its setting was written: that was 200 s ago.
+        # xenopsd started 100 s ago; its setting was written 200 s ago, so xenopsd has read it.
         self.process(PID, "/usr/sbin/xenopsd-xc", "--config", "/etc/xenopsd.conf", "--config-dir",
                      "/etc/xenopsd.conf.d", began=900)
         self.age(SETTING, 200)
@@ -111,7 +111,7 @@ class Host(object):
 
     def run(self, db, *args, **env):
         env = self.env(**env)
-        if not self.patch:  # else code that must run before the package is imported
+        if not self.patch:  # self.patch is code that must run before the package is imported
             argv = ["-c"] + self.command(db, *args)[3:]
             code, out, err = fork_server(env).run(RUNNER, argv, env)
             return code, out.decode("utf-8"), err.decode("utf-8")
@@ -133,8 +133,8 @@ class Host(object):
         return {check["name"]: check for check in checks}
 
     def is_ill(self, db, name, state, *words, **others):
-        """This check has this state, the `others` (name -> state) have theirs, and all other checks
-        are as usual. Returns this check."""
+        """Assert that the check `name` has this state, that each of `others` (name -> state) has
+        its state, and that all other checks are as usual. Returns the check `name`."""
         checks = self.doctor(db)
         wanted = dict(USUAL, **others)
         wanted[name] = state

@@ -4,8 +4,8 @@ To start Python and to import click and our package takes several times as long 
 ForkServer is for the tests; run as a script, this file is the server, which ends with the process
 of its ForkServer.
 
-What Python takes from the environment (at_start) and from the working directory at its start is as
-it was when the server started. All runs of one server have the same seed of hash().
+Python reads the variables of at_start() and the working directory only at its start: a run has
+those of the server's start. All runs of one server have the same seed of hash().
 """
 import array
 import contextlib
@@ -32,7 +32,8 @@ class ForkServer(object):
     def __init__(self, env, limit):
         self._socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
-            # (stdout and stderr are pipes, as those of the forked processes are: Python looks.)
+            # (stdout and stderr are pipes, as those of the forked processes are: Python looks
+            # at its start whether they are terminals.)
             self._process = subprocess.Popen(
                 [sys.executable, os.path.abspath(__file__), str(theirs.fileno()),
                  str(limit)], env=env, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL,
@@ -77,7 +78,7 @@ def serve(connection, limit):
     """Fork for each request. Returns in the forked process the request: [code, argv, env]."""
     while True:
         request, ancillary, _, _ = connection.recvmsg(SIZE, socket.CMSG_SPACE(12))
-        with contextlib.suppress(ChildProcessError):  # there is none
+        with contextlib.suppress(ChildProcessError):  # the server has no child
             while os.waitpid(-1, os.WNOHANG if request else 0)[0]:
                 pass
         if not request:

@@ -38,7 +38,8 @@ CONFIG = "/etc/xenvif-tagger.conf"
 SETTING = "/etc/xenopsd.conf.d/zz-xenvif-tagger.conf"
 LIBXL = "/etc/xen/scripts/vif-openvswitch"
 BUGTOOL = "/etc/xensource/bugtool/xenvif-tagger"
-# The links that other programs read, and our file to which each link leads; without the command's.
+# The links that other programs read, and our file to which each link leads, without the link
+# /usr/bin/xenvif-tagger.
 LINKS = {
     "/usr/share/man/man8/xenvif-tagger.8": "xenvif-tagger.8",
     "/usr/share/bash-completion/completions/xenvif-tagger": "completion.bash",
@@ -71,8 +72,8 @@ def write(path, text, mode=0o644):
 
 
 def make_bundle(path):
-    """Make the bundle to install: our own files, with stand-ins for files that are not written
-    yet."""
+    """Make the bundle to install: our own files, with stand-ins for files that the checkout
+    lacks."""
     for part in ("hotplug", "xenvif_tagger"):
         shutil.copytree(os.path.join(ROOT, part), os.path.join(path, part),
                         ignore=shutil.ignore_patterns("__pycache__"))
@@ -153,7 +154,7 @@ class Host(object):
     # -- life
 
     def start(self, kept=None):
-        """Start the dom0. kept: a directory to which keep() has copied another dom0; this one then
+        """Start the dom0. kept: a directory to which keep() has copied another dom0; this dom0 then
         has the same changes, and a watcher of its own."""
         if kept:
             shutil.rmtree(self.lab(""))

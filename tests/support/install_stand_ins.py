@@ -128,7 +128,7 @@ case $0 in
         echo "xenstore-write $1 $2" >>/lab/calls ;;
 esac
 '''
-# Each call prints the next answer; after the last answer, each call prints the last answer again.
+# Each call prints the next answer; when no answer is left, each call prints the last answer again.
 TASKS = r'''#!/bin/sh
 set -- /lab/"${0##*/}"/*
 cat "$1" && { [ $# = 1 ] || rm "$1"; }

@@ -28,8 +28,8 @@ def bare(unit):
 
 
 def opened(unit):
-    """The unit of a held row after it got a real tag and was released (4.6: the columns that the
-    hold had set go)."""
+    """The unit of a held row after a real tag has released the row (4.6: the columns that the hold
+    had set go)."""
     return {column: value for column, value in unit.items()
             if column == "tag" or HELD.get(column) != value}
 
@@ -145,7 +145,7 @@ class Story(object):
 
     def last_agreed(self, before, *uuids):
         """The commit before n after which these rows were last alike, and their unit: ``(commit,
-        unit)``; None if they never were."""
+        unit)``; None if the rows were never alike."""
         return next(((n, unit) for n, both, unit in reversed(self.agreed)
                      if n < before and both >= set(uuids)), None)
 
@@ -162,7 +162,7 @@ class Story(object):
 
 
 def agreement(rows):
-    """The unit in which two rows are known to be alike; None if they are not known to be."""
+    """The unit in which two rows are known to be alike; None if the rows may differ."""
     if len(rows) != 2:
         return None
     held = all(map(is_held_closed, rows))
@@ -177,8 +177,8 @@ def agreement(rows):
 
 
 def is_held_closed(row):
-    """Held, in the hold's form or in one that somebody has made of it: while
-    held, a form that lets nothing through is not put back."""
+    """Whether the row is held and lets nothing through: in the hold's form, or in a form that
+    somebody has made of the hold's form. We do not put such a form back."""
     return "held" in mark_of(row) and is_closed(row.unit)
 
 
@@ -200,8 +200,8 @@ def is_split(rows):
 
 
 def alike_or_reported(story):
-    """Two rows of one VIF have one unit, and one base with that unit; or a reason is reported: a
-    conflict, a refusal, or that the pair waits for the agent's own port to get a tag."""
+    """Two rows of one VIF have one unit, and one base with that unit; or we report a conflict, a
+    refusal, or that the pair waits for a tag of the agent's own port."""
     if len(story.rows) != 2:
         return
     one, other = story.rows
@@ -213,8 +213,8 @@ def alike_or_reported(story):
         managed = [row for row in story.rows if is_managed(row)]
         assert len(managed) != 1 or "base" not in mark_of(managed[0])
     elif story.state == "held":
-        # 4.6: "An agent's own dead form without our mark is left as it is": it does not open, and
-        # nor does anything else but a real tag.
+        # 4.6: "An agent's own dead form without our mark is left as it is": only a real tag
+        # opens that port.
         held = [row for row in story.rows if "held" in mark_of(row)]
         assert held and all(map(is_held_closed, held))
         assert all(row.unit or is_managed(row) for row in story.rows)
@@ -233,8 +233,8 @@ def alike_or_reported(story):
 
 
 def conflict_is_one(story):
-    """Rows are in conflict only if both were changed since they were last alike (or since their
-    conflict was reported), or if they were never known to be alike."""
+    """Rows are in conflict only if both were changed since the two were last alike (or since their
+    conflict was reported), or if the two were never known to be alike."""
     if story.state != CONFLICT or is_split(story.rows):
         return
     assert story.rows[0].unit != story.rows[1].unit
@@ -253,7 +253,7 @@ def conflict_is_one(story):
 
 def refusal_is_one(story):
     """Ports are refused only if they are on different bridges or of different guests, if somebody
-    changed the identity of one, or if the device of one is or was gone."""
+    changed the identity of one port, or if the device of one port is or was gone."""
     if story.state != REFUSED:
         return
     one, other = story.rows
@@ -322,7 +322,7 @@ def last_decision(story):
 def is_undecidable(story, act):
     """Whether the design has an exception by which the rows need not have the last decision's
     unit."""
-    # 4.5, 3: an empty row that is not known to have been cleared is lent to.
+    # 4.5, 3: an empty row gets the sibling's unit, unless somebody is known to have cleared it.
     if not act.unit and "base" not in mark_of(act.before) and (
             story.last_agreed(act.n, act.uuid) is None):
         return True
@@ -345,7 +345,7 @@ def is_undecidable(story, act):
     if any(act.uuid in rows and not identity.keys_of(rows[act.uuid].interface_ids)
            for n, _, _, rows in story.commits if n >= act.n):
         return True
-    # 4.9: both rows made anew since, at a time: nothing is left that knows the act.
+    # 4.9: both rows were made anew since, at one time: no row is left that has seen the act.
     if sum(n > act.n for n, _ in story.anew) > 1:
         return True
     if own is None or not others:
@@ -354,14 +354,14 @@ def is_undecidable(story, act):
     if agreed is None:
         # The pair was never known to be alike: the sibling came later.
         base = mark_of(act.before).get("base")
-        # 4.9, a change and its reversal, beside a row that is new; and a clear there is lent to
-        # (4.5 has no special case for a row that was cleared beside one that is gone).
+        # 4.9: a change and its reversal beside a new row are not seen. And a row that was cleared
+        # beside a new row gets the new row's unit (4.5 has no special case for such a clear).
         return act.unit == {} or base is not None and act.unit == base["unit"]
     # 4.9: "A change and its reversal between two looks: what is visible is followed."
-    # (4.5, 4 before 7: a unit that goes back to the base counts so too, if both changed since the
-    # conflict.)
+    # (4.5, 4 comes before 7: a unit that goes back to the base counts as unchanged, even if both
+    # units changed since the conflict.)
     n, back = agreed[0], [agreed[1]]
-    # 4.5, 7: who clears one side of a noted conflict chooses the other one.
+    # 4.5, 7: an actor that clears one side of a noted conflict chooses the other side.
     if not act.unit and any(n < at < act.n and both == {act.uuid, others[0].uuid}
                             for at, both in story.reported):
         return True
@@ -384,7 +384,7 @@ def last_decision_won(story):
         # lost.
         return
     if cleared and story.reported:
-        return  # 4.5, 7: a change since the conflict was reported wins, this clear too
+        return  # 4.5, 7: a change after the report of the conflict wins, also this clear
     for row in story.rows:
         if row.uuid not in carried and story.state not in (IN_SYNC, "held"):
             continue
@@ -410,7 +410,7 @@ def bound_stays_bound(story):
 
 def held_opened_only_by_a_real_tag(story):
     """Only a real tag, on a held port or on its sibling, opens the held port; until then the port
-    has the form of a held one."""
+    has the form of a held port."""
     for _, who, before, after in story.commits:
         for uuid in set(before) & set(after):
             if who == TAGGER and is_held(before[uuid]):
@@ -422,7 +422,7 @@ def held_opened_only_by_a_real_tag(story):
         closed = False
         for _, _, before, after in story.commits:
             if row.uuid in after:
-                # We have closed the port, when it was created or later, and no real tag came since.
+                # We have closed the port, at its creation or later, and no real tag has come since.
                 was = before.get(row.uuid)
                 closed = not is_real(after[row.uuid].unit) and (
                     closed or "held" in mark_of(after[row.uuid])
@@ -456,12 +456,12 @@ def dead_is_closed(story):
 
 
 def opened_only_by_a_clear(story):
-    """We clear a port's unit only if somebody cleared the sibling's."""
+    """We clear a port's unit only if somebody cleared the sibling's unit."""
     for n, who, before, after in story.commits:
         for uuid in set(before) & set(after):
             if who == TAGGER and before[uuid].unit and not after[uuid].unit:
                 others = set(before) - {uuid}
-                # (But for trunks, which the stock script's late clear takes.)
+                # (Trunks are left out, because the stock script's late clear removes them.)
                 assert any(act.n < n and not bare(act.unit) and carriers(story, act) & others
                            for act in story.decisions)
 
@@ -571,7 +571,7 @@ def agents_port_untouched(story):
                 # port included"
                 mended = bare(row.unit) == bare(old.unit) and is_open_trunk(old.unit)
                 # 4.5, 1: "where both rows have iface-id, a 4095 newly on the unmanaged row,
-                # with the other still as the base says, wins"; and its end.
+                # with the other still as the base says, wins"; and so does the end of that 4095.
                 moved = all("iface-id" in beside.interface_ids for beside in before.values()) and (
                     4095 in (row.unit.get("tag"), old.unit.get("tag"))
                     and bare(row.unit) in [bare(beside.unit) for beside in before.values()])
@@ -601,7 +601,7 @@ def foreign_columns_untouched(story):
 def keys_come_from_somebody(story):
     """A key that we set was on the sibling, or was kept from an earlier sibling. A key that we
     remove was removed from the sibling by somebody else. We set no iface-id where the sibling has
-    one."""
+    an iface-id."""
     removed = set()  # (UUID, column, key) of the keys that somebody else has removed
     for n, who, before, after in story.commits:
         for at, (one, other) in story.anew:
@@ -682,8 +682,8 @@ def late_clear_is_mended(story):
         before = next(rows for n, _, rows, _ in story.commits if n == clear.n)
         holders = [uuid for uuid, old in before.items() if base_trunks({uuid: old})]
         if not set(holders) & {present.uuid for present in story.rows}:
-            # See test_late_clear_after_the_base_has_gone_is_not_seen; the base can also go a little
-            # later than there.
+            # See test_late_clear_after_the_base_has_gone_is_not_seen. The base can also go a little
+            # later than in that test.
             continue
         if agreed[1] != clear.before.unit or any(
                 act.n > agreed[0] for act in story.decisions) or story.state == CONFLICT:

@@ -104,7 +104,7 @@ class Lab(object):
         self.interface(side, ofport=-1, error="could not open network device")
 
     def note(self, side, **fields):
-        """Change fields of our own mark by hand, for a case that no run of the driver leads to."""
+        """Change fields of our own mark by hand, for a case to which no run of the driver leads."""
         noted = dict(self.mark(side), **fields)
         self.ids(side, "Port", **{mark.KEY: mark.encode(noted)})
 
@@ -234,7 +234,7 @@ def plain(column, value):
 
 
 def add_port(lab, bridge, side, identity=A):
-    """Add a port with ovs-vsctl, as the stock script does: that works for a fake bridge too."""
+    """Add a port with ovs-vsctl, as the stock script does: ovs-vsctl knows fake bridges too."""
     name = lab.name(side)
     lab.ovs.vsctl("add-port", bridge, name, "--", "set", "Interface", name, *[
         "external-ids:%s=%s" % (key, json.dumps(value)) for key, value in identity.items()])

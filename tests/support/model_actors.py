@@ -63,7 +63,7 @@ class World(object):
         self.host = host
         self.vifs = [(first, 0), (first + 1, 0), (first + 2, 0)]
         self.bridges = [OPEN, HOLD, HOLD]
-        self.codes = [10, 20, 30]  # of the guests: each has ten numbers, for those after it
+        self.codes = [10, 20, 30]  # the guests' codes, ten apart for new_guest()
         self.networks = {}  # code -> the VLAN that the agent has for that guest
         self.pending = []
         self.plugging = set()  # names of the ports that are just being plugged
@@ -90,7 +90,8 @@ class World(object):
         return self.db.rows.get(row.uuid)
 
     def start(self, actor, slot, side, number):
-        """Let an actor do its first transaction. The actor is pending until its last one."""
+        """Let an actor do its first transaction. The actor is pending until its last
+        transaction."""
         self.pending.append(actor(self, slot, side, number))
         self.step(-1)
 
@@ -161,7 +162,7 @@ def remove_identity(world, slot, side, number):
 
 
 def set_iface_id(world, slot, side, number):
-    """A local script sets iface-id on one of the rows, on a host whose ovs-xapi-sync does not."""
+    """A local script sets iface-id on one of the rows, on a host whose ovs-xapi-sync sets none."""
     row = world.row(slot, side)
     if row and guest_of(row):
         change_map(world, "operator", row, "interface_ids",
@@ -193,7 +194,7 @@ def _bind(world, slot, side, number, marks_first, clears):
 
 
 def write_binding(world, row, tag, network, marks_first, clears):
-    """What the agent writes to a row that it binds."""
+    """The agent's transactions on a row that the agent binds."""
     noted = {"net_uuid": network, "network_type": "vlan", "segmentation_id": "7"}
     if marks_first:
         change_map(world, "agent", row, "other_config", noted)
@@ -221,7 +222,7 @@ def write_binding(world, row, tag, network, marks_first, clears):
 
 def bind_new(world, slot, side, number):
     """Releases from 21.0 on write the tag and the clears, then other_config, and then the tag again
-    if the row does not have it."""
+    if the row lacks the tag."""
     return _bind(world, slot, side, number, False, True)
 
 
@@ -272,8 +273,8 @@ def restart_agent(world, slot, side, number):
 # -- ovs-xapi-sync
 
 def xapi_sync(world, slot, side, number):
-    """One pass of upstream's ovs-xapi-sync over all rows. It writes if nothing has changed since it
-    read the rows."""
+    """One pass of upstream's ovs-xapi-sync over all rows. The program writes if nothing has changed
+    since it read the rows."""
     while True:
         rows = dict(world.db.rows)
         operations = sync_operations(world, rows)
@@ -332,7 +333,8 @@ def _plug_once(world, slot, side, hooked, name):
     old = world.row(slot, side)
     before = old and port_of(old, world.db.rows)
     if old:
-        # The hook sees it in the same call, and the same VIF's new row is born as this one was.
+        # The hook sees this deletion in the stock script's call; the new row of the same VIF is
+        # created with the unit and ids of the deleted row.
         world.db.commit("replaced" if hooked else "stock", ("delete", old.uuid))
         yield
     identity = world.identity(world.codes[slot])
@@ -466,8 +468,8 @@ def quiesce(world, settle):
 
 
 def begin(world, how, settle):
-    """Plug both ports of each VIF: with 1 by the stock script, with 2 by our hook, with 3 by our
-    hook and bound by the agent."""
+    """Plug both ports of each VIF. how: 1, by the stock script; 2, by our hook; 3, by our hook, and
+    the agent binds the port."""
     if how:
         for slot in range(3):
             for side in SIDES:

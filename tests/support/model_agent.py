@@ -1,9 +1,10 @@
 """Neutron's agent with the VLANs that it gives to networks, and the ground truth about them.
 
-The agent of model_actors binds a port to the VLAN that it is told. This one gives VLANs as the real
-one does (docs/design.md 2.4): a network has one on a bridge while a port of it is there; a VLAN
-that was given back comes again only after a restart of the agent, and then the lowest free one
-first. So a VLAN that a left-over port still has may become another guest's.
+The agent of model_actors binds a port to a VLAN that the model gives. The Agent of this module
+chooses the VLANs as the real agent does (docs/design.md 2.4): a network has a VLAN on a bridge
+while a port of that network is on the bridge. The agent gives a returned VLAN again only after the
+agent's restart, and then the lowest free VLAN first. So a VLAN that a left-over port still has may
+become another guest's.
 
 Each guest has a network of its own, with one port in it.
 """
@@ -18,10 +19,16 @@ from xenvif_tagger.core.unit import has_no_vlan, is_open_trunk, is_real
 
 
 class Agent(object):
-    """vlans: (bridge, guest's code) -> VLAN; used: (bridge, VLAN) given since its start; bound:
-    iface-id -> the row that it has bound, as it was; deaf: iface-id -> the rows with it that the
-    agent does not look at until they change; down: iface-ids that are administratively down, which
-    is the server's knowledge; runs: how often it was started."""
+    """Neutron's agent, and the Neutron server's list of the ports that are down.
+
+    vlans: (bridge, guest's code) -> VLAN.
+    used: set of the (bridge, VLAN) that the agent has given since its start.
+    bound: iface-id -> the row that the agent has bound, as the row was before the binding.
+    deaf: iface-id -> the rows with this iface-id, which the agent ignores until one of them
+    changes.
+    down: set of the iface-ids whose ports the Neutron server has as administratively down.
+    runs: how often the agent was started.
+    """
 
     def __init__(self, world):
         self.world = world
@@ -30,7 +37,8 @@ class Agent(object):
         self.start()
 
     def start(self):
-        """It takes over the VLANs that its ports have by its notes, and binds every port anew."""
+        """Start: take each port's VLAN from the agent's notes on the row, and forget every binding,
+        so that the next poll binds every port anew."""
         self.vlans, self.used, self.bound, self.deaf = {}, set(), {}, {}
         self.busy = False
         self.runs += 1
@@ -43,7 +51,7 @@ class Agent(object):
                     self.used.add(at)
 
     def visible(self):
-        """The rows that it takes for its ports: with iface-id and MAC, and a device."""
+        """The rows that the agent takes for its ports: with iface-id, MAC and device."""
         return [row for row in self.world.db.rows.values() if row.ofport != -1
                 and {"iface-id", "attached-mac"} <= set(row.interface_ids)
                 and code_of(row.interface_ids["iface-id"])]
@@ -52,13 +60,13 @@ class Agent(object):
         return [row for row in self.visible() if row.interface_ids["iface-id"] == iface_id]
 
     def forget(self):
-        """Take the ports that are gone for deleted (docs/design.md 2.4: also where another row has
-        their iface-id), but for those whose iface-id was taken off before."""
+        """Treat a bound port whose row is gone as deleted, also where another row has its iface-id
+        (docs/design.md 2.4); but not a port whose iface-id was removed before the row went."""
         for iface_id, row in list(self.bound.items()):
             if row.uuid in [visible.uuid for visible in self.rows_with(iface_id)]:
                 continue
             del self.bound[iface_id]
-            there = self.world.db.rows  # with the row as it was last
+            there = self.world.db.rows  # the rows at the last moment at which this row was there
             if row.uuid not in there:
                 there = next(commit.before for commit in reversed(self.world.db.journal)
                              if row.uuid in commit.before)
@@ -75,12 +83,13 @@ class Agent(object):
         return self.vlans[bridge, code]
 
     def wants(self, iface_id, row):
-        """The tag that the row is to have."""
+        """The tag that the agent wants on the row."""
         return 4095 if iface_id in self.down else self.vlan(row.bridge, code_of(iface_id))
 
 
 def poll(world, slot, side, number):
-    """One round of the agent: number says which of two rows, and which release it is."""
+    """One round of the agent. number chooses the row where two rows have one iface-id, and the
+    release whose writes the agent makes."""
     agent, runs = world.agent, world.agent.runs
     if agent.busy:
         return
@@ -91,7 +100,7 @@ def poll(world, slot, side, number):
         bound = agent.bound.get(iface_id)
         if not rows or rows == agent.deaf.get(iface_id):
             continue
-        row = rows[number // 2 % len(rows)]  # the one that was modified last: it may be either
+        row = rows[number // 2 % len(rows)]  # the row modified last, which can be either
         if bound and number % 2 and bound.uuid in [found.uuid for found in rows]:
             row = next(found for found in rows if found.uuid == bound.uuid)
         if not bound or bound.uuid != row.uuid or row.unit.get("tag") != agent.wants(iface_id, row):
@@ -116,7 +125,7 @@ def restart_neutron(world, slot, side, number):
 
 
 def admin(world, slot, side, number):
-    """The port is set down, or up again."""
+    """The Neutron server sets the port administratively down, or up again."""
     world.agent.down ^= {"%d#port" % world.codes[slot]}
     return poll(world, slot, side, number)
 
@@ -128,7 +137,7 @@ def both_have_iface_id(world, slot, side, number):
 
 
 def migrate(world, slot, side, number):
-    """Local migration: the guest's second domain is there before the first one goes."""
+    """Local migration: the guest's second domain is there before the first domain goes."""
     to = (slot + 1) % 3
     if rows_of(world.db.rows, world.vifs[to]):
         return
@@ -170,14 +179,15 @@ def clear(world, slot, side, number):
 
 
 def unlist(world, slot, side, number):
-    """The bridge is taken off the list of those that hold, or put on it."""
+    """An operator takes the bridge off the config's list of hold bridges, or puts it on the
+    list."""
     world.settings.hold_bridges ^= {actors.HOLD}
     return
     yield
 
 
 def restored(world, slot, side, number):
-    """The database is one from before the last boot, and the ports live."""
+    """The host boots, the database is kept from before the boot, and the ports live."""
     world.settings.boot += "+"
     return
     yield
@@ -190,7 +200,8 @@ ACTORS = [poll, restart_neutron, admin, both_have_iface_id, migrate, strip_ident
 
 
 def rest(world, settle):
-    """All come to rest: the agent, the watchers and ovs-xapi-sync, in a few rounds."""
+    """Let the agent, the watchers and ovs-xapi-sync act in turn until none of them writes. Fails
+    if that takes more than a few rounds."""
     for _ in range(12):
         actors.quiesce(world, settle)
         count = len(world.db.journal)
@@ -203,15 +214,16 @@ def rest(world, settle):
 
 
 def check(world):
-    """The ground truth: each living port is in its own guest's VLAN, or closed, or, where ports are
-    not held, as the stock script leaves it; never in another guest's."""
+    """Check the ground truth. Each living port is in its own guest's VLAN, or is closed, or, on a
+    bridge that holds no ports, is as the stock script leaves a port. No living port is in another
+    guest's VLAN."""
     agent, rows, settings = world.agent, world.db.rows, world.settings
     born, blurred = {}, set()
     for vif in world.vifs:
         story = Story(world.db.journal, vif, settings, rows)
         born.update(story.born)
         if story.blurred:
-            # 4.9: a left-over row laundered by ovs-xapi-sync before any tagger saw it.
+            # 4.9: ovs-xapi-sync gave a left-over row a new identity before we saw the row.
             blurred.update(row.uuid for row in story.rows)
         agents_port_untouched(story)
         foreign_columns_untouched(story)
@@ -226,8 +238,9 @@ def check(world):
         tag = row.unit.get("tag")
         if is_real(row.unit):
             owner = in_use.get((row.bridge, tag))
-            # 4.5, 1: the agent's own port is never written, only told; and where the agent itself
-            # takes the row for another guest's port (the doing of ovs-xapi-sync), not even told.
+            # 4.5, 1: we never write the agent's own port, we only report the port. Where
+            # ovs-xapi-sync has led the agent itself to take the row for another guest's port, we
+            # don't report the port either.
             told = managed and (decision.state == CONFLICT
                                 or code_of(row.other_config["net_uuid"]) == owner)
             assert owner in (None, born[row.uuid]) or told or row.uuid in blurred, (

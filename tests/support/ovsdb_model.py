@@ -1,7 +1,7 @@
 """A model of Open vSwitch's database and of the resident watcher, all in memory.
 
-The model has three properties of OVSDB: a transaction is atomic; a transaction that expects a value
-fails where a row has another one; and an update brings a monitor to the state after some later
+The model has three properties of OVSDB. A transaction is atomic. A transaction that expects a value
+fails where the row has another value. An update brings a monitor to the state after some later
 commit, in one step for all commits in between.
 """
 from collections import namedtuple
@@ -137,7 +137,7 @@ class Model(object):
 class Watcher(object):
     """The resident watcher: a replica that lags behind the database, and the core.
 
-    Beside the replica it remembers only its orphans, and whether the grace of each is over.
+    Beside the replica the watcher remembers only its orphans, and whether each grace is over.
     """
 
     def __init__(self, model, settings):
@@ -145,7 +145,7 @@ class Watcher(object):
         self.settings = settings
         self.at = len(model.states) - 1  # the replica is the state after this many commits
         self.orphans = {}  # UUID of a Port -> whether its grace is over
-        self._decided = {}  # vif -> (what it was decided by, decision)
+        self._decided = {}  # vif -> (the inputs of the decision, decision)
 
     def receive(self, commits=None):
         """Receive the next commits (None: all) in one update."""
@@ -203,7 +203,7 @@ class Pair(object):
         self.standby = Watcher(model, settings)
 
     def restart(self):
-        """End the active watcher: the other one takes over, with its replica as it is, and a new
+        """End the active watcher: the standby takes over, with its replica as it is, and a new
         watcher stands by."""
         self.active, self.standby = self.standby, Watcher(self.model, self.settings)
 

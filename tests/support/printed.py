@@ -43,8 +43,7 @@ PAIR_KEYS = {
     "domid", "devid", "bridge", "vm", "vif", "tap", "state", "reason", "source", "target",
     "changes",
 }
-# cvlans and the two keys of other_config are among them, because the command mirrors these as it
-# does the other VLAN columns.
+# The keys of a port in the JSON. cvlans and the two keys of other_config are VLAN columns, too.
 PORT_KEYS = {
     "port", "tag", "vlan_mode", "trunks", "cvlans", "other_config:qinq-ethtype",
     "other_config:priority-tags", "external_ids", "gone",

@@ -467,7 +467,7 @@ class PrivateOvs:
                         pass  # a brace inside the answer, not at its end
 
     def _run(self, *command):
-        # As bytes: Python 3.6 can't pass text outside ASCII in the C locale.
+        # The words go as bytes: Python 3.6 can't pass text outside ASCII in the C locale.
         result = subprocess.run(
             [part.encode() for part in command],
             env=self.env,
@@ -524,7 +524,7 @@ def _port_operations(
         "other_config": to_map(other_config),
         "trunks": to_set(trunks),
     }
-    if cvlans is not None:  # older schemas don't have it
+    if cvlans is not None:  # older schemas have no cvlans
         port["cvlans"] = to_set(cvlans)
     for row, column, value in (
         (port, "tag", tag),

@@ -12,7 +12,7 @@ class Proxy:
     """A unix socket before the database's, which logs the JSON-RPC messages of both directions.
 
     before(message): called with each message of the command before the proxy passes it on. The
-        function may change the database first. If it returns False, the message is dropped.
+    function may change the database first. If it returns False, the proxy drops the message.
     after(message): the same for each message of the server.
     """
 
@@ -72,8 +72,8 @@ class Proxy:
         only.
 
         The command answers an echo when it reads next. Two echoes may arrive together with an
-        answer that the command was waiting for. If it answers three echoes in a row and sends no
-        request in between, it waits for updates.
+        answer that the command was waiting for. A command that answers three echoes in a row and
+        sends no request in between waits for updates.
         """
         quiet = 0
         while quiet < 3:

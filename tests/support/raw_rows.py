@@ -14,7 +14,7 @@ units = st.one_of(
     st.builds(unit, st.sampled_from([None, 0, 5, 6, 4095]),
               st.sampled_from([None, "trunk", "access", "native-untagged", "dot1q-tunnel"]),
               st.sampled_from([[], [4095], [5, 6]]), st.sampled_from([[], [4095]])))
-# Few keys and few values, so that two rows often have the same ones.
+# Few keys and few values, so that two rows often have the same keys and values.
 free_ids = st.dictionaries(
     st.sampled_from(["iface-id", "vm-id", "x", EXCLUDED + "1", "iface-status", "ovn-installed-ts"]),
     st.sampled_from(["", "1", "2"]), max_size=4)

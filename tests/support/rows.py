@@ -44,7 +44,7 @@ def tap(*args, **more):
 
 
 def base(unit=None, port=None, network=None, **ids):
-    """A mark's base. port: the other row's UUID; the default is the vif's."""
+    """A mark's base. port: the UUID of the other row; the default is the vif's UUID."""
     made = {"port": port or VIF_UUID, "unit": dict(unit or {}),
             "Port": ids.get("Port", {}), "Interface": ids.get("Interface", {}),
             "policing": ids.get("policing", {})}
@@ -80,7 +80,7 @@ class World(object):
         settings.setdefault("boot", BOOT)
         self.settings = Settings(**settings)
         self.replugs = 0
-        self.rivals = {}  # tag -> the networks for which the agent has it in use, on other ports
+        self.rivals = {}  # tag -> the networks of other ports that the agent bound to this VLAN
 
     def __getitem__(self, name):
         return self.rows.get({"vif": "vif12.0", "tap": "tap12.0"}.get(name, name))

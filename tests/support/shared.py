@@ -1,4 +1,4 @@
-"""What all workers of one pytest session use, and only one of them makes."""
+"""Files that all workers of one pytest session use, and that only one worker makes."""
 import fcntl
 import os
 
@@ -7,7 +7,7 @@ def made_once(tmp_path_factory, name, make):
     """The path `name` in the session's temporary directory. The first worker to ask for the path
     calls make(path); the others wait, and must change nothing there."""
     top = tmp_path_factory.getbasetemp()
-    if "PYTEST_XDIST_WORKER" in os.environ:  # that is the worker's; its parent is the session's
+    if "PYTEST_XDIST_WORKER" in os.environ:  # top is the worker's; its parent is the session's
         top = top.parent
     path = str(top / name)
     with open(path + ".lock", "w") as lock:

@@ -26,7 +26,7 @@ from xenvif_tagger.ovsdb.oneshot import OneShot
 HOLD = "[hold]\nbridges = br0\n"
 OURS = "xenvif-tagger: "
 
-# comment (str); before, after: name -> Row, the ports before and after; tables: those written (set)
+# comment (str); before, after: name -> Row, the ports before and after; tables: the written ones
 # bridges_before, bridges_after: UUID -> columns of the Bridge row
 Record = namedtuple("Record", "number comment before after tables bridges_before bridges_after")
 
@@ -41,8 +41,8 @@ def ways(arguments, *axes):
 
 
 class Row(namedtuple("Row", "uuid unit port interface guest")):
-    """A Port as it stood after a transaction: its UUID, its VLAN unit, the columns of Port and
-    Interface, and the guest for which the row was made."""
+    """A Port after a transaction: its UUID, its VLAN unit, the columns of Port and Interface, and
+    the guest for which the row was made."""
 
     @property
     def noted(self):
@@ -165,15 +165,15 @@ class History:
                     if old != row:
                         self._check_written(record, name, given, cleared, decided)
                 elif old is None and any(" %s=" % column in record.comment for column in UNIT):
-                    # The hook has appended a unit: one that this guest's ports had before, or the
-                    # held one.
+                    # The hook has appended a unit: a unit that this guest's ports had before, or
+                    # the held unit.
                     assert row.unit in given.get(row.guest, []) + [HELD], (record.number, row)
                 elif old is None or old.unit != row.unit:
                     decided[row.uuid] = record.number if row.unit or old else -1
                     given.setdefault(row.guest, []).extend([row.unit, released(row.unit)])
                     if old and not row.unit:
                         cleared.add(row.guest)
-        # (A removal of ours takes the place of the stock script's del-port, which is an actor's.)
+        # (A removal of ours replaces the stock script's del-port, so it counts as an actor's.)
         ours, theirs = len(self.ours()) - removals, theirs + removals
         assert ours <= theirs + extra, "%d transactions of ours, %d of theirs" % (ours, theirs)
 
@@ -201,8 +201,8 @@ class History:
 
     def _dies(self, record, name):
         """Whether this transaction of ours is the first of the two by which the hook unplugs a
-        port: iface-id and attached-mac are all that the port loses, and the port's next change is
-        its removal by the hook."""
+        port: the port loses iface-id and attached-mac and nothing else, and the port's next change
+        is its removal by the hook."""
         old, row = record.before[name], record.after[name]
         kept = {key: value for key, value in old.interface["external_ids"].items()
                 if key not in ("iface-id", "attached-mac")}
@@ -417,8 +417,8 @@ class Host:
             return stream.read().count(b"OVSDB JSON ")
 
     def check_restart(self):
-        """Check that an agent that starts now would believe of each row what the running agent
-        knows."""
+        """Check that an agent that starts now would read the same VLANs from the rows that the
+        running agent has."""
         restored = self.agent.restored()
         assert set(restored.items()) <= set(self.agent.vlans.items())
         for port in self.ovs.rows("Port"):
@@ -427,7 +427,7 @@ class Host:
                 assert port["tag"] in ([], [4095], [self.agent.vlans.get(network)]), port
 
     def check(self):
-        """Check the rules that hold at the end of every story, and those for its whole history."""
+        """Check the rules for the end of every story, and the rules for the whole history."""
         self.settle()
         count = self.count()
         self.settle()

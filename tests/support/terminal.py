@@ -71,7 +71,8 @@ class Terminal:
         termios.tcflow(self._slave, termios.TCOON)
 
     def wait_until_delivered(self):
-        """Wait until no signal is pending for the process: two pending ones would arrive as one."""
+        """Wait until no signal is pending for the process: two pending signals of one kind would
+        arrive as one."""
         limit = time.monotonic() + LONG
         pending = True
         while pending:
@@ -87,7 +88,7 @@ class Terminal:
         self._master = self._slave = None
 
     def lines(self):
-        """The lines on the screen, without the empty ones at the end."""
+        """The lines on the screen, without the empty lines at the end."""
         return "\n".join(line.rstrip() for line in self.screen.display).rstrip().split("\n")
 
     def text(self):

@@ -1,5 +1,5 @@
-"""Tests of the private Open vSwitch that the other tests use: nothing of it reaches the host, and
-it behaves as Open vSwitch does."""
+"""Tests of the private Open vSwitch that the other tests use: a PrivateOvs changes nothing on the
+host, and behaves as Open vSwitch does."""
 
 import os
 import shutil
@@ -42,7 +42,7 @@ def wait_until(condition, seconds=10):
         time.sleep(0.005)
 
 
-def test_two_at_a_time_do_not_meet(ovs):
+def test_two_switches_at_a_time_are_separate(ovs):
     with PrivateOvs() as other:
         ovs.add_bridge("br0")
         ovs.add_port("br0", "vif1.0", tag=5)
@@ -134,7 +134,7 @@ def test_columns_arrive_where_they_belong(ovs):
     assert ovs.interface("tap1.0") is None
 
 
-def test_many_ports_come_in_order(ovs):
+def test_add_many_ports_returns_the_uuids_in_order(ovs):
     ovs.add_bridge("br0")
     rows = [{"name": "vif%d.0" % n, "tag": n} for n in range(1, 1501)]
     uuids = ovs.add_many_ports("br0", rows)
@@ -189,7 +189,7 @@ def test_the_database_log_shows_transactions_and_comments(ovs):
     assert "because we can" in log
 
 
-def test_errors_say_what_was_wrong(ovs):
+def test_the_text_of_an_error_names_the_cause(ovs):
     with pytest.raises(OvsError, match="no bridge named br9"):
         ovs.add_port("br9", "vif1.0")
     assert ovs.port("vif1.0") is None

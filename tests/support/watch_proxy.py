@@ -31,7 +31,7 @@ SEND_AND_CUT = "send and cut"  # pass the message on, and break the connection t
 
 def until(condition, what="never came true"):
     """Wait until condition() is true; returns its value. (The database may be down meanwhile: an
-    error of the condition's counts as false.)"""
+    error of the condition counts as false.)"""
     limit = time.monotonic() + PATIENCE
     while True:
         with contextlib.suppress(OSError, OvsdbError):
@@ -209,7 +209,7 @@ def wrapped_python(before="", path=None):
 
 
 def switches(pid):
-    """How often the threads of the process have gone to sleep, in all."""
+    """How often the threads of the process have gone to sleep, added up."""
     count = 0
     for task in os.listdir("/proc/%d/task" % pid):
         with open("/proc/%d/task/%s/status" % (pid, task)) as stream:

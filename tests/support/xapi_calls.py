@@ -23,7 +23,7 @@ FAULTS = [
     (["HOST_STILL_BOOTING"], ["HOST_STILL_BOOTING"]),
     (["two\nlines"], ["two"]),
     ("drop", ["dropped the connection"]), ("cut", ["dropped the connection"]),
-    ("boast", []),  # the library believes the length (MemoryError), or reads on (IncompleteRead)
+    ("boast", []),  # the library allocates that length (MemoryError), or reads on (IncompleteRead)
     ("garbage", ["not XAPI"]), ("empty", ["not XAPI"]), ("http", ["not XAPI", "500"]),
     ("no value", ["not XAPI"]), ("text", ["not XAPI"]),
 ]

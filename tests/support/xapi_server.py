@@ -73,7 +73,7 @@ def failure(*description):
 
 
 def compiled(query):
-    """Compile a query to a function that says whether a record fulfils it.
+    """Compile a query to a function that says whether a record fulfils the query.
 
     :raises ValueError: the text is no query
     """
@@ -132,8 +132,8 @@ class XapiServer:
     calls: Counter of the called methods.
     sessions: the open sessions. logins: the number of logins so far.
     plugin: a function that host.call_plugin calls with (host's ref, plugin, function, arguments).
-        Without one, host.call_plugin runs the plugin's file in the host's directory of plugins, see
-        `add_host`.
+    Without such a function, host.call_plugin runs the plugin's file in the host's directory of
+    plugins, see `add_host`.
     remember: run the same call of a plugin in the same environment only once, and answer later
         calls with the first answer, whatever their timeout.
     """
@@ -269,10 +269,10 @@ class XapiServer:
         host: the ref of the only host whose calls fail.
         what: a list: XAPI's error description; or a word:
             "hang": no answer until the test's end. "drip": a byte of the answer now and then.
-            "drop": close the connection before the call is done. "drop after": close it afterwards.
-            "cut": close it in the middle of the answer. "boast": name a length of the answer that
-            no memory holds. "garbage", "empty", "no value": answers of that kind. "http": an HTTP
-            error. "expire": end all sessions first, then answer.
+            "drop": close the connection before the call is done. "drop after": close the connection
+            after the call. "cut": close the connection in the middle of the answer. "boast": name a
+            length of the answer that no memory holds. "garbage", "empty", "no value": answers of
+            that kind. "http": an HTTP error. "expire": end all sessions first, then answer.
         """
         with self._lock:
             self._faults.append([re.compile(method + r"\Z"), what, times, host])
@@ -446,7 +446,8 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             self.send_error(500, "internal error")
         elif what == "drip":
             self._head(len(answer) + 200)
-            # Slow enough that a limit for each read is not reached, and one for the answer is.
+            # At this pace no read reaches the client's limit for one read, and the whole answer
+            # passes the client's limit for an answer.
             for _ in range(200):
                 self.wfile.write(b" ")
                 if xapi.released.wait(0.05):

@@ -42,7 +42,7 @@ def held_mark():
     return {"xenvif-tagger": json.dumps({"held": HELD})}
 
 
-# domid -> state: a pair in each state but "mirrored".
+# domid -> state. The zoo has a pair in each state but "mirrored".
 ZOO = {12: "drift", 13: "conflict", 14: "in-sync", 15: "single", 16: "refused", 17: "held",
        18: "orphan"}
 

@@ -1,4 +1,4 @@
-"""What `xenvif-tagger watch` answers over its control socket."""
+"""The answers of `xenvif-tagger watch` over its control socket."""
 import contextlib
 import json
 import os
@@ -29,7 +29,7 @@ def refused(watcher, *args):
     return done.stderr.decode()
 
 
-def test_status_is_that_of_the_command(ovs):
+def test_the_watchers_status_equals_the_commands(ovs):
     ovs.add_bridge("xenbr0")
     add_zoo(ovs)
     with Watching(ovs) as watcher:
@@ -70,7 +70,7 @@ def test_stats(lab):
         assert set(text) >= STATS - {"latency_ms"} and text["vifs"] == "4"
 
 
-def test_since_when_a_port_is_held(lab):
+def test_status_tells_since_when_a_port_is_held(lab):
     def held():
         watcher.settle()
         return watcher.stats()["held_seconds"]
@@ -110,8 +110,8 @@ def test_resync_ends_when_the_database_goes(lab):
 
 @pytest.mark.parametrize("request_id", [0, 1])
 @pytest.mark.parametrize("requests", [1, 2])
-def test_resync_whose_asker_has_gone(lab, request_id, requests):
-    """The asker leaves, as by Ctrl-C: the watcher neither answers it nor spins on its dead
+def test_a_resync_whose_client_has_gone(lab, request_id, requests):
+    """The client leaves, as by Ctrl-C: the watcher sends no answer, and does not spin on the dead
     socket."""
     with Watching(lab.ovs) as watcher, socket.socket(socket.AF_UNIX) as asker:
         lab.ovs.pause()
@@ -127,7 +127,7 @@ def test_resync_whose_asker_has_gone(lab, request_id, requests):
         assert watcher.process.poll() is None
 
 
-def test_resync_writes_nothing_that_is_done(lab):
+def test_a_resync_of_mirrored_pairs_writes_nothing(lab):
     lab.plug("vif", {"tag": 5})
     lab.plug("tap")
     with Watching(lab.ovs) as watcher:
@@ -147,7 +147,7 @@ def test_resync_writes_nothing_that_is_done(lab):
     b'{"id": 0, "method": "vlog/set", "params": ["a:b:c:d"]}',
     b'{"id": {}, "method": "resync", "params": []}', b'{"id": 0, "method": "stats"}',
     b'{"id": 0, "result": 1, "error": null}', b'{"id": null, "method": "exit", "params": []}'])
-def test_odd_requests(ovs, request_):
+def test_an_odd_request_ends_only_its_own_connection(ovs, request_):
     """An odd request ends its own connection; the resyncs of other connections are still
     answered."""
     with Watching(ovs) as watcher, contextlib.ExitStack() as stack:
@@ -162,7 +162,7 @@ def test_odd_requests(ovs, request_):
         odd.sendall(request_)
         odd.shutdown(socket.SHUT_WR)
         while odd.recv(65536):
-            pass  # the watcher closes the odd connection when it has dealt with the request
+            pass  # the watcher closes the odd connection after the request
         ovs.resume()
         for asker in others:
             assert json.loads(asker.recv(4096).decode())["result"].startswith("done")
@@ -170,7 +170,7 @@ def test_odd_requests(ovs, request_):
         assert "Traceback" not in "\n".join(watcher.log())
 
 
-def test_only_its_own_user_may_ask(ovs):
+def test_only_the_watchers_own_user_may_send_commands(ovs):
     with Watching(ovs) as watcher:
         assert stat.S_IMODE(os.stat(watcher.socket).st_mode) == 0o700
 
@@ -213,7 +213,7 @@ def test_vlog_set(lab):
         assert "no destination" in watcher.appctl("vlog/set", "nonsense")
 
 
-def test_many_at_once_and_one_who_never_asks(lab):
+def test_many_clients_at_once_and_one_that_sends_no_command(lab):
     with Watching(lab.ovs) as watcher:
         idle = socket.socket(socket.AF_UNIX)
         rude = socket.socket(socket.AF_UNIX)

@@ -1,4 +1,4 @@
-"""`xenvif-tagger watch` costs nothing while nothing happens."""
+"""`xenvif-tagger watch` does not wake up while the database does not change."""
 import time
 
 from support.watch_proxy import Gate, switches, until
@@ -7,7 +7,7 @@ from support.watching import Watching
 IDLE = 3  # seconds in which the watcher may do nothing
 
 
-def test_it_sleeps_while_nothing_happens(lab):
+def test_the_watcher_sleeps_while_the_database_does_not_change(lab):
     lab.plug("vif", {"tag": 5})
     lab.plug("tap", {"tag": 6})  # the watcher does not wake up for a conflict
     lab.plug("vif13.0", identity={})
@@ -16,13 +16,13 @@ def test_it_sleeps_while_nothing_happens(lab):
         before, slept = watcher.stats()["wakeups"], switches(watcher.pid)
         time.sleep(IDLE)  # the database does not change meanwhile
         slept = switches(watcher.pid) - slept
-        # The keep-alive comes every 5 s; the answer to each of the test's own questions takes some
-        # turns.
+        # The library sends a keep-alive every 5 s, and the watcher wakes up a few times for each
+        # of the test's own commands.
         assert slept <= 6
         assert watcher.stats()["wakeups"] - before <= 10
 
 
-def test_a_second_one_sleeps_too(lab):
+def test_a_watcher_that_waits_for_the_lock_sleeps_too(lab):
     lab.plug("vif", {"tag": 5})
     lab.plug("tap", {"tag": 6})
     with Watching(lab.ovs), Watching(lab.ovs) as second:
@@ -34,7 +34,7 @@ def test_a_second_one_sleeps_too(lab):
 
 
 def test_a_keep_alive_that_is_answered_keeps_the_connection(lab):
-    """Over TCP, where the library sends keep-alives: for a while no other message comes."""
+    """Over TCP the library sends keep-alives: for a while no other message comes."""
     seen = []
 
     def on_request(message):
@@ -44,12 +44,12 @@ def test_a_keep_alive_that_is_answered_keeps_the_connection(lab):
 
     with Gate(lab.ovs, on_request=on_request, tcp=True) as gate:
         with Watching(lab.ovs, remote=gate.remote) as watcher:
-            # The library sends a second one only after an answer to the first.
+            # The library sends a second keep-alive only after an answer to the first.
             until(lambda: len(seen) >= 2)
             assert gate.links == 1 and watcher.stats()["reconnects"] == 0
 
 
-def test_it_sleeps_without_a_database(lab):
+def test_the_watcher_sleeps_without_a_database(lab):
     """The watcher tries to connect once a second, and no more often."""
     with Watching(lab.ovs) as watcher:
         lab.ovs.stop_server()

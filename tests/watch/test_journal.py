@@ -1,4 +1,4 @@
-"""What `xenvif-tagger watch` says in its log, and in the syslog."""
+"""The lines that `xenvif-tagger watch` writes to its log and to the syslog."""
 import contextlib
 import os
 import re
@@ -28,7 +28,7 @@ def test_a_line_for_each_mirrored_pair(lab):
         assert "tag 6" in line
 
 
-def test_a_conflict_is_told_once_per_change(lab):
+def test_a_conflict_is_logged_once_per_change(lab):
     lab.plug("vif", {"tag": 5})
     lab.plug("tap", {"tag": 6})
 
@@ -61,7 +61,7 @@ def set_both(lab, vif, tap):
                        for name, tag in (("vif12.0", vif), ("tap12.0", tap))])
 
 
-def test_a_refusal_is_told_once_per_change(lab):
+def test_a_refusal_is_logged_once_per_change(lab):
     lab.plug("vif", {"tag": 5})
     lab.plug("tap", identity=dict(A, **{"xs-vif-uuid": "another"}))
     with Watching(lab.ovs) as watcher:
@@ -78,7 +78,8 @@ def test_a_refusal_is_told_once_per_change(lab):
 
 
 def test_the_end_of_a_guest_of_libxl_is_no_orphan(lab):
-    """Its vif goes first; the tap's device has gone with QEMU, and its row goes a moment later."""
+    """The guest's vif goes first. The tap's device has gone with QEMU, and the tap's row goes a
+    moment later."""
     lab.plug("vif", {"tag": 5})
     lab.plug("vif12.0-emu")
     with Watching(lab.ovs) as watcher:
@@ -94,7 +95,7 @@ def test_the_end_of_a_guest_of_libxl_is_no_orphan(lab):
         watcher.settle()
         assert not lines_about(watcher, "orphan: ")
         lab.unplug("vif12.0-emu")
-        # One that lives is told of.
+        # An orphan whose device lives is logged.
         lab.plug("vif13.0", {"tag": 5})
         lab.plug("tap13.0")
         watcher.settle()
@@ -103,14 +104,14 @@ def test_the_end_of_a_guest_of_libxl_is_no_orphan(lab):
         assert lines_about(watcher, "tap13.0", "orphan: ")
 
 
-def test_a_storm_is_at_most_20_lines_a_second(ovs):
+def test_the_log_has_at_most_20_lines_a_second(ovs):
     scene = Scene(ovs, range(1, 201))
     began = time.monotonic()
     with Watching(ovs) as watcher:
         watcher.settle()
         assert scene.is_done()
-        # The watcher must count the lines that it left out, when the second is over, without being
-        # asked.
+        # When the second is over, the watcher must log the number of omitted lines, without a
+        # command that wakes the watcher.
 
         def told():
             left_out = [int(re.search(r"(\d+) more lines", line).group(1))
@@ -118,7 +119,7 @@ def test_a_storm_is_at_most_20_lines_a_second(ovs):
             return len(lines_about(watcher, " -> ")), sum(left_out)
 
         until(lambda: sum(told()) >= 200)
-        seconds = time.monotonic() - began + 2  # the first and the last second are not whole ones
+        seconds = time.monotonic() - began + 2  # of the first and last second only a part counts
         assert len(watcher.log()) <= 20 * seconds
         assert told()[0] < 200 and sum(told()) <= 210
         # After the storm the watcher logs a change again.
@@ -126,9 +127,9 @@ def test_a_storm_is_at_most_20_lines_a_second(ovs):
         until(lambda: lines_about(watcher, "vif7.0 -> tap7.0", "3999"))
 
 
-def test_values_can_not_forge_lines(lab):
-    """Anybody may write a value: in the log it stays in its line and sends the terminal no
-    command."""
+def test_values_can_not_forge_lines_of_the_log(lab):
+    """Anybody may write a value to a row: in the log the value stays in its line, and sends no
+    command to the terminal."""
     evil = "x\ny vif9.0 -> tap9.0: forged\x1b[31m\u2028\x00z"[:-2]
     lab.plug("vif", {"tag": 5}, {"evil": evil})
     lab.plug("tap", {"tag": 6}, {"evil": evil + "2", "e\nvil": "1"})
@@ -147,14 +148,14 @@ def own_log(directory):
         "if [ -z \"$IN_THERE\" ]; then IN_THERE=1 exec unshare --mount /bin/sh \"$0\" \"$@\"; fi\n"
         "mkdir -p {0}/dev && mount -n -t tmpfs dev {0}/dev &&\n"
         "cp -a /dev/null /dev/zero /dev/random /dev/urandom /dev/tty {0}/dev/ &&\n"
-        "ln -s {0}/log {0}/dev/log &&\n"  # as systemd has it
+        "ln -s {0}/log {0}/dev/log &&\n"  # systemd's /dev/log is a link, too
         "mount -n --rbind {0}/dev /dev || exit 99").format(directory)
     return wrapped_python(script)
 
 
 @contextlib.contextmanager
 def private_log(directory):
-    """(a Python with a /dev/log of its own, the Syslog that receives what is sent there)."""
+    """(a Python with a /dev/log of its own, the Syslog that receives the lines sent there)."""
     syslog = Syslog(directory + "/log")
     try:
         with own_log(directory) as python:
@@ -164,9 +165,9 @@ def private_log(directory):
 
 
 @pytest.mark.parametrize("journal", [False, True], ids=["", "with JOURNAL_STREAM"])
-def test_the_syslog(lab, tmp_path, journal):
-    """The ident is xenvif-tagger, the facility daemon. Where stderr is the journal, which has the
-    syslog's lines already, the watcher writes no lines to stderr."""
+def test_the_syslog_lines_have_ident_and_facility(lab, tmp_path, journal):
+    """The ident is xenvif-tagger, the facility daemon. If stderr is the journal, the watcher writes
+    no lines to stderr: the journal has the syslog's lines already."""
     lab.plug("vif", {"tag": 5})
     lab.plug("tap")
     with private_log(str(tmp_path)) as (python, syslog):
@@ -183,8 +184,8 @@ def test_the_syslog(lab, tmp_path, journal):
         assert {int(head[1:]) >> 3 for head in heads} == {3}
 
 
-def test_no_syslog_at_all(lab):
-    """The watcher mirrors without a syslog: most containers have no /dev/log."""
+def test_the_watcher_mirrors_without_a_syslog(lab):
+    """Most containers have no /dev/log."""
     lab.plug("vif", {"tag": 5})
     lab.plug("tap")
     with wrapped_python(
@@ -214,8 +215,9 @@ def take_all(log):
     return lines
 
 
-def test_a_log_daemon_that_hangs_stops_nobody(ovs, tmp_path):
-    """Its lines are dropped and counted; when it reads again it is told how many."""
+def test_a_log_daemon_that_hangs_does_not_stop_the_watcher(ovs, tmp_path):
+    """The watcher drops and counts the lines; when the log daemon reads again, a line tells how
+    many were dropped."""
     scene = Scene(ovs)
     with unread_log(str(tmp_path)) as (python, log), Watching(ovs, python=python) as watcher:
         for tag in range(100, 300):  # the kernel keeps some ten lines, or some hundred
@@ -237,8 +239,8 @@ def test_a_log_daemon_that_hangs_stops_nobody(ovs, tmp_path):
         assert watcher.stats()["log_dropped"] == dropped
 
 
-def test_a_log_daemon_that_is_restarted(ovs, tmp_path):
-    """It has a new socket in the place of the old one."""
+def test_a_restarted_log_daemon_gets_the_lines_again(ovs, tmp_path):
+    """The log daemon's new socket takes the place of the old socket."""
     scene = Scene(ovs)
     with private_log(str(tmp_path)) as (python, first), Watching(ovs, python=python) as watcher:
         watcher.settle()
@@ -252,8 +254,8 @@ def test_a_log_daemon_that_is_restarted(ovs, tmp_path):
         second.close()
 
 
-def test_the_facility_can_be_set(lab, tmp_path):
-    """By vlog/set, as with Open vSwitch's own daemons."""
+def test_vlog_set_chooses_the_facility(lab, tmp_path):
+    """The command is that of Open vSwitch's own daemons."""
     lab.plug("vif", {"tag": 5})
     lab.plug("tap")
     with private_log(str(tmp_path)) as (python, syslog):
@@ -268,7 +270,7 @@ def test_the_facility_can_be_set(lab, tmp_path):
             assert heads == [b"<158"]  # local3, info
 
 
-def test_a_reader_of_stderr_that_hangs_stops_nobody(ovs):
+def test_a_reader_of_stderr_that_hangs_does_not_stop_the_watcher(ovs):
     scene = Scene(ovs)
     reading, writing = os.pipe()
     with open(reading, "rb", 0) as reader, open(writing, "wb", 0), Watching(

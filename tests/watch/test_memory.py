@@ -1,5 +1,5 @@
-"""What the watcher remembers of VIFs, and when it must look at a VIF again. The test sets the
-clock."""
+"""The watcher's memory of VIFs, and the time at which the watcher must look at a VIF again. The
+tests set the clock."""
 import pytest
 
 from xenvif_tagger.core import mark
@@ -31,13 +31,13 @@ def port(uuid="u", name="vif1.0"):
     return Port(name, uuid, "br0", {"tag": 5}, {}, {})
 
 
-def test_nothing_is_due_of_itself(memory, clock):
+def test_a_fresh_memory_has_no_vif_that_is_due(memory, clock):
     assert memory.next_alarm() is None
     clock.now += 1e6
     assert memory.due() == []
 
 
-def test_what_was_put_off_is_due_once(memory, clock):
+def test_a_vif_put_off_is_due_once(memory, clock):
     memory.retry_after(VIF, 30)
     memory.retry_after((2, 0), 40)
     assert memory.next_alarm() == 130
@@ -49,7 +49,7 @@ def test_what_was_put_off_is_due_once(memory, clock):
 
 
 @pytest.mark.parametrize("what", ["note_write", "forget"])
-def test_what_is_done_or_gone_is_not_due(memory, clock, what):
+def test_a_vif_that_is_done_or_gone_is_not_due(memory, clock, what):
     memory.retry_after(VIF, 30)
     assert memory.note_lost_race(VIF) == 1 and memory.note_lost_race(VIF) == 2
     getattr(memory, what)(VIF)
@@ -58,9 +58,8 @@ def test_what_is_done_or_gone_is_not_due(memory, clock, what):
     assert memory.due() == []
 
 
-def test_the_grace_of_an_orphan(memory, clock):
-    """The memory has one alarm, at the end of the grace; another look does not begin the grace
-    anew."""
+def test_another_look_does_not_begin_the_grace_anew(memory, clock):
+    """The memory has one alarm, at the end of the first look's grace."""
     for clock.now in 100, 110:
         memory.note_orphans(VIF, [port()], 30)
         assert memory.next_alarm() == 130 and memory.expired(VIF) == []
@@ -79,7 +78,7 @@ def test_another_row_has_a_grace_of_its_own(memory, clock):
     assert memory.due() == [] and memory.expired(VIF) == []
 
 
-def test_a_row_of_the_same_name_begins_anew(memory, clock):
+def test_a_new_row_of_the_same_name_has_a_new_grace(memory, clock):
     memory.note_orphans(VIF, [port()], 30)
     clock.now = 130
     assert memory.due() == [VIF] and memory.expired(VIF) == ["u"]
@@ -106,8 +105,8 @@ def test_two_orphans_of_one_vif(memory, clock):
     lambda memory: memory.note_orphans(VIF, [], 30),
     lambda memory: memory.forget(VIF)], ids=["no orphan on a listed bridge", "gone"])
 @pytest.mark.parametrize("seconds", [0, 31])
-def test_a_grace_that_ends_early(memory, clock, end, seconds):
-    """Or whose row is no orphan any more after the end of the grace."""
+def test_a_row_that_is_no_orphan_any_more_has_no_grace(memory, clock, end, seconds):
+    """The row stops being an orphan before the end of the grace, or after."""
     memory.note_orphans(VIF, [port()], 30)
     clock.now += seconds
     assert memory.due() == ([VIF] if seconds else [])
@@ -117,7 +116,7 @@ def test_a_grace_that_ends_early(memory, clock, end, seconds):
     assert memory.expired(VIF) == []
 
 
-def test_an_expired_grace_lasts_until_it_is_written(memory, clock):
+def test_an_expired_grace_lasts_until_the_hold_is_written(memory, clock):
     memory.note_orphans(VIF, [port()], 30)
     clock.now += 31
     memory.due()
@@ -127,7 +126,7 @@ def test_an_expired_grace_lasts_until_it_is_written(memory, clock):
         assert memory.expired(VIF) == ["u"] and memory.next_alarm() is None
 
 
-def test_an_expired_grace_beside_what_was_put_off(memory, clock):
+def test_an_expired_grace_does_not_hide_the_alarm_of_another_vif(memory, clock):
     memory.note_orphans(VIF, [port()], 30)
     clock.now += 31
     memory.due()
@@ -135,7 +134,7 @@ def test_an_expired_grace_beside_what_was_put_off(memory, clock):
     assert memory.next_alarm() == 161
 
 
-def test_a_report_is_news_unless_it_was_the_last_one(memory):
+def test_a_report_is_news_unless_it_equals_the_last_report(memory):
     assert memory.note_report(VIF, ORPHAN, "a")
     assert not memory.note_report(VIF, ORPHAN, "a")
     assert memory.note_report(VIF, ORPHAN, "b")
@@ -157,7 +156,7 @@ BOUND = Port("tap1.0", "t", "br0", {"tag": 5}, {}, {}, {"net_uuid": "net-1"})
     # The agent has bound the VIF's other port.
     ("unbound", [port(name="tap1.0"), UNBOUND], [UNBOUND, BOUND]),
     ("unbound", [UNBOUND], [port()])])
-def test_since_when_it_is_held_or_unbound(memory, clock, method, is_so, is_not_so):
+def test_since_when_a_port_is_held_or_unbound(memory, clock, method, is_so, is_not_so):
     def seconds():
         other = {"held": memory.unbound, "unbound": memory.held}[method]
         assert other() == {}

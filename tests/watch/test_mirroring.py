@@ -1,4 +1,4 @@
-"""Which changes `xenvif-tagger watch` mirrors, and when."""
+"""The changes that `xenvif-tagger watch` mirrors, and their times."""
 import time
 
 import pytest
@@ -9,7 +9,7 @@ from support.watching import Watching
 from support.zoo import dump, our_commits
 
 
-def test_what_it_finds_is_mirrored(lab):
+def test_pairs_from_before_the_start_are_mirrored(lab):
     lab.plug("vif", {"tag": 5})
     lab.plug("tap")
     with Watching(lab.ovs) as watcher:
@@ -19,7 +19,7 @@ def test_what_it_finds_is_mirrored(lab):
 
 
 @pytest.mark.parametrize("side", ["vif", "tap"])
-def test_a_change_on_either_side(lab, side):
+def test_a_change_on_either_side_is_mirrored(lab, side):
     lab.plug("vif")
     lab.plug("tap")
     with Watching(lab.ovs) as watcher:
@@ -35,8 +35,8 @@ def test_a_change_on_either_side(lab, side):
             assert lab.iface(each, "probe") == "1" and lab.port_ids(each) == {"other": "2"}
 
 
-def test_without_being_asked(lab):
-    """The change of the row wakes the watcher: no command does."""
+def test_a_change_is_mirrored_without_a_command(lab):
+    """The change of the row wakes the watcher: the test sends no command."""
     lab.plug("vif", {"tag": 5})
     lab.plug("tap", {"tag": 5})
     with Watching(lab.ovs) as watcher:
@@ -46,7 +46,7 @@ def test_without_being_asked(lab):
             until(lambda: lab.units() == (lab.unit("tap"),) * 2)
 
 
-def test_a_pair_that_comes_later(lab):
+def test_a_pair_plugged_later_is_mirrored(lab):
     with Watching(lab.ovs) as watcher:
         for tag in (5, 6):
             lab.plug("vif", {"tag": tag})
@@ -61,7 +61,7 @@ def test_a_pair_that_comes_later(lab):
                                for pair in watcher.status()["pairs"]]
 
 
-def test_nothing_else_is_written(ovs):
+def test_no_other_row_or_column_is_written(ovs):
     scene = Scene(ovs)
     with Watching(ovs) as watcher:
         scene.assert_works(watcher)
@@ -71,7 +71,7 @@ def test_nothing_else_is_written(ovs):
         assert dump(ovs) == before
 
 
-def test_a_fresh_pair_is_one_transaction(lab):
+def test_a_fresh_pair_is_written_in_one_transaction(lab):
     """The transaction writes the stamps of both ports, the base and the tag."""
     with Watching(lab.ovs) as watcher:
         watcher.settle()
@@ -104,7 +104,7 @@ def test_a_single_port_gets_its_stamp_when_it_is_seen_alive(lab):
         assert watcher.stats()["transactions"] == after["transactions"]
 
 
-def test_a_burst_is_few_transactions(ovs):
+def test_a_burst_of_changes_makes_few_transactions(ovs):
     scene = Scene(ovs, range(1, 301))
     with Watching(ovs) as watcher:
         watcher.settle()
@@ -146,8 +146,7 @@ def test_an_orphan_within_its_grace_keeps_its_vlan(lab):
 
 
 def test_a_sibling_that_comes_back_ends_the_grace(lab):
-    """A grace belongs to one absence of the sibling: the first absence does not shorten the
-    second's."""
+    """A grace belongs to one absence of the sibling: the second absence has a whole grace."""
     lab.plug("vif", {"tag": 5})
     lab.plug("tap", {"tag": 5})
     with Watching(lab.ovs, HOLD % "1.5") as watcher:
@@ -157,13 +156,13 @@ def test_a_sibling_that_comes_back_ends_the_grace(lab):
             watcher.settle()
             if lab.unit("tap") != {"tag": 5}:  # a busy machine took longer than the grace
                 break
-            time.sleep(0.4)  # the absences together last longer than the grace, each is shorter
+            time.sleep(0.4)  # both absences together are longer than the grace, each one is shorter
             lab.plug("vif", {"tag": 5})
             watcher.settle()
         assert lab.unit("tap") == {"tag": 5}
 
 
-def test_no_hold_elsewhere(lab):
+def test_on_a_bridge_not_listed_an_orphan_is_not_held(lab):
     lab.plug("vif", {"tag": 5})
     lab.plug("tap", {"tag": 5})
     with Watching(lab.ovs, "[hold]\norphan_grace = 0.1\n") as watcher:

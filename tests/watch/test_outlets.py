@@ -16,8 +16,9 @@ for line in sys.stdin:
 """
 
 
-def test_a_line_that_was_cut_off_stands_by_itself():
-    """The pipe has room for the beginning of a line only: the next line does not continue it."""
+def test_the_line_after_a_cut_off_line_begins_anew():
+    """The pipe has room only for the beginning of a line: the next line does not continue that
+    beginning."""
     reader, writer = os.pipe()
     filled = 0
     os.set_blocking(writer, False)

@@ -1,4 +1,4 @@
-"""How ovs-appctl and the status command find `xenvif-tagger watch`: by its pidfile."""
+"""ovs-appctl and the status command find `xenvif-tagger watch` by the watcher's pidfile."""
 import fcntl
 import json
 import os
@@ -14,7 +14,7 @@ from support.watching import Watching
 from xenvif_tagger.host import pidfile
 
 
-def test_appctl_finds_it_by_name(lab):
+def test_appctl_finds_the_watcher_by_name(lab):
     path = os.path.join(lab.ovs.dir, "xenvif-tagger.pid")
     with by_name(lab.ovs) as watcher:
         with open(path) as stream:
@@ -34,14 +34,14 @@ def test_a_left_over_pidfile_is_no_hindrance(lab, left):
         assert watcher.stats()["pid"] == watcher.pid
 
 
-def test_after_kill_9_the_next_is_found(lab):
+def test_after_kill_9_appctl_finds_the_next_watcher(lab):
     with by_name(lab.ovs) as first:
         first.kill()
     with by_name(lab.ovs) as second:
         assert second.stats()["pid"] == second.pid
 
 
-def test_a_second_one_leaves_the_first_its_pidfile(lab):
+def test_a_second_watcher_leaves_the_pidfile_to_the_first(lab):
     with by_name(lab.ovs) as first:
         with Watching(lab.ovs) as second:
             assert second.stats()["lock"] == "waiting"
@@ -51,7 +51,7 @@ def test_a_second_one_leaves_the_first_its_pidfile(lab):
         assert first.stats()["pid"] == first.pid
 
 
-def test_who_takes_over_the_lock_takes_the_pidfile(lab):
+def test_the_watcher_that_takes_over_the_lock_takes_the_pidfile(lab):
     """ovs-appctl and status must find the watcher that writes."""
     with by_name(lab.ovs) as first:
         with Watching(lab.ovs) as second:
@@ -61,8 +61,8 @@ def test_who_takes_over_the_lock_takes_the_pidfile(lab):
             assert pidfile.running(os.path.join(lab.ovs.dir, "xenvif-tagger.pid")) == second.pid
 
 
-def test_a_pidfile_that_goes_before_it_is_locked(tmp_path, monkeypatch):
-    """The pidfile's former owner removes it between our open and our lock: the file that we have
+def test_a_pidfile_that_is_removed_before_we_lock_it(tmp_path, monkeypatch):
+    """The former owner removes the pidfile between our open and our lock: the file that we have
     locked has no name any more."""
     path, lock, gone = str(tmp_path / "x.pid"), fcntl.lockf, []
 
@@ -81,8 +81,9 @@ def test_a_pidfile_that_goes_before_it_is_locked(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("how", ["emptied", "removed and made anew", "later than the watcher"])
-def test_the_run_directory_of_a_watcher(ovs, tmp_path, how):
-    """Pidfile and control socket come back by themselves; nothing but the kernel wakes it."""
+def test_the_files_in_the_run_directory_come_back(ovs, tmp_path, how):
+    """The watcher makes pidfile and control socket again; only the kernel's notice of the directory
+    wakes the watcher."""
     place = tmp_path / "run" / "openvswitch"
     late = how == "later than the watcher"
     if not late:
@@ -112,8 +113,9 @@ def test_the_run_directory_of_a_watcher(ovs, tmp_path, how):
     assert os.listdir(str(place)) == []
 
 
-def test_a_pidfile_that_is_anothers_by_now(tmp_path):
-    """Our pidfile was removed, and another process has made one: drop() leaves that one alone."""
+def test_a_pidfile_that_belongs_to_another_process_is_not_removed(tmp_path):
+    """Our pidfile was removed, and another process has made a pidfile: drop() leaves the other
+    process's pidfile alone."""
     path = tmp_path / "x.pid"
     mine = pidfile.Pidfile(str(path))
     assert mine.take()

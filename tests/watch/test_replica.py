@@ -1,5 +1,5 @@
-"""The watcher's replica has the rows of the database as the one-shot reader reads them, and names
-the VIFs to look at: all whose rows changed, and no others."""
+"""The watcher's replica has the rows of the database as the one-shot reader reads the rows, and
+names the VIFs to look at: all VIFs whose rows changed, and no other VIFs."""
 import time
 
 import ovs.db.idl
@@ -41,7 +41,7 @@ class Copy(object):
         the database."""
         self.replica.changed.clear()
         for vif in self.replica.vifs():
-            self.replica.ports(vif)  # a VIF is known once it has been read
+            self.replica.ports(vif)  # the replica knows a VIF from its first reading on
         self.ovs.transact(*operations)
         heard = []
         self.replica.ask("echo", [], heard.append)
@@ -67,7 +67,7 @@ def plain(ports):
 def copy(ovs, monkeypatch):
     for module, name in ((ovs_idl, "data"), (ovs_idl, "ColumnDefaultDict"), (ovs_idl, "Row"),
                          (ovs_jsonrpc, "Connection")):
-        # At the end monkeypatch puts the module's own back.
+        # At the test's end monkeypatch restores the module's own attribute.
         monkeypatch.setattr(module, name, getattr(module, name))
     for bridge in "br0", "br1":
         ovs.add_bridge(bridge)
@@ -91,7 +91,7 @@ def interface(name, **row):
     return {"op": "update", "table": "Interface", "where": [["name", "==", name]], "row": row}
 
 
-def test_its_own_columns(copy):
+def test_a_change_of_our_columns_names_the_vif(copy):
     for trunks in ([1, 2, 3], [2, 4], [4], [], [7, 8]):
         assert copy.after(port("vif1.0", trunks=["set", trunks])) == {(1, 0)}
     for ids in ({"a": "1", "b": "2"}, {"b": "3", "c": "4"}, {}):
@@ -100,7 +100,7 @@ def test_its_own_columns(copy):
         assert copy.after(port("vif1.0", tag=tag)) == {(1, 0)}
 
 
-def test_what_is_none_of_its_business(copy):
+def test_a_change_of_other_rows_and_columns_names_no_vif(copy):
     assert copy.after(interface("vif1.0", ingress_policing_rate=5)) == set()
     assert copy.after(port("eth0", tag=7)) == set()
     assert copy.after(port("fake", external_ids=to_map({"a": "b"}))) == set()
@@ -110,7 +110,7 @@ def test_what_is_none_of_its_business(copy):
 
 def test_a_vlan_bridge_is_no_bridge(copy):
     """A port is on the bridge whose row has the port, whatever the tag of a VLAN ("fake") bridge
-    is. No change of a VLAN bridge concerns a VIF, and so 1,000 of them cost nothing."""
+    is. No change of a VLAN bridge concerns a VIF: 1,000 VLAN bridges cause no look at a VIF."""
     def bridges():
         return {vif: [port.bridge for port in copy.replica.ports(vif)[0]]
                 for vif in copy.replica.vifs()}
@@ -132,21 +132,21 @@ def test_a_vlan_bridge_is_no_bridge(copy):
 
 
 def move(copy, name, *bridges):
-    """The operations that move a port out of its bridge into other ones."""
+    """The operations that move a port from its bridge to other bridges."""
     uuid = ["uuid", copy.ovs.port(name)["_uuid"]]
     return [{"op": "mutate", "table": "Bridge", "where": [["name", "==", bridge]],
              "mutations": [["ports", how, uuid]]}
             for how, bridge in zip(("delete", "insert"), bridges)]
 
 
-def test_a_port_moves(copy):
+def test_a_port_that_moves_to_another_bridge(copy):
     for bridges in ("br0", "br1"), ("br1", "br0"):
         assert copy.after(*move(copy, "vif1.0", *bridges)) == {(1, 0)}
         assert copy.replica.ports((1, 0))[0][0].bridge == bridges[1]
 
 
-def test_a_port_goes_and_another_comes(copy):
-    """In one transaction a port goes, and another one of the same name comes."""
+def test_a_port_replaced_in_one_transaction(copy):
+    """The transaction deletes a port and adds a port of the same name."""
     gone, = move(copy, "vif1.0", "br0")
     come = [{"op": "insert", "table": "Interface", "row": {"name": "vif1.0"}, "uuid-name": "i"},
             {"op": "insert", "table": "Port", "uuid-name": "p",
@@ -160,7 +160,7 @@ def test_a_port_goes_and_another_comes(copy):
     assert copy.replica.vifs() == {(2, 0)}
 
 
-def test_a_bridge_goes(copy):
+def test_a_deleted_bridge_takes_its_ports_along(copy):
     copy.ovs.vsctl("del-br", "br0")
     assert copy.after() == BOTH  # by this answer the bridge has gone
     assert copy.replica.vifs() == set()

@@ -36,19 +36,19 @@ def manager(request, tmp_path, monkeypatch):
     made.close()
 
 
-def test_tells_the_manager(manager):
+def test_notify_sends_a_datagram_to_the_manager(manager):
     assert systemd.notify("READY=1\nSTATUS=watching 5 VIFs, Zürich")
     assert systemd.notify("WATCHDOG=1")
     assert manager.heard() == "READY=1\nSTATUS=watching 5 VIFs, Zürich"
     assert manager.heard() == "WATCHDOG=1"
 
 
-def test_a_name_that_is_no_text_is_told_all_the_same(manager):
+def test_notify_sends_text_that_is_not_utf_8(manager):
     assert systemd.notify("STATUS=\udcff")  # a byte of an argument that was not UTF-8
     assert manager.heard() == "STATUS=\\udcff"
 
 
-def test_a_manager_that_does_not_read_stops_nobody(manager):
+def test_notify_does_not_wait_for_a_manager_that_does_not_read(manager):
     told = 0
     while systemd.notify("WATCHDOG=1"):  # until the manager's queue is full
         told += 1
@@ -57,25 +57,25 @@ def test_a_manager_that_does_not_read_stops_nobody(manager):
     assert systemd.notify("STOPPING=1")
 
 
-def test_without_a_manager(monkeypatch):
+def test_notify_without_a_manager_returns_false(monkeypatch):
     monkeypatch.delenv("NOTIFY_SOCKET", raising=False)
     assert not systemd.notify("READY=1")
 
 
 @pytest.mark.parametrize("path", ["", "relative", "vsock:2:1234", "/", "/nowhere/at/all", "@",
                                   "@no", "/" + "x" * 200, "@" + "x" * 200])
-def test_never_raises(monkeypatch, tmp_path, path):
+def test_notify_raises_no_error_for_an_odd_address(monkeypatch, tmp_path, path):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("NOTIFY_SOCKET", path)
     assert not systemd.notify("READY=1")
 
 
-def test_a_manager_that_is_gone(manager):
+def test_notify_to_a_manager_that_is_gone(manager):
     manager.close()
     assert not systemd.notify("READY=1")
 
 
-def test_leaves_no_socket_open(manager):
+def test_notify_leaves_no_socket_open(manager):
     # A file of an earlier test, closed only now, would free a number for the next file.
     gc.collect()
     before = os.listdir("/proc/self/fd")

@@ -1,5 +1,6 @@
-"""The same world with an agent that gives VLANs to networks, and gives them away again: whatever
-happened, at rest no port of a guest is in another guest's VLAN (support/model_agent.py).
+"""The model of test_watch_model.py with an agent that gives VLANs to networks, and gives a returned
+VLAN to another network. Whatever has happened, when all programs have come to rest no port of a
+guest is in another guest's VLAN (support/model_agent.py).
 """
 import os
 
@@ -25,7 +26,8 @@ OFTEN = [[], ["poll", "restart_neutron"], ["set_iface_id", "restart_neutron", "u
 
 @st.composite
 def programs(draw):
-    """A host, its bridge, and what happens there: few kinds of acts in each, so that they meet."""
+    """A host, its bridge and the acts on the host: few kinds of acts in each example, so that the
+    acts meet."""
     kinds = draw(st.sampled_from(OFTEN)) + draw(st.lists(
         st.sampled_from(sorted(BY_NAME) + [RESTART, STANDBY, GRACE, BOOT]),
         min_size=1, max_size=4, unique=True))
@@ -37,7 +39,7 @@ def programs(draw):
 
 
 def run(program):
-    """Run a program to its end; returns the world, at rest and checked."""
+    """Run a program to its end, let all come to rest, and check the world; returns the world."""
     host, iface_id, bridge, begun, acts = program
     model = Model()
     world = World(model, settings(iface_id=iface_id, hold_bridges=[HOLD]), host)
@@ -45,7 +47,7 @@ def run(program):
     world.agent = Agent(world)
     watchers = Pair(model, world.settings)
     begin(world, min(begun, 2), watchers.settle)
-    if begun > 2:  # the agent has bound one guest's port, or all
+    if begun > 2:  # the agent has bound a port of all guests (3), or of one guest (4)
         for slot in range(3 if begun == 3 else 1):
             world.start(BY_NAME["set_iface_id"], slot, SIDES[slot % 2], 0)
         world.start(model_agent.poll, 0, "vif", 1)
@@ -76,19 +78,20 @@ def run(program):
     return world
 
 
-# EXAMPLES=30000 for a long search.
+# Set EXAMPLES=30000 in the environment for a long search.
 many = hypothesis_settings(
     max_examples=int(os.environ.get("EXAMPLES", "300")))
 
 
 @many
 @given(programs())
-def test_random_histories(program):
+def test_no_port_is_in_anothers_vlan_after_a_random_history(program):
     run(program)
 
 
 def acts(*names):
-    """Acts of slot 0, each ``name``, ``name side``, ``name side number`` or with a slot before."""
+    """A program's acts, each followed by a look. A text is ``[slot ]act[ side[ number]]``; the
+    defaults are slot 0, the vif and 1."""
     made = []
     for name in names:
         words = name.split()
@@ -99,15 +102,15 @@ def acts(*names):
     return made
 
 
-# The agent has bound slot 0's vif. Its VLAN becomes the one of slot 1's guest.
+# The agent has bound the vif of slot 0. These acts give that vif's VLAN to the guest of slot 1.
 GIVEN_AWAY = ["poll", "restart_neutron", "1 set_iface_id", "poll"]
 HISTORIES = {
-    "the VLAN of a port that was unplugged": ["unplug vif 0"] + GIVEN_AWAY,
-    "it is plugged again before": ["unplug vif 0", "plug_hooked"] + GIVEN_AWAY,
-    "it is plugged again after": ["unplug vif 0"] + GIVEN_AWAY + ["plug_hooked"],
-    "it is plugged again on another bridge": ["unplug vif 0"] + ["move"] + GIVEN_AWAY,
-    "its device goes": ["device_gone vif 1"] + GIVEN_AWAY,
-    "its device goes, and its sibling is plugged anew": [
+    "the agent's port is unplugged": ["unplug vif 0"] + GIVEN_AWAY,
+    "a re-plug before the VLAN goes": ["unplug vif 0", "plug_hooked"] + GIVEN_AWAY,
+    "a re-plug after the VLAN has gone": ["unplug vif 0"] + GIVEN_AWAY + ["plug_hooked"],
+    "a re-plug on another bridge": ["unplug vif 0"] + ["move"] + GIVEN_AWAY,
+    "the device of the agent's port goes": ["device_gone vif 1"] + GIVEN_AWAY,
+    "the device of the agent's port goes, and a re-plug of the sibling": [
         "device_gone vif 1"] + GIVEN_AWAY + ["plug_hooked tap"],
     "iface-id on both, and the agent's port goes": [
         "both_have_iface_id", "unplug vif 0"] + GIVEN_AWAY,
@@ -129,7 +132,7 @@ HISTORIES = {
 @pytest.mark.parametrize("host", HOSTS)
 @pytest.mark.parametrize("iface_id", ["one", "both"])
 @pytest.mark.parametrize("history", HISTORIES)
-def test_history(history, iface_id, host, bridge):
+def test_no_port_is_in_anothers_vlan_after_this_history(history, iface_id, host, bridge):
     run((host, iface_id, bridge, 4, acts(*HISTORIES[history])))
 
 
@@ -137,7 +140,8 @@ def test_history(history, iface_id, host, bridge):
     "a take-over", "local migration", "a re-plug in place", "a re-plug in place without a sibling"])
 @pytest.mark.parametrize("bridge", [OPEN, HOLD])
 @pytest.mark.parametrize("host", HOSTS)
-def test_no_port_is_lost(history, host, bridge):
-    """In these the agent has the guest's port bound in the end."""
+def test_the_agent_has_the_guests_port_bound_in_the_end(history, host, bridge):
+    """In these histories a port of the guest stays: our writes must not make the agent lose that
+    port."""
     world = run((host, "one", bridge, 4, acts(*HISTORIES[history])))
     assert "10#port" in world.agent.bound

@@ -1,4 +1,4 @@
-"""How `xenvif-tagger watch` starts and ends, as a service manager meets it."""
+"""The start and the end of `xenvif-tagger watch`, as a service manager sees them."""
 import contextlib
 import os
 import signal
@@ -12,7 +12,7 @@ from support.watching import Watching
 
 
 @pytest.mark.parametrize("how", ["SIGTERM", "SIGINT", "exit"])
-def test_it_ends_with_0(lab, how):
+def test_a_signal_ends_the_watcher_with_0(lab, how):
     with by_name(lab.ovs) as watcher:
         if how == "exit":
             watcher.appctl("exit")
@@ -25,7 +25,7 @@ def test_it_ends_with_0(lab, how):
 
 
 @pytest.mark.parametrize("how", ["SIGTERM", "SIGINT", "exit"])
-def test_it_ends_with_0_without_a_database(lab, how):
+def test_a_signal_ends_the_watcher_with_0_without_a_database(lab, how):
     lab.ovs.stop_server()
     with Watching(lab.ovs, wait=False) as watcher:
         if how == "exit":
@@ -35,7 +35,7 @@ def test_it_ends_with_0_without_a_database(lab, how):
         assert watcher.process.wait(30) == 0
 
 
-def test_it_ends_while_the_database_hangs(lab):
+def test_a_signal_ends_the_watcher_while_the_database_hangs(lab):
     with Watching(lab.ovs) as watcher:
         lab.ovs.pause()
         watcher.process.send_signal(signal.SIGTERM)
@@ -52,7 +52,7 @@ def test_sighup_is_ignored(lab):
         assert lab.units() == ({"tag": 5}, {"tag": 5})
 
 
-def test_what_it_tells_systemd(lab):
+def test_the_lines_that_the_watcher_sends_to_systemd(lab):
     with Watching(lab.ovs, env={"WATCHDOG_USEC": "400000"}) as watcher:
         watcher.await_note("WATCHDOG=1")
         del watcher.notes[:]
@@ -70,8 +70,8 @@ def test_what_it_tells_systemd(lab):
         assert any("STOPPING=1" in note for note in watcher.notes)
 
 
-def test_a_systemd_that_does_not_listen(lab):
-    """The manager's socket is full: the watcher goes on."""
+def test_a_systemd_that_does_not_read_does_not_stop_the_watcher(lab):
+    """The queue of the manager's socket is full."""
     lab.plug("vif", {"tag": 5})
     lab.plug("tap")
     with Watching(lab.ovs, env={"WATCHDOG_USEC": "2000"}) as watcher:
@@ -93,21 +93,20 @@ def test_a_systemd_that_does_not_listen(lab):
     (["--private-key", "/nonexistent"], ["/nonexistent"]),
     (["--certificate", "/"], ["/"]),
 ], ids=lambda value: " ".join(value) or "-")
-def test_bad_options(ovs, args, words):
+def test_a_bad_option_is_refused(ovs, args, words):
     assert_refused("watch", *args, db=ovs, env={"OVS_RUNDIR": ovs.dir}, words=words)
 
 
 @pytest.mark.parametrize("remote", [
     "bogus", "bogus:x", "unix:", "tcp:", "ssl:", "tcp:127.0.0.1:99999999", "tcp:127.0.0.1:x",
     "tcp:127.0.0.1", "tcp:::1:6640", "punix:/x", "ptcp:6640:127.0.0.1"])
-def test_a_bad_remote(ovs, remote):
+def test_a_bad_remote_is_refused(ovs, remote):
     assert_refused("watch", db=remote, env={"OVS_RUNDIR": ovs.dir}, words=[remote])
 
 
 @pytest.mark.parametrize("name", ["no/such/ctl", 120 * "x"], ids=["nowhere", "long"])
-def test_no_place_for_a_control_socket(lab, name):
-    """The watcher refuses to start, or tells of the failure in a line and then mirrors all the
-    same."""
+def test_a_control_socket_that_can_not_be_made(lab, name):
+    """The watcher refuses to start, or logs the failure in one line and mirrors all the same."""
     lab.plug("vif", {"tag": 5})
     lab.plug("tap")
     where = os.path.join(lab.ovs.dir, name)
@@ -120,7 +119,7 @@ def test_no_place_for_a_control_socket(lab, name):
         assert (started.code, lab.units()[1]) in ((0, {"tag": 5}), (2, {}))
 
 
-def test_a_remote_whose_path_is_too_long(ovs):
+def test_a_remote_whose_path_is_too_long_is_refused(ovs):
     """The path is too long for the address of a unix socket."""
     path = os.path.join(ovs.dir, 120 * "x")
     assert_refused("watch", db="unix:" + path, env={"OVS_RUNDIR": ovs.dir}, words=[path])
@@ -128,7 +127,7 @@ def test_a_remote_whose_path_is_too_long(ovs):
 
 @pytest.mark.parametrize("text, words", [
     ("[mirror]\nbogus = 1\n", ["bogus", "line 2"]), ("[hold]\norphan_grace = x\n", ["line 2"])])
-def test_a_bad_config(ovs, tmp_path, text, words):
+def test_a_bad_config_is_refused(ovs, tmp_path, text, words):
     path = tmp_path / "conf"
     path.write_text(text)
     assert_refused("--config", path, "watch", db=ovs, env={"OVS_RUNDIR": ovs.dir},
@@ -136,7 +135,7 @@ def test_a_bad_config(ovs, tmp_path, text, words):
     assert_refused("--config", tmp_path / "none", "watch", db=ovs, words=["none"])
 
 
-def test_started_before_the_database(lab):
+def test_a_watcher_started_before_the_database_mirrors_later(lab):
     lab.plug("vif", {"tag": 5})
     lab.plug("tap")
     lab.ovs.stop_server()

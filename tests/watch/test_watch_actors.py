@@ -1,8 +1,8 @@
-"""What happens to a VIF's ports in their lives, by actors true to life (actors.py), with a watcher.
+"""The life of a VIF's ports beside a watcher. The actors do what the real programs do (actors.py).
 
-paced: the watcher has dealt with each transaction before the next one comes; otherwise the
+paced: the watcher has handled each transaction before the next transaction comes; otherwise the
 transactions come as fast as ovsdb-server takes them. When a story ends, Host.check compares all
-that was ever written with the writes that are allowed: no VLAN but the guest's own, nothing to the
+writes of the story with the writes that are allowed: no VLAN but the guest's own, nothing to the
 agent's own port, no more transactions of ours than of the actors, and rows from which an agent that
 starts anew restores the right VLANs.
 """
@@ -20,7 +20,7 @@ EITHER = (True, False)
 
 
 def plugged(host, nic, taps=True, own="vif"):
-    """The guest runs: both ports are plugged, and iface-id is on the one named by `own`."""
+    """Plug both ports of a running guest, with iface-id on the port of the side `own`."""
     host.do(host.stock.add(nic.vif, nic))
     if taps:
         host.do(host.stock.add(nic.tap, nic))
@@ -38,7 +38,7 @@ def bound(host, nic, network="net-1", vlan=5, **how):
 
 
 @ways("release", RELEASES)
-def test_bind(ovs, release, paced):
+def test_a_port_is_bound(ovs, release, paced):
     """Either of the two ports may be the one that has iface-id and is the agent's own."""
     nic, other = Nic(12), Nic(13, "e")
     with Host(ovs, release=release, paced=paced) as host:
@@ -72,7 +72,7 @@ def test_down_and_up_faster_than_the_watcher_looks(ovs):
             act(host.agent.dead(nic.vif))
             act(host.agent.bind(nic.vif, "net-1", 5))
         host.assert_both(nic, T5)
-        # Only now does the port stay dead.
+        # From now on the port stays dead.
         host.do(host.agent.dead(nic.vif))
         host.assert_both(nic, DEAD)
         host.do(host.agent.bind(nic.vif, "net-1", 5))
@@ -121,8 +121,8 @@ def test_agent_restart(ovs, release, paced):
 
 @pytest.mark.parametrize("bound_first", [True, False])
 def test_agent_restart_while_dead(ovs, bound_first):
-    """The dead port was the last of its network: the network gets another VLAN, and both ports get
-    the new tag."""
+    """The dead port is the last port of its network: after the restart the network gets another
+    VLAN, and both ports get the new tag."""
     nic, other = Nic(12), Nic(13, "e")
     with Host(ovs) as host:
         bound(host, nic)
@@ -160,8 +160,8 @@ def test_port_unplugged(ovs, first, hook, paced):
 
 @ways("release", RELEASES)
 def test_live_migration_in(ovs, release, paced):
-    """The vif is plugged before the memory is copied, and bound minutes later; the tap is plugged
-    after that."""
+    """The vif is plugged before the guest's memory is copied, and is bound minutes later; the tap
+    is plugged after the binding."""
     nic = Nic(12)
     with Host(ovs, hook=release != "queens", release=release, paced=paced) as host:
         plugged(host, nic, taps=False)
@@ -189,7 +189,7 @@ def test_live_migration_out(ovs, first, paced):
 
 @ways("hook", EITHER)
 def test_local_migration_with_two_domains_of_one_vm(ovs, hook, paced):
-    """Two domids have the same VM, VIF and Neutron port: each pair is mirrored by itself."""
+    """Two domids have the same VM, VIF and Neutron port: we mirror each pair by itself."""
     old, new = Nic(12), Nic(13)
     with Host(ovs, hook=hook, paced=paced) as host:
         bound(host, old)
@@ -206,7 +206,7 @@ def test_local_migration_with_two_domains_of_one_vm(ovs, hook, paced):
 
 
 @ways("both, hook", EITHER, EITHER)
-def test_pv_driver_takes_over(ovs, both, hook, paced):
+def test_pv_drivers_take_over(ovs, both, hook, paced):
     """QEMU closes the tap, and the tap's port is deleted: the agent's own port stays as it was."""
     nic = Nic(12)
     config = "[mirror]\niface_id = both\n" if both else ""
@@ -227,7 +227,7 @@ def test_pv_driver_takes_over(ovs, both, hook, paced):
 
 
 @ways("hook", EITHER)
-def test_windows_registers_anew(ovs, hook, paced):
+def test_windows_deletes_and_adds_the_vif_twice(ovs, hook, paced):
     """The PV driver of Windows has the vif deleted and added twice; the vif gets iface-id back from
     the tap."""
     nic = Nic(12)
@@ -245,8 +245,8 @@ def test_windows_registers_anew(ovs, hook, paced):
 
 
 @ways("hook", EITHER)
-def test_windows_registers_anew_and_gets_another_vlan(ovs, hook, paced):
-    """The vif has no port for more than three seconds: the agent has given its VLAN back."""
+def test_windows_adds_the_vif_late_and_gets_another_vlan(ovs, hook, paced):
+    """The vif's port is away for more than three seconds: the agent has taken its VLAN back."""
     nic, other = Nic(12), Nic(13, "e")
     with Host(ovs, hook=hook, paced=paced) as host:
         bound(host, nic)
@@ -261,8 +261,7 @@ def test_windows_registers_anew_and_gets_another_vlan(ovs, hook, paced):
 
 @pytest.mark.parametrize("old_first, hook, paced", [(True, False, True), (False, True, False)])
 def test_guest_reboot(ovs, old_first, hook, paced):
-    """The guest gets a new domid, and all its rows are new; the old rows are deleted before or
-    after."""
+    """The guest gets a new domid, and so new rows; the old rows are deleted before or after."""
     old, new = Nic(12), Nic(14)
     with Host(ovs, hook=hook, paced=paced) as host:
         bound(host, old)
@@ -279,8 +278,9 @@ def test_guest_reboot(ovs, old_first, hook, paced):
 
 @ways("hook, tap", EITHER, EITHER)
 def test_set_locking_mode(ovs, hook, tap, paced):
-    """VIF.set_locking_mode deletes and adds both ports; where PV drivers have taken over, the tap
-    comes up without a device, and lends nothing. The hook keeps what the vif had."""
+    """VIF.set_locking_mode deletes and adds both ports; where PV drivers have taken over, the tap's
+    row comes without a device, and the tap lends nothing. The hook keeps the vif's unit and
+    ids."""
     nic = Nic(12)
     with Host(ovs, hook=hook, paced=paced) as host:
         bound(host, nic)
@@ -326,8 +326,8 @@ def test_vif_move(ovs, hook, paced):
 
 @ways("hook", EITHER)
 def test_set_trunks_and_the_late_clear(ovs, hook, paced):
-    """xapi 26.17: the trunks of VIF.set_trunks go to both ports; the clear that ends each plug does
-    not."""
+    """xapi 26.17: the trunks of VIF.set_trunks go to both ports; the clear of trunks that ends each
+    plug goes to no sibling."""
     nic = Nic(12)
     with Host(ovs, hook=hook, paced=paced) as host:
         plugged(host, nic)
@@ -335,12 +335,12 @@ def test_set_trunks_and_the_late_clear(ovs, hook, paced):
         host.assert_both(nic, TRUNK)
         host.do(host.stock.set_trunks([nic.vif, nic.tap], [7, 8]))
         host.assert_both(nic, unit(None, "trunk", [7, 8]))
-        # The plug ends with its late clear: the re-plugged port is closed again, the tap was never
-        # open.
+        # The plug ends with its late clear of trunks: we close the re-plugged port again, and the
+        # tap was never open.
         for name in (nic.vif, nic.tap):
             host.do(host.stock.add(name, nic))
             host.assert_both(nic, unit(None, "trunk", [7, 8]))
-        # An access port does not use its trunks: they are mirrored as an operator sets them.
+        # An access port does not use its trunks: we mirror the trunks as an operator sets them.
         host.do(host.operator.unit(nic.tap, tag=5, vlan_mode=None, trunks=None))
         host.assert_both(nic, T5)
 
@@ -361,8 +361,8 @@ def test_ovs_xapi_sync_puts_iface_id_on_both(ovs, own, release, paced):
         vif, tap = host.ids(nic.vif), host.ids(nic.tap)
         assert vif["iface-id"] == tap["iface-id"] == "port-a0" and tap["vm-id"] == "vm-a"
         assert (vif["iface-status"], tap["iface-status"]) == ("inactive", "active")
-        # The agent finds the port in the sibling's row, the last one modified, and binds it anew:
-        # it forgot the network when the network's last port went.
+        # The agent finds the port in the sibling's row, the row modified last, and binds the port
+        # anew: the agent forgot the network when the network's last port went.
         other = nic.tap if own == "vif" else nic.vif
         host.agent.lost(getattr(nic, own))
         host.do(host.agent.bind(other, "net-1", 6))
@@ -373,9 +373,9 @@ def test_ovs_xapi_sync_puts_iface_id_on_both(ovs, own, release, paced):
         assert host.ids(nic.vif) == dict(vif, **{"iface-status": "active"})
 
 
-def test_ovs_xapi_sync_between_its_question_to_xapi_and_its_write(ovs):
-    """We write between the question and the write: ovs-xapi-sync starts over, and the keys of both
-    writers stay."""
+def test_we_write_between_ovs_xapi_syncs_read_and_its_write(ovs):
+    """ovs-xapi-sync reads the rows, asks XAPI and writes; we write before its write. Then
+    ovs-xapi-sync starts over, and the keys of both writers stay."""
     nic = Nic(12)
     with Host(ovs, iface_ids={"vif-a0": "port-a0"}) as host:
         host.do(host.stock.add(nic.vif, nic), host.stock.add(nic.tap, nic))
@@ -392,7 +392,8 @@ def test_ovs_xapi_sync_between_its_question_to_xapi_and_its_write(ovs):
 @pytest.mark.parametrize("release", ["yoga", "queens"])
 @pytest.mark.parametrize("hook", EITHER)
 def test_old_agent_writes_other_config_first(ovs, release, hook):
-    """The re-plugged vif is the agent's own and has no tag yet: that does not open the tap."""
+    """The re-plugged vif is the agent's own and has no tag yet: a vif without tag does not open the
+    tap."""
     nic = Nic(12)
     with Host(ovs, hook=hook, release=release) as host:
         bound(host, nic)
@@ -415,8 +416,8 @@ GRACE = HOLD + "orphan_grace = %s\n"
 
 @ways("back", EITHER)
 def test_vlan_given_back_and_taken_by_another_tenant(ovs, back, paced):
-    """The agent's port is gone for longer than the grace: the sibling that followed it is
-    closed."""
+    """The agent's port is gone for longer than the grace: we close the sibling that followed the
+    agent's port."""
     nic, other = Nic(12), Nic(13, "e")
     with Host(ovs, GRACE % 0.3, hook=True, paced=paced) as host:
         bound(host, nic)
@@ -436,7 +437,7 @@ def test_vlan_given_back_and_taken_by_another_tenant(ovs, back, paced):
                    for name in (nic.vif, nic.tap) if name in record.after)
 
 
-def test_vif_comes_back_within_the_grace(ovs):
+def test_a_vif_that_comes_back_within_the_grace(ovs):
     nic = Nic(12)
     with Host(ovs, GRACE % 3600, hook=True) as host:
         bound(host, nic)
@@ -447,9 +448,9 @@ def test_vif_comes_back_within_the_grace(ovs):
 
 
 @ways("release", RELEASES)
-def test_bound_from_held(ovs, release, paced):
-    """Each release of the agent opens both ports; the columns that the hold set beside the tag are
-    gone, whether the agent or the watcher clears them."""
+def test_a_held_pair_is_bound(ovs, release, paced):
+    """Each release of the agent opens both ports. In the end neither port has a column that the
+    hold set beside the tag: the agent or the watcher clears these columns."""
     nics = {"vif": Nic(12), "tap": Nic(13, "e")}
     with Host(ovs, HOLD, hook=True, release=release, paced=paced) as host:
         for own, nic in sorted(nics.items()):
@@ -461,7 +462,7 @@ def test_bound_from_held(ovs, release, paced):
             for name in (nic.vif, nic.tap):
                 assert "held" not in host.mark(name)
                 assert NONE not in History(ovs).units(name)  # never a trunk of every VLAN
-            # A port that goes down and up is the agent's affair: the hold writes nothing.
+            # The agent sets the port dead and alive again: we write no hold.
             host.do(host.agent.dead(getattr(nic, own)))
             host.assert_both(nic, DEAD)
             host.do(host.agent.bind(getattr(nic, own), "net-1", 5))
@@ -469,7 +470,7 @@ def test_bound_from_held(ovs, release, paced):
 
 
 @ways("release", RELEASES)
-def test_a_single_vif_bound_from_held(ovs, release, paced):
+def test_a_lone_held_vif_is_bound(ovs, release, paced):
     """The vif of a migration's target, on a hold bridge, is closed as long as the memory is
     copied."""
     nic = Nic(12)
@@ -501,7 +502,7 @@ def test_libxl_guest(ovs, own, paced):
         host.agent.lost(name)
 
 
-def test_os_vifs_ports_are_none_of_ours(ovs):
+def test_os_vifs_ports_are_not_mirrored(ovs):
     """The ports of a libvirt host are os-vif's own: tap<eleven digits of the Neutron port>."""
     nic = Nic(12)
     with Host(ovs, HOLD) as host:
@@ -514,8 +515,8 @@ def test_os_vifs_ports_are_none_of_ours(ovs):
 
 
 def test_many_guests_at_once(ovs):
-    """Eight guests are plugged, bound and moved to other networks, and half of them are dead, all
-    interleaved: none gets another guest's VLAN."""
+    """Eight guests are plugged, bound and moved to other networks, and the ports of four guests are
+    dead, all interleaved: no guest gets another guest's VLAN."""
     nics = [Nic(20 + number, chr(ord("e") + number)) for number in range(8)]
     with Host(ovs, hook=True, paced=False) as host:
         for nic in nics:
@@ -547,9 +548,9 @@ FORGED = {
 
 
 @pytest.mark.parametrize("what", [None] + sorted(FORGED))
-def test_the_history_tells(ovs, what):
-    """A bad watcher's writes are forged here: for each of them History must fail, or the stories
-    prove nothing."""
+def test_the_history_finds_each_forbidden_write(ovs, what):
+    """The test forges the writes of a bad watcher: for each forged write History must fail, or the
+    stories prove nothing."""
     nic, vif, tap = Nic(12), "vif12.0", "tap12.0"
     host = Host(ovs)  # no watcher runs: the test forges the writes
     act(host.stock.add(vif, nic))

@@ -1,5 +1,5 @@
-"""The watcher and a database that fails it, grows, or holds odd rows. After each fault the watcher
-has mirrored each pair that can be mirrored, and has written to no other row.
+"""The watcher and a database that fails, grows, or holds odd rows. After each fault the watcher has
+mirrored each pair that can be mirrored, and has written to no other row.
 
 XENVIF_TAGGER_STORM: for how many seconds another client changes tags as fast as it can.
 """
@@ -35,11 +35,11 @@ STORM = float(os.environ.get("XENVIF_TAGGER_STORM", "3"))
 # ---- size --------------------------------------------------------------------------------------
 
 
-# (This test is the first, for it takes longest.)
+# (This test is the first, because it takes longest.)
 
 
-def test_20000_ports(ovs):
-    """Most of the ports are single and stamped. The watcher writes the pairs in drift only, and
+def test_20000_ports_are_read_and_few_are_written(ovs):
+    """Most of the ports are single and stamped. The watcher writes only the pairs in drift, and
     after a change only the pair that changed."""
     scene = Scene(ovs, range(1, 501))
     boot = boot_id()
@@ -66,7 +66,7 @@ def test_20000_ports(ovs):
 
 
 class Storm:
-    """A client that for a while sets tags of vifs as fast as ovsdb-server takes them."""
+    """A client that sets tags of vifs as fast as ovsdb-server takes them, for some seconds."""
 
     WINDOW = 200  # transactions that may be under way at a time
 
@@ -102,7 +102,7 @@ class Storm:
 
 
 def test_a_storm_of_changes(ovs):
-    """The watcher follows the changes in bounded memory, and ends with each pair alike."""
+    """The watcher's memory stays bounded during the changes, and in the end each pair is alike."""
     scene = Scene(ovs, range(1, 101))
     with Watching(ovs) as watcher:
         watcher.settle()
@@ -130,7 +130,7 @@ def test_a_storm_of_changes(ovs):
 
 
 @pytest.mark.parametrize("kill", [False, True], ids=["stopped", "killed"])
-def test_restarted_with_the_same_data(scene, kill):
+def test_a_server_restarted_with_the_same_data(scene, kill):
     with Watching(scene.ovs) as watcher:
         watcher.settle()
         for number in range(3):
@@ -141,15 +141,15 @@ def test_restarted_with_the_same_data(scene, kill):
 
 
 def replace_database(ovs, make):
-    """Stop the server, let make(path) put a file in place of its database, start it."""
+    """Stop the server, let make(path) write a file in place of its database, start the server."""
     ovs.stop_server()
     make(ovs.database)
     ovs.start_server()
 
 
 def test_an_older_backup(scene):
-    """The backup undoes each later change; the watcher takes the backup's rows as they are, marks
-    included."""
+    """The backup undoes each later change; the watcher takes the backup's rows, with their marks,
+    as the present rows."""
     ovs, backup = scene.ovs, scene.ovs.database + ".backup"
     with Watching(ovs) as watcher:
         watcher.settle()
@@ -168,9 +168,8 @@ def test_an_older_backup(scene):
         assert {pair["domid"] for pair in watcher.status()["pairs"]} == {1, 2, 3}
 
 
-def test_a_backup_from_before_any_of_it(ovs):
-    """The backup has not even the bridge; then the bridge and its ports are made anew, with other
-    UUIDs."""
+def test_a_backup_from_before_the_bridge(ovs):
+    """The backup has no bridge; then the bridge and its ports are made anew, with other UUIDs."""
     backup = ovs.database + ".backup"
     shutil.copy(ovs.database, backup)
     Scene(ovs)
@@ -212,7 +211,7 @@ SCHEMAS = {
 
 
 @pytest.mark.parametrize("first, then", list(itertools.permutations(sorted(SCHEMAS), 2)))
-def test_restarted_with_another_schema(first, then):
+def test_a_server_restarted_with_another_schema(first, then):
     with PrivateOvs(SCHEMAS[first]()) as ovs:
         scene = Scene(ovs)
         config = "[mirror]\npolicing = yes\n"
@@ -231,7 +230,7 @@ def test_restarted_with_another_schema(first, then):
                 until(lambda: ovs.interface("tap1.0")["ingress_policing_rate"] == 77)
 
 
-def test_the_form_of_a_held_port_is_what_the_schema_can_do():
+def test_the_form_of_a_hold_follows_the_schema():
     """After an upgrade of the server the hold takes the form that the new schema allows."""
     def form():
         port = ovs.port("tap1.0")
@@ -247,8 +246,8 @@ def test_the_form_of_a_held_port_is_what_the_schema_can_do():
             until(lambda: form() == ([4095], ["dot1q-tunnel"]))
 
 
-def test_a_schema_that_lacks_what_it_can_do_without(scene):
-    """The database lacks those columns from the start, as an old one does."""
+def test_a_schema_without_columns_that_the_watcher_can_spare(scene):
+    """The database lacks these columns from the start, as a database of an old schema does."""
     scene.ovs.restart_server(schema_without("Port.cvlans", "Interface.error",
                                             "Interface.ingress_policing_rate"))
     scene._before = scene.foreign()
@@ -256,8 +255,9 @@ def test_a_schema_that_lacks_what_it_can_do_without(scene):
         scene.assert_works(watcher)
 
 
-def test_no_such_database(tmp_path_factory):
-    """The server has another database, and later ours: the watcher waits, and says so."""
+def test_a_server_without_our_database(tmp_path_factory):
+    """The server has another database, and gets ours later: the watcher waits, and logs that it
+    waits."""
     directory = str(tmp_path_factory.mktemp("o"))
     other = {"name": "Other", "version": "1.0.0",
              "tables": {"T": {"columns": {"name": {"type": "string"}}}}}
@@ -280,7 +280,7 @@ def test_no_such_database(tmp_path_factory):
             scene.assert_works(watcher)
 
 
-def test_the_socket_removed_and_made_anew(scene):
+def test_the_servers_socket_is_removed_and_made_anew(scene):
     """The watcher's connection goes on; when the connection breaks, the watcher finds the new
     socket."""
     ovs = scene.ovs
@@ -305,8 +305,9 @@ def test_the_socket_removed_and_made_anew(scene):
         scene.assert_works(watcher)
 
 
-def test_a_server_that_hangs(scene):
-    """The watcher sees each change that came while the server hung, also two at once."""
+def test_a_server_that_hangs_for_a_while(scene):
+    """After the hang, the watcher mirrors the change made just before the hang and the change that
+    a client sent during the hang."""
     ovs = scene.ovs
     with Watching(ovs) as watcher:
         watcher.settle()
@@ -329,9 +330,9 @@ def test_a_server_that_hangs(scene):
 
 @pytest.mark.parametrize("when", ["before the server has it", "when the server has it",
                                   "before the reply"])
-def test_cut_in_the_middle_of_a_transaction(scene, when):
-    """The server has all of the transaction or nothing; the watcher cannot know which, and in
-    either case the pair ends alike."""
+def test_a_connection_cut_in_the_middle_of_a_transaction(scene, when):
+    """The server has either got the transaction or not, and the watcher cannot know: in both cases
+    the pair is alike in the end."""
     cuts = []
 
     def is_next(message):
@@ -357,7 +358,7 @@ def test_cut_in_the_middle_of_a_transaction(scene, when):
 
 
 def test_the_server_killed_in_the_middle_of_a_transaction(scene):
-    """kill -9 of ovsdb-server: the watcher's lock is gone, too."""
+    """kill -9 of ovsdb-server: the server forgets the watcher's lock, too."""
     for number in range(3):
         killed = []
 
@@ -379,7 +380,7 @@ def test_the_server_killed_in_the_middle_of_a_transaction(scene):
                 scene.assert_works(watcher)
 
 
-def test_disconnected_all_the_time(scene):
+def test_a_connection_that_breaks_all_the_time(scene):
     """The connection breaks every 0.2 s for a while, also in the middle of the watcher's sync."""
     with Gate(scene.ovs) as gate, Watching(scene.ovs, remote=gate.remote) as watcher:
         for number in range(15):
@@ -418,9 +419,9 @@ GARBAGE = {
 
 
 @pytest.mark.parametrize("what", sorted(GARBAGE))
-def test_garbage(scene, what):
-    """Garbage from the start, and garbage from a server that was fine until then: no traceback, no
-    end, no busy loop."""
+def test_a_server_that_sends_garbage(scene, what):
+    """The watcher connects again and gets garbage: the watcher logs no traceback, does not end, and
+    does not connect in a busy loop."""
     with Gate(scene.ovs) as gate, Watching(scene.ovs, remote=gate.remote) as watcher:
         watcher.settle()
         gate.greeting = GARBAGE[what]
@@ -455,7 +456,7 @@ ODD_REPLIES = {
 
 
 @pytest.mark.parametrize("what", sorted(ODD_REPLIES))
-def test_odd_replies(scene, what):
+def test_a_server_that_sends_odd_replies(scene, what):
     method, result = ODD_REPLIES[what]
     odd = []
 
@@ -475,8 +476,8 @@ def test_odd_replies(scene, what):
             assert "Traceback" not in text(watcher), text(watcher)
 
 
-def test_connected_and_never_answered(scene):
-    """A server that takes the connection and says nothing is as good as none."""
+def test_a_server_that_accepts_and_never_answers(scene):
+    """The server takes the connection and sends nothing: the watcher counts as not connected."""
     with Gate(scene.ovs) as gate:
         gate.deaf = True
         with Watching(scene.ovs, remote=gate.remote, wait=False) as watcher:
@@ -490,8 +491,8 @@ def test_connected_and_never_answered(scene):
             assert gate.links >= 2
 
 
-def test_connected_again_and_never_answered(scene):
-    """A watcher that has connected again but got no answer does not count as connected: the
+def test_a_server_that_accepts_again_and_never_answers(scene):
+    """A watcher that has connected again and has got no answer does not count as connected: the
     database may have changed."""
     def on_request(message):
         return {"id": "nobody's", "error": None, "result": {}}
@@ -517,8 +518,9 @@ def test_a_server_that_hangs_from_the_start(scene):
         scene.assert_works(watcher)
 
 
-def test_deaf_after_a_while(scene):
-    """A connection over a network can go dead without an end: the keep-alive finds that out."""
+def test_a_connection_that_goes_dead(scene):
+    """A connection over a network can go dead without being closed: a keep-alive without answer
+    tells the watcher."""
     with Gate(scene.ovs, tcp=True) as gate, Watching(scene.ovs, remote=gate.remote) as watcher:
         watcher.settle()
         links = gate.links

@@ -1,6 +1,6 @@
 """The watcher on each version of Open vSwitch's Python library that a host may have.
 
-.ci/setup puts those versions beside the one that pip chose, in the virtual environment.
+.ci/setup installs those versions in the virtual environment, beside the version that pip chose.
 """
 import os
 import subprocess
@@ -27,7 +27,7 @@ def library(version):
 
 @pytest.mark.parametrize("schema", [load_schema, schema_like_2_5], ids=["today", "2.5"])
 @pytest.mark.parametrize("version", VERSIONS)
-def test_it_mirrors(version, schema):
+def test_the_watcher_mirrors_with_each_library(version, schema):
     with PrivateOvs(schema()) as ovs:
         lab = Lab(ovs)
         lab.plug("vif", {"tag": 5}, {"vm-id": "Ä€😀"})
@@ -50,7 +50,7 @@ def test_it_mirrors(version, schema):
 
 
 @pytest.mark.parametrize("version", VERSIONS)
-def test_it_finds_back_to_a_restarted_server(ovs, version):
+def test_the_watcher_connects_again_with_each_library(ovs, version):
     lab = Lab(ovs)
     lab.plug("vif", {"tag": 5})
     lab.plug("tap")

@@ -1,7 +1,7 @@
-"""One writer at a time: several watchers, a stolen lock, the commands and the plug hook, which need
-no lock, beside a watcher; and watchers that are killed at any moment.
+"""One watcher writes at a time, whatever happens to the lock and to the watchers: the lock is
+stolen, a watcher is killed at any moment, the commands and the plug hook write without the lock.
 
-XENVIF_TAGGER_KILLS: how many watchers test_killed_at_any_moment kills.
+XENVIF_TAGGER_KILLS: how many watchers test_watchers_killed_at_any_moment kills.
 """
 import contextlib
 import json
@@ -47,7 +47,7 @@ def two(scene):
 
 
 class Session:
-    """Another client of the database, which can hold a lock as long as it is connected."""
+    """Another client of the database, which can hold a lock until the client disconnects."""
 
     def __init__(self, ovs):
         self._socket = socket.socket(socket.AF_UNIX)
@@ -79,8 +79,8 @@ class Session:
 # ---- two watchers ------------------------------------------------------------------------------
 
 
-def test_the_second_one_stands_by(scene):
-    """The second watcher has all rows, writes nothing, and says that the first has the lock."""
+def test_a_second_watcher_stands_by(scene):
+    """The second watcher has all rows, writes nothing, and reports that it waits for the lock."""
     with two(scene) as (first, second):
         for tag in range(100, 110):
             scene.tag("vif1.0", tag)
@@ -98,7 +98,7 @@ def test_the_second_one_stands_by(scene):
 
 
 @pytest.mark.parametrize("how", ["SIGKILL", "SIGTERM", "exit"])
-def test_it_takes_over_when_the_first_ends(scene, how):
+def test_the_second_watcher_takes_over_when_the_first_ends(scene, how):
     with two(scene) as (first, second):
         if how == "exit":
             first.appctl("exit")
@@ -111,9 +111,9 @@ def test_it_takes_over_when_the_first_ends(scene, how):
         scene.assert_works(second)
 
 
-def test_what_changed_before_it_took_over(scene):
-    """The first watcher is stopped and has the lock: the change waits, and the next owner of the
-    lock mirrors it."""
+def test_a_change_from_before_the_take_over_is_mirrored(scene):
+    """The first watcher is stopped and has the lock: the change waits, and the second watcher
+    mirrors the change when it gets the lock."""
     with two(scene) as (first, second):
         first.process.send_signal(signal.SIGSTOP)
         scene.tag("vif1.0", 50)
@@ -124,8 +124,8 @@ def test_what_changed_before_it_took_over(scene):
         scene.assert_works(second)
 
 
-def test_the_first_was_only_stopped_for_a_while(scene):
-    """The first watcher still has the lock when it goes on, and mirrors the change once."""
+def test_a_first_watcher_that_was_stopped_for_a_while_keeps_the_lock(scene):
+    """The first watcher goes on, still with the lock, and mirrors the change once."""
     with two(scene) as (first, second):
         first.process.send_signal(signal.SIGSTOP)
         scene.tag("vif1.0", 50)
@@ -137,7 +137,7 @@ def test_the_first_was_only_stopped_for_a_while(scene):
         assert (lock(first), lock(second)) == ("held", "waiting")
 
 
-def test_a_conflict_is_told_by_one_only(scene):
+def test_a_conflict_is_logged_by_one_watcher_only(scene):
     scene.tag("tap1.0", 99)
     with two(scene) as (first, second):
         first.settle()
@@ -146,8 +146,8 @@ def test_a_conflict_is_told_by_one_only(scene):
         assert not [line for line in second.log() if "conflict" in line]
 
 
-def test_a_row_of_them(scene):
-    """Each watcher is killed as soon as it has the lock; the last one has all the work."""
+def test_many_watchers_are_killed_one_after_the_other(scene):
+    """Each watcher is killed as soon as it has the lock; the last watcher mirrors all changes."""
     with contextlib.ExitStack() as stack:
         watchers = [stack.enter_context(Watching(scene.ovs)) for _ in range(4)]
         for number, watcher in enumerate(watchers):
@@ -164,9 +164,9 @@ def test_a_row_of_them(scene):
 # ---- a stolen lock -----------------------------------------------------------------------------
 
 
-def test_a_stolen_lock(scene):
-    """Without the lock the watcher writes nothing; with the lock again it writes all that is
-    due."""
+def test_a_watcher_whose_lock_is_stolen(scene):
+    """Without the lock the watcher writes nothing; when it has the lock again, the watcher mirrors
+    the changes made meanwhile."""
     with Watching(scene.ovs) as watcher:
         watcher.settle()
         for number in range(3):
@@ -183,8 +183,8 @@ def test_a_stolen_lock(scene):
         scene.assert_works(watcher)
 
 
-def test_it_sleeps_while_another_has_the_lock(scene):
-    """A grace ends meanwhile, after which the owner of the lock would write the hold."""
+def test_a_watcher_sleeps_while_another_client_has_the_lock(scene):
+    """A grace ends meanwhile: a watcher with the lock would write the hold then."""
     config = "[hold]\nbridges = br0\norphan_grace = 0.5\n"
     with Watching(scene.ovs, config) as watcher, Session(scene.ovs) as thief:
         watcher.settle()
@@ -199,8 +199,8 @@ def test_it_sleeps_while_another_has_the_lock(scene):
 
 
 @pytest.mark.parametrize("first", [True, False], ids=["from the start", "stolen"])
-def test_a_change_that_waited_for_the_lock_was_not_mirrored_slowly(scene, first):
-    """The latency counts our own time only: it begins when the watcher has the lock."""
+def test_the_wait_for_the_lock_is_no_part_of_the_latency(scene, first):
+    """The latency of a change begins when the watcher has the lock."""
     with Session(scene.ovs) as other:
         if first:
             other.call("lock", LOCK)
@@ -222,7 +222,7 @@ def test_a_change_that_waited_for_the_lock_was_not_mirrored_slowly(scene, first)
 
 
 def test_a_lock_stolen_just_before_the_write(scene):
-    """The lock goes while the write is on its way: the server refuses the write."""
+    """Another client takes the lock while our write is on its way: the server refuses our write."""
     thieves, refused = [], []
 
     def on_request(message):
@@ -254,7 +254,7 @@ def test_a_lock_stolen_just_before_the_write(scene):
             scene.assert_works(watcher)
 
 
-def test_somebody_has_the_lock_from_the_start(scene):
+def test_another_client_has_the_lock_from_the_start(scene):
     with Session(scene.ovs) as other:
         other.call("lock", LOCK)
         with Watching(scene.ovs) as watcher:
@@ -266,8 +266,8 @@ def test_somebody_has_the_lock_from_the_start(scene):
 
 
 def test_a_stolen_lock_and_a_lost_connection(scene):
-    """After the reconnect the watcher neither believes that it still has the lock, nor gives the
-    lock up for ever."""
+    """After the reconnect the watcher does not believe that it still has the lock, and asks for the
+    lock again."""
     with Gate(scene.ovs) as gate, Watching(scene.ovs, remote=gate.remote) as watcher:
         watcher.settle()
         with Session(scene.ovs) as thief:
@@ -286,7 +286,7 @@ def test_a_stolen_lock_and_a_lost_connection(scene):
 
 
 def test_commands_need_no_lock(scene):
-    """The watcher beside the commands has the lock and does nothing."""
+    """The watcher beside the commands has the lock, and the commands write all the same."""
     with Watching(scene.ovs) as watcher:
         watcher.settle()
         watcher.process.send_signal(signal.SIGSTOP)
@@ -296,7 +296,7 @@ def test_commands_need_no_lock(scene):
         at = commits(scene.ovs)
         watcher.process.send_signal(signal.SIGCONT)
         watcher.settle()
-        assert commits(scene.ovs) == at  # the commands find nothing to do and write nothing
+        assert commits(scene.ovs) == at  # the pair is alike: the watcher writes nothing
         assert lock(watcher) == "held" and watcher.stats()["failed"] == 0
         assert_done(run("check", db=scene.ovs))
         assert_done(run("mirror", "dom", 1, "--wait", 30, db=scene.ovs))
@@ -313,9 +313,9 @@ def test_a_choice_by_hand_beside_a_watcher(scene):
         assert scene.agree(vif1=99)
 
 
-def test_three_tools_at_once(scene):
-    """Two watchers and commands run over and over while tags change: they do not fight, and the
-    last tag counts."""
+def test_two_watchers_and_the_commands_at_once(scene):
+    """Two watchers and commands run over and over while tags change: none of them undoes another's
+    writes, and each pair has the last tag in the end."""
     at = commits(scene.ovs)
     with two(scene) as (first, second):
         changes = 60
@@ -337,8 +337,9 @@ def test_three_tools_at_once(scene):
         scene.assert_works(first)
 
 
-def test_a_race_that_is_lost(scene):
-    """Another client changes the row while our write is on its way: the watcher decides anew."""
+def test_a_lost_race_is_decided_anew(scene):
+    """Another client changes the row while our write is on its way: the server refuses our write,
+    and the watcher decides anew."""
     left = [51, 52, 53]
 
     def on_request(message):
@@ -357,9 +358,9 @@ def test_a_race_that_is_lost(scene):
             scene.assert_works(watcher)
 
 
-def test_a_race_does_not_hold_up_the_others(ovs):
-    """One VIF changes with each try; the watcher writes the other VIFs of its batch all the
-    same."""
+def test_a_lost_race_does_not_delay_other_vifs(ovs):
+    """Another client changes one VIF at each of our tries; the watcher writes the other VIFs of its
+    batch all the same."""
     scene = Scene(ovs, range(1, 21))
     tries = []
 
@@ -411,8 +412,8 @@ def dom0():
 
 
 def test_the_hook_beside_a_watcher(dom0):
-    """Ports are plugged, re-plugged and unplugged: neither of the two undoes or repeats the other's
-    writes."""
+    """Ports are plugged, re-plugged and unplugged: the hook does not undo or repeat the watcher's
+    writes, and the watcher does not undo or repeat the hook's writes."""
     tags = lambda *names: [dom0.ovs.port(name)["tag"] for name in names]  # noqa: E731
     with Watching(dom0.ovs) as watcher:
         watcher.settle()
@@ -432,7 +433,7 @@ def test_the_hook_beside_a_watcher(dom0):
         watcher.settle()
         assert tags("vif5.0", "tap5.0") == [[6], [6]]
         assert watcher.stats()["failed"] == 0 and watcher.stats()["conflicts"] == 0
-        # The stopped watcher has the lock: the hook does not wait for the lock.
+        # The stopped watcher has the lock, and the hook does not wait for the lock.
         watcher.process.send_signal(signal.SIGSTOP)
         plug(dom0, 6, "vif", setup_vif_rules=HOOK)
         dom0.ovs.vsctl("set", "Port", "vif6.0", "tag=7")
@@ -447,7 +448,7 @@ def test_the_hook_beside_a_watcher(dom0):
 
 
 class Agent:
-    """A stand-in for the agent: changes the vifs' tags all the time, in a thread."""
+    """A stand-in for the agent, which changes the vifs' tags all the time, in a thread."""
 
     def __init__(self, scene):
         self._scene = scene
@@ -472,9 +473,9 @@ class Agent:
                 self.last["vif%d" % domid] = count % 4000 + 1
 
 
-def test_killed_at_any_moment(scene):
-    """Watchers are killed while tags change: whatever a killed one left behind, the next one ends
-    with each pair alike."""
+def test_watchers_killed_at_any_moment(scene):
+    """Watchers are killed while tags change: whatever rows the killed watchers have left, the next
+    watcher makes each pair alike."""
     moment = random.Random(12)
     for _ in range(KILLS):
         with Agent(scene) as agent:
@@ -489,7 +490,7 @@ def test_killed_at_any_moment(scene):
 
 
 @pytest.mark.parametrize("when", ["before", "after"])
-def test_killed_at_its_write(scene, when):
+def test_a_watcher_killed_at_its_write(scene, when):
     """The watcher is killed just before the server has its write, and just after."""
     killed = []
 
@@ -535,7 +536,7 @@ class KillAtWrite:
         return self._watcher.process.poll() is not None
 
 
-def test_killed_during_its_first_look(ovs):
+def test_watchers_killed_during_their_first_look(ovs):
     """Watchers are killed before they get through hundreds of pairs: each batch is whole, and the
     next watcher goes on."""
     scene = Scene(ovs, range(1, 601))

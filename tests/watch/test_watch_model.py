@@ -22,7 +22,7 @@ from xenvif_tagger.core.unit import is_open_trunk
 
 @st.composite
 def programs(draw):
-    """A host and the acts on it: few kinds of acts in each example, so that they meet."""
+    """A host and the acts on the host: few kinds of acts in each example, so that the acts meet."""
     kinds = draw(kinds_of(NAMES + [RESTART, STANDBY, GRACE, BOOT]))
     slots = draw(st.sampled_from([[0], [1], [0, 1, 2]]))
     step = st.tuples(st.sampled_from(kinds * (6 // len(kinds)) + [LOOK] * 3 + [STEP] * 4),
@@ -32,7 +32,8 @@ def programs(draw):
 
 
 def run(program):
-    """Run a program on the model to its end; returns the world, at rest and checked."""
+    """Run a program on the model to its end, let all come to rest, and check the world; returns
+    the world."""
     host, iface_id, begun, acts = program
     model = Model()
     world = World(model, settings(iface_id=iface_id, hold_bridges=[actors.HOLD]), host)
@@ -65,14 +66,14 @@ def run(program):
     return world
 
 
-# EXAMPLES=30000 for a long search.
+# Set EXAMPLES=30000 in the environment for a long search.
 many = hypothesis_settings(
     max_examples=int(os.environ.get("EXAMPLES", "300")))
 
 
 @many
 @given(programs())
-def test_random_histories(program):
+def test_the_invariants_hold_after_a_random_history(program):
     run(program)
 
 
@@ -107,34 +108,35 @@ ALL = (LOOK, 0, "vif", 11)
     (2, 0, [("set_key", "vif", 2), ALL, ("set_key", "vif", 0), ALL]),
 ], ids=str)
 @pytest.mark.parametrize("host", HOSTS)
-def test_history(host, begun, slot, acts):
+def test_the_invariants_hold_after_this_history(host, begun, slot, acts):
     acts = [act if len(act) == 4 else (act[0], slot) + act[1:] for act in acts]
     run((host, "one", begun, acts))
 
 
-# -- histories found by the search that once ended otherwise than docs/design.md 4 says
+# -- histories found by the search, which earlier versions ended against docs/design.md 4
 
 
 def units_after(program):
     return [row.unit for row in rows_of(run(program).db.rows, (12 + program[3][0][1], 0))]
 
 
-def test_found_both_changed_since_the_conflict_and_one_back_to_the_base():
-    """Base without VLAN, conflict of 101 and 102 reported; then tap 101, last vif cleared.
+def test_a_conflict_stays_if_both_rows_changed_and_one_is_back_at_the_base():
+    """The base has no VLAN, and a conflict of vif 101 and tap 102 is reported; then the tap gets
+    101, and then the vif is cleared.
 
     4.5, 7: "if exactly one differs from `seen`, it has changed since, and wins; else conflict".
-    Once the older decision won instead, and no conflict was reported.
+    In an earlier version the older decision won, and no conflict was reported.
     """
     assert units_after(("upstream", "one", 2, [
         ("set_unit", 0, "vif", 0), ("set_unit", 0, "tap", 1), (LOOK, 0, "vif", 11),
         ("set_unit", 0, "tap", 0), ("set_unit", 0, "vif", 2)])) == [{}, {"tag": 101}]
 
 
-def test_found_both_cleared_between_two_looks_on_a_hold_bridge():
+def test_on_a_hold_bridge_rows_cleared_between_two_looks_are_held():
     """Tag 201 on both, then both are cleared before the watcher looks.
 
-    4.5, 3: a clear "on a hold bridge: hold instead", as with a look in between. Once both ports
-    stayed trunks of every VLAN.
+    4.5, 3: a clear "on a hold bridge: hold instead", as if the watcher had looked in between. In an
+    earlier version both ports stayed trunks of every VLAN.
     """
     assert units_after(("upstream", "one", 1, [
         ("set_unit", 1, "vif", 0), (LOOK, 1, "vif", 11), ("set_unit", 1, "vif", 2),
@@ -142,11 +144,12 @@ def test_found_both_cleared_between_two_looks_on_a_hold_bridge():
 
 
 def test_late_clear_after_the_base_has_gone_is_not_seen():
-    """Trunks on both, the base on the vif. The vif is plugged anew, the tap's late clear comes.
+    """Both rows have trunks, and the base is on the vif. The vif is plugged anew; then the stock
+    script's late clear of the tap's trunks comes.
 
     4.5, 4: a row that "lost only its `trunks`, so that it would now be open" is repaired; but the
-    pair's one base stood on the row that went, and no row is left that knows the trunks
-    (docs/design.md 4.9).
+    pair's only base was on the deleted row, and no mark has the trunks any more (docs/design.md
+    4.9).
     """
     units = units_after(("upstream", "one", 1, [
         ("set_unit", 0, "vif", 3), ("plug", 0, "tap", 0), (STEP, 0, "tap", 0),

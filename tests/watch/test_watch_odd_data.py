@@ -15,8 +15,8 @@ from support.zoo import commits, identity, our_commits
 
 @pytest.mark.parametrize("sizes", [(1,), (1, 2, 3, 5, 7, 4095), (4097, 1)], ids=str)
 def test_letters_split_between_two_reads(ovs, sizes):
-    """Letters of each length in UTF-8, split at each byte, and a large sync: one connection does
-    for all."""
+    """The server sends letters of each length in UTF-8, split at each byte, and a large first
+    answer: the watcher's one connection stays."""
     Scene(ovs)
 
     def put(name, key, value):
@@ -64,8 +64,8 @@ ODD = ["", " ", "a\nb", "\t\r\f", '"', "\\", '\\"', "{", "}", "[1]", "a=b,c", "\
 
 
 def test_odd_keys_and_values(ovs):
-    """Each key and value that a server takes is mirrored as it is, changed, and taken away
-    again."""
+    """The watcher mirrors each key and value that a server takes, then each change of that value,
+    and then the key's removal."""
     scene = Scene(ovs)
     ids = {key or "empty": value for key, value in zip(ODD, reversed(ODD))}
     ids.pop("xenvif-tagger")
@@ -96,8 +96,8 @@ def test_odd_keys_and_values(ovs):
         assert scene.agree()
 
 
-def test_odd_marks(ovs):
-    """Anybody may write to our key: a mark that the watcher can't read counts as no mark."""
+def test_a_mark_that_cannot_be_read_counts_as_no_mark(ovs):
+    """Anybody may write to our key of external_ids."""
     scene = Scene(ovs)
     with Watching(ovs) as watcher:
         watcher.settle()
@@ -139,9 +139,9 @@ def refusing(uuid, how):
 
 
 @pytest.mark.parametrize("how", ["at the operation", "at the commit"])
-def test_one_bad_pair(ovs, how):
-    """The watcher mirrors the other pairs; it tells of the bad pair once, and tries it again only
-    after a change."""
+def test_a_pair_that_the_server_refuses_does_not_stop_the_others(ovs, how):
+    """The watcher mirrors the other pairs, logs the bad pair once, and tries the bad pair again
+    only after a change."""
     scene = Scene(ovs, range(1, 41))
     on_request, refused = refusing(ovs.port("tap7.0")["_uuid"], how)
     with Gate(ovs, on_request=on_request) as gate:
@@ -156,7 +156,7 @@ def test_one_bad_pair(ovs, how):
 
             assert len(until(told)) == 1 and "\x1b" not in told()[0]
             tries = len(refused)
-            assert tries <= 12  # the pair's write alone, or in a batch that is halved
+            assert tries <= 12  # the watcher halves the batch until the bad pair is alone
             for number in range(20):
                 scene.tag("vif8.0", 500 + number)
                 scene.await_tag("tap8.0", 500 + number)
@@ -177,8 +177,9 @@ def others(scene):
             if name.startswith("tap") and name not in ("tap7.0", "tap1", "tap1.00")]
 
 
-def test_a_bad_pair_is_tried_again_by_itself(ovs):
-    """The watcher tries again after some 30 s; here the server takes the write by then."""
+def test_a_bad_pair_is_tried_again_without_a_change(ovs):
+    """The watcher tries again after some 30 s, when the server does not refuse the write any
+    more."""
     scene = Scene(ovs, range(1, 4))
     on_request, refused = refusing(ovs.port("tap2.0")["_uuid"], "at the commit")
     with Gate(ovs, on_request=on_request) as gate:
@@ -194,7 +195,7 @@ def test_a_bad_pair_is_tried_again_by_itself(ovs):
 
 
 def test_a_resync_tries_a_bad_pair_again(ovs):
-    """A resync tries at once: the operator has mended the fault, and waits."""
+    """The operator has mended the fault and does not want to wait: a resync tries at once."""
     scene = Scene(ovs, range(1, 4))
     on_request, refused = refusing(ovs.port("tap2.0")["_uuid"], "at the operation")
     with Gate(ovs, on_request=on_request) as gate:
@@ -205,9 +206,8 @@ def test_a_resync_tries_a_bad_pair_again(ovs):
             assert scene.is_done() and refused
 
 
-def test_somebody_changes_a_port_all_the_time(ovs):
-    """The watcher overwrites nothing of that client's, writes the other pairs, and tells of the
-    port in its log."""
+def test_a_client_changes_a_port_all_the_time(ovs):
+    """The watcher overwrites no value of that client, writes the other pairs, and logs the port."""
     scene = Scene(ovs, range(1, 4))
     uuid, tags = ovs.port("tap2.0")["_uuid"], itertools.cycle(range(100, 200))
 
@@ -227,8 +227,9 @@ def test_somebody_changes_a_port_all_the_time(ovs):
             assert ovs.port("tap2.0")["tag"] == ovs.port("vif2.0")["tag"] != []
 
 
-def test_a_real_constraint(ovs):
-    """By this schema a row may have three keys: one row has three already, and no room for ours."""
+def test_a_row_with_no_room_for_our_key(ovs):
+    """By this schema external_ids has at most three keys: one row has three other keys, so
+    ovsdb-server refuses our key."""
     schema = load_schema()
     schema.pop("cksum", None)
     schema["tables"]["Port"]["columns"]["external_ids"]["type"] = dict(
@@ -257,14 +258,13 @@ def test_a_real_constraint(ovs):
 
 
 @pytest.mark.parametrize("jump", [-86400, 86400 * 365], ids=["back", "on"])
-def test_the_clock_jumps(ovs, tmp_path, jump):
-    """No timer counts by the wall clock: a grace ends neither early nor never, and the watcher
-    mirrors as before."""
+def test_no_timer_counts_by_the_wall_clock(ovs, tmp_path, jump):
+    """The wall clock jumps: the grace still ends at its time, and the watcher mirrors as before."""
     scene = Scene(ovs)
     offset = tmp_path / "offset"
     offset.write_text("0")
-    # The test can't set the clock itself: it runs a Python that adds a file's number to the wall
-    # clock.
+    # The test can't set the machine's clock: the watcher's Python adds the number in a file to the
+    # wall clock.
     (tmp_path / "sitecustomize.py").write_text(
         "import time\n"
         "_time = time.time\n"
@@ -295,8 +295,8 @@ def test_the_clock_jumps(ovs, tmp_path, jump):
             assert 0 < latency["median"] <= latency["max"] < 60000
 
 
-def test_it_was_stopped_for_a_while(scene):
-    """The host was suspended, or a debugger held it."""
+def test_a_watcher_stopped_for_a_while_catches_up(scene):
+    """As when the host was suspended, or a debugger held the watcher."""
     with Watching(scene.ovs) as watcher:
         watcher.settle()
         watcher.process.send_signal(signal.SIGSTOP)

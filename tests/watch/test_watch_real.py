@@ -1,5 +1,6 @@
-"""The actors and the invariants of support/invariants.py against a real ovsdb-server and two real
-watchers. Each example has domain numbers of its own; its journal is read from the server's log.
+"""The actors of the model on a real ovsdb-server with two real watchers, and the invariants of
+support/invariants.py. Each example has domids of its own; its journal is read from the server's
+log.
 """
 import json
 import os
@@ -26,7 +27,7 @@ from xenvif_tagger.ovsdb.vswitch import Unwritten, Vswitch
 
 COLUMNS = {"port_ids": ("Port", "external_ids"), "interface_ids": ("Interface", "external_ids"),
            "other_config": ("Port", "other_config")}
-WHO = "actor "  # the comment of each commit of an actor begins with this
+WHO = "actor "  # the beginning of the comment of each actor's commit
 OPTIONAL = ("tag", "vlan_mode", "ofport", "error")
 
 
@@ -66,7 +67,7 @@ class Tables(object):
                     known[column] = value
 
     def vifs(self, first):
-        """The rows of the domains from number `first` on: dict Port UUID -> Row."""
+        """The rows of the domids from `first` on: dict Port UUID -> Row."""
         holders = {port: bridge["name"][0] for bridge in self.rows["Bridge"].values()
                    for port in bridge.get("ports", ())}
         found = {}
@@ -123,13 +124,13 @@ class Database(object):
         return self._tables.vifs(self.first)
 
     def begin(self, first):
-        """Begin a new example, with domains from the number `first` on."""
+        """Begin a new example, with domids from `first` on."""
         self.read_log()
         self.first, self.journal = first, []
 
     def read_log(self):
-        """Take the commits that the server has made since: a commit is in the log before its answer
-        is sent."""
+        """Take the new commits from the server's log: the server writes a commit to the log before
+        it sends its answer."""
         while True:
             at = self._log.tell()
             header = self._log.readline().split()
@@ -295,12 +296,13 @@ def run(host, program):
         host.db.commit("test", ("delete", row.uuid))
 
 
-# EXAMPLES=1000 for a long search. Hypothesis can't shrink an example that fails: the watchers run
-# at their own speed. The example is in its journal; test_watch_model.py finds the smallest one.
+# Set EXAMPLES=1000 in the environment for a long search. Hypothesis can't shrink an example that
+# fails here, because the watchers run at their own speed. The failure prints the example's journal;
+# test_watch_model.py finds the smallest example.
 @hypothesis_settings(
     max_examples=int(os.environ.get("EXAMPLES", "25")), database=None,
     phases=[Phase.generate],
     suppress_health_check=list(HealthCheck))
 @given(program=programs())
-def test_random_histories(host, program):
+def test_the_invariants_hold_after_a_random_history_on_a_real_server(host, program):
     run(host, program)

@@ -20,8 +20,8 @@ def test_ssl_without_keys(ovs):
 
 
 @pytest.mark.parametrize("option", ["--private-key", "--certificate", "--ca-cert"])
-def test_ssl_with_a_file_that_is_none(ovs, keys, tmp_path, option):
-    """The file is no PEM file: the watcher names the file."""
+def test_ssl_with_a_file_that_is_no_pem_file(ovs, keys, tmp_path, option):
+    """The watcher's error names the file."""
     wrong = tmp_path / "wrong.pem"
     wrong.write_text("nonsense")
     options = ssl_options(keys + "/right")
@@ -114,8 +114,8 @@ def test_ssl(lab, ssl_port, keys):
         watcher.settle()
 
 
-def test_ssl_of_another_authority(lab, ssl_port, keys):
-    """Neither side trusts the other's certificate: the watcher says so and waits."""
+def test_ssl_with_a_certificate_of_another_authority(lab, ssl_port, keys):
+    """Neither side trusts the other's certificate: the watcher logs that and waits."""
     lab.plug("vif", {"tag": 5})
     lab.plug("tap")
     with Watching(lab.ovs, options=ssl_options(keys + "/wrong"),
@@ -128,8 +128,8 @@ def test_ssl_of_another_authority(lab, ssl_port, keys):
 
 
 def test_a_unix_socket_by_a_relative_path(lab):
-    """The ovs library takes a relative path from its own directory; the command line means the
-    working directory."""
+    """On the command line a relative path begins at the working directory; the ovs library alone
+    would begin at its own directory."""
     lab.plug("vif", {"tag": 5})
     lab.plug("tap")
     env = environment(OVS_RUNDIR="/nonexistent", PYTHONPATH=ROOT)

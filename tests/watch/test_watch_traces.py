@@ -1,10 +1,10 @@
 """The traces of docs/design.md 4.10 with a real watcher, which is stopped, killed or stopped by
 SIGSTOP where a trace says that it is down.
 
-test_traces.py has the same traces by single looks, with more of their variants. The real hook's
-writes at a plug (d, g, j, m, n, o) are tested in test_plug.py; here the stock script's commands go
-through the hook's Plug. Host.check compares the whole history with the writes that are allowed
-(story.py), and so proves each "never".
+test_traces.py has the same traces by single looks, with more variants of each. test_plug.py tests
+the real hook's writes at a plug (d, g, j, m, n, o); here the stock script's commands go through the
+hook's Plug. Host.check (story.py) compares the whole history with the writes that are allowed, and
+so proves each "never" of docs/design.md.
 """
 import functools
 import json
@@ -28,7 +28,7 @@ down = pytest.mark.parametrize("how", DOWN)
 
 
 def nics_for(*axes):
-    """Make a NIC, each of another guest, for each combination: list of (nic, values...)."""
+    """Make a NIC of a new guest for each combination of values: list of (nic, values...)."""
     return [(Nic(20 + number, "%x" % number),) + values
             for number, values in enumerate(product(*axes))]
 
@@ -75,8 +75,8 @@ class Wire:
 @pytest.mark.parametrize("managed", EITHER)
 @pytest.mark.parametrize("side", SIDES)
 def test_trace_a_tag_5_copied_then_tag_7_at_once(ovs, side, managed):
-    """The 7 comes a little later each time, until it comes while our copy of the 5 is on its way:
-    the watcher says that it has lost a race. The 5 never comes after the 7."""
+    """Tag 7 comes a little later at each try, until it comes while our copy of tag 5 is on its way,
+    which the watcher's stats show as a lost race. No row gets tag 5 after tag 7."""
     nic = Nic(12)
     with Host(ovs) as host, Wire(ovs) as wire:
         host.old_pairs([nic], T7, side if managed else None)
@@ -100,8 +100,8 @@ def test_trace_a_tag_5_copied_then_tag_7_at_once(ovs, side, managed):
 
 @down
 def test_trace_b_restart_between_tag_and_other_config(ovs, how):
-    """The watcher has seen the tag before it went down, or not; the agent writes other_config
-    before the watcher is up, or after."""
+    """The watcher goes down before the tag, or after; the agent writes other_config before the
+    watcher is up again, or after."""
     cases = nics_for(SIDES, EITHER, EITHER)
     with Host(ovs, paced=False) as host:
         host.old_pairs([nic for nic, _, _, _ in cases], NONE)
@@ -158,8 +158,8 @@ def test_trace_c_dead_set_on_either_side_while_down(ovs, how):
 
 @pytest.mark.parametrize("watching", EITHER)
 def test_trace_d_retagged_between_the_hooks_read_and_add_port(ovs, watching):
-    """The hook and the watcher may both see the new tag, and agree; without a watcher the hook sees
-    the new tag."""
+    """The hook's second look sees the new tag; a watcher may see the tag, too, and decides the
+    same."""
     cases = nics_for(SIDES, (T7, DEAD, NONE, TRUNK), ("meanwhile", "afterwards"))
     with Host(ovs, hook=True) as host:
         host.old_pairs([nic for nic, _, _, _ in cases], T5)
@@ -178,7 +178,7 @@ def test_trace_d_retagged_between_the_hooks_read_and_add_port(ovs, watching):
 
 
 @down
-def test_trace_d_and_the_hook_dies_before_its_second_look(ovs, how):
+def test_trace_d_the_hook_dies_before_its_second_look(ovs, how):
     cases = nics_for(SIDES, (T7, DEAD, NONE, TRUNK))
 
     class Killed(Exception):
@@ -206,8 +206,8 @@ def test_trace_d_and_the_hook_dies_before_its_second_look(ovs, how):
 @pytest.mark.parametrize("hook", EITHER)
 @pytest.mark.parametrize("seen", ["alive", "gone"])
 def test_trace_e_left_over_tap_of_another_guest(ovs, seen, hook):
-    """B's tap with tag 77 is left over, and ovs-xapi-sync gives it A's identity: A never gets the
-    77."""
+    """B's tap with tag 77 is left over, and ovs-xapi-sync gives the row A's identity: A's ports
+    never get tag 77."""
     b, a = Nic(12, "b"), Nic(12, "a")
     with Host(ovs, hook=hook, paced=hook) as host:
         ovs.add_port("br0", b.tap, b.xapi_ids, tag=77, ofport=8 if seen == "alive" else -1,
@@ -226,7 +226,7 @@ def test_trace_e_left_over_tap_of_another_guest(ovs, seen, hook):
             assert host.unit(a.vif) == NONE
         host.do(host.agent.bind(a.vif, "net-1", 5))
         assert host.unit(a.vif) == T5 and host.state(a) == "refused"
-        # The row that is made anew is A's.
+        # The row that is made anew belongs to A.
         host.do(host.stock.add(a.tap, a))
         host.sync_until_quiet()
         host.assert_both(a, T5)
@@ -285,8 +285,8 @@ def test_trace_g_second_held_sibling_and_a_tag_while_down(ovs, how):
 
 @pytest.mark.parametrize("how", ["stopped", "paused"])
 def test_trace_g_marks_left_on_a_single_port(ovs, how):
-    """The port is tagged, and its sibling goes, both while the watcher is down: the hold ends all
-    the same."""
+    """While the watcher is down, the port gets a tag and its sibling goes: the hold ends all the
+    same."""
     nic = Nic(12)
     with Host(ovs, HOLD, hook=True) as host:
         host.do(host.stock.add(nic.vif, nic), host.stock.add(nic.tap, nic))
@@ -298,8 +298,8 @@ def test_trace_g_marks_left_on_a_single_port(ovs, how):
 
 @pytest.mark.parametrize("paced", EITHER)
 def test_trace_g_stock_sets_trunks_on_a_held_port(ovs, paced):
-    """The trunks of a VIF (xapi 26.17) open neither a single port nor a pair, so they stay: a
-    dot1q-tunnel has no use for them, nor has the access port that it becomes."""
+    """The trunks of a VIF (xapi 26.17) open neither a lone held port nor a held pair, so the trunks
+    stay: a dot1q-tunnel does not use its trunks, nor does an access port."""
     alone, nic, cleared = Nic(12), Nic(13, "e"), Nic(14, "f")
     with Host(ovs, HOLD, hook=True, paced=paced) as host:
         host.do(host.stock.add(alone.vif, alone, trunks=[5, 6]))
@@ -330,9 +330,9 @@ def test_trace_g_stock_sets_trunks_on_a_held_port(ovs, paced):
 @pytest.mark.parametrize("held", EITHER)
 @pytest.mark.parametrize("release", ["yoga", "queens"])
 def test_trace_h_other_config_first_and_vlan_mode_never_cleared(ovs, release, held):
-    """The agent of queens leaves the vlan_mode and trunks of Neutron's dead form: its port keeps
-    them, and the sibling gets them. Whichever release binds the port, the columns that the
-    hold set are gone."""
+    """The agent of queens leaves the vlan_mode and trunks of Neutron's dead form on its port, and
+    the sibling gets these columns. Whichever release binds the port, the hold's columns are
+    gone."""
     nic = Nic(12)
     with Host(ovs, HOLD, hook=True, release=release) as host:
         if held:
@@ -357,7 +357,7 @@ def test_trace_h_other_config_first_and_vlan_mode_never_cleared(ovs, release, he
 
 @pytest.mark.parametrize("managed", EITHER)
 def test_trace_i_dead_form_then_tag_then_the_clears(ovs, managed):
-    """The agent writes three transactions; the watcher looks after each of them or not."""
+    """The agent writes three transactions; the watcher looks or does not look after each."""
     cases = nics_for(SIDES, EITHER, EITHER)
     steps = [DEAD_FORM, unit(5, "trunk", [4095]), T5]
     with Host(ovs) as host:
@@ -386,8 +386,8 @@ def test_trace_i_dead_form_then_tag_then_the_clears(ovs, managed):
 @pytest.mark.parametrize("how, hook", [("stopped", True), ("killed", False), ("paused", True),
                                        ("paused", False)])
 def test_trace_j_watcher_started_between_plug_and_stock_clear(ovs, how, hook):
-    """The watcher starts between the plug and the clear, or after the clear: then the hook's base
-    tells which trunks were cleared."""
+    """The watcher starts between the plug and the clear of trunks, or after the clear: in the
+    second case the base from the hook has the trunks."""
     closed = (TRUNK, unit(None, None, [5, 6]), unit(5, "native-untagged", [5, 6]))
     cases = nics_for(SIDES, closed, ("between", "after") if hook else ("between",))
     with Host(ovs, hook=hook) as host:
@@ -439,14 +439,14 @@ def test_trace_k_agent_binds_a_gone_emulated_row(ovs, boot, how):
             assert host.mark(nic.emu)["boot"]
         host.settle()
         with host.away(how):
-            # The stamp of another boot is written by hand: no run can write it.
+            # The test writes the stamp of another boot by hand: a run writes only this boot's.
             if boot == "before":
                 noted = dict(host.mark(nic.emu), boot="boot-before")
                 act(host.operator.ids(nic.emu, "Port", **{mark.KEY: mark.encode(noted)}))
             act(host.libxl.add(nic.vif, nic))
             act(host.operator.ids(nic.emu, iface_id=nic.iface_id))
-            # An agent does not find a row with ofport -1: this agent has looked for the port
-            # before.
+            # An agent that looks for ports finds no row with ofport -1: this agent found the
+            # port before its device went.
             act(host.agent.bind(nic.emu, "net-1", 5))
         lent = boot == "now"
         assert host.unit(nic.emu) == T5 and host.unit(nic.vif) == (T5 if lent else NONE)
@@ -508,7 +508,7 @@ def test_trace_m_fake_bridges_and_vif_move(ovs, hook):
 
 @pytest.mark.parametrize("tag", (10, 11))
 def test_trace_m_a_fake_bridge_has_the_agents_tag(ovs, tag):
-    """Two ports of one Bridge row are on one bridge, whatever VLANs dom0 has fake bridges for."""
+    """Two ports of one Bridge row are on one bridge, whichever fake bridges dom0 has."""
     nic, second = Nic(12), Nic(13, "e")
     with Host(ovs, hook=True) as host:
         ovs.vsctl("add-br", "fake10", "br0", "10")
@@ -534,8 +534,8 @@ def test_trace_m_a_fake_bridge_has_the_agents_tag(ovs, tag):
 
 @pytest.mark.parametrize("both, how", [(True, "stopped"), (True, "paused"), (False, "killed")])
 def test_trace_n_tap_deleted_at_take_over(ovs, both, how):
-    """The watcher sees the first of the hook's two transactions before the second, or both as one,
-    or nothing, since it is down."""
+    """The watcher sees the hook's two transactions one after the other, or both at once, or is
+    down."""
     nic, seen, unseen = Nic(12), Nic(13, "e"), Nic(14, "f")
     with Host(ovs, "[mirror]\niface_id = both\n" if both else "", hook=True) as host:
         pairs = (nic, seen, unseen)
@@ -543,8 +543,8 @@ def test_trace_n_tap_deleted_at_take_over(ovs, both, how):
         before = [(host.interface_version(each.vif), host.unit(each.vif)) for each in pairs]
         for each in pairs:
             assert ("iface-id" in host.ids(each.tap)) == both
-        # The test writes as the hook does first: the watcher looks, and gives the tap back what
-        # the sibling of a managed port has lost. So the hook has something to take off again.
+        # The test writes the hook's first transaction itself. The watcher looks, and gives the
+        # tap the keys back, so that the hook has keys to remove.
         if both:
             act(host.operator.ids(nic.tap, iface_id=None, attached_mac=None))
             host.settle()
@@ -553,7 +553,7 @@ def test_trace_n_tap_deleted_at_take_over(ovs, both, how):
         host.do(host.stock.clear(seen.tap))
         with host.away(how):
             act(host.stock.clear(unseen.tap))
-        # With iface-id on one port the stock script alone deletes the other one.
+        # With iface-id on one port only, the stock script alone deletes the other port.
         assert [record.comment for record in History(ovs).ours()
                 if "Bridge" in record.tables] == both * [
                     "xenvif-tagger: %s is unplugged" % each.tap for each in pairs]
@@ -568,8 +568,8 @@ def test_trace_n_tap_deleted_at_take_over(ovs, both, how):
 
 @pytest.mark.parametrize("hook, how", [(True, "stopped"), (False, "killed"), (False, "paused")])
 def test_trace_o_vif_replugged(ovs, hook, how):
-    """The watcher is down meanwhile, or not: iface-id and tag are back on the vif. The hook hands
-    the iface-id to the tap when the vif is unplugged, and back when the vif is plugged anew."""
+    """With the watcher up or down, the vif gets its tag and its iface-id back. The hook gives the
+    iface-id to the tap at the vif's unplug, and back to the vif at the re-plug."""
     nic = Nic(12)
     with Host(ovs, hook=hook) as host:
         host.old_pairs([nic], T5, own="vif")
@@ -582,7 +582,7 @@ def test_trace_o_vif_replugged(ovs, hook, how):
             assert host.ids(nic.vif)["iface-id"] == nic.iface_id
             assert "iface-id" not in host.ids(nic.tap)
             host.do(host.stock.clear(nic.vif), host.stock.add(nic.vif, nic))
-        # The agent had forgotten the network: it sets a new tag, and the sibling's old one is
+        # The agent had forgotten the network and sets a new tag: the sibling's tag is
         # stale.
         host.agent.vlans = {}
         host.do(host.agent.bind(nic.vif, "net-1", 7))
@@ -591,7 +591,8 @@ def test_trace_o_vif_replugged(ovs, hook, how):
 
 @pytest.mark.parametrize("how", DOWN[:2])
 def test_trace_o_the_agent_has_bound_the_tap_meanwhile(ovs, how):
-    """An agent that sees the iface-id on the tap binds the tap: then the iface-id stays there."""
+    """An agent that sees the iface-id on the tap binds the tap: then the iface-id stays on the
+    tap."""
     nic = Nic(12)
     with Host(ovs, hook=True) as host:
         host.old_pairs([nic], T5, own="vif")
@@ -610,8 +611,8 @@ def test_trace_o_the_agent_has_bound_the_tap_meanwhile(ovs, how):
 @pytest.mark.parametrize("how", DOWN[:2])
 @pytest.mark.parametrize("listed", EITHER)
 def test_trace_p_agents_port_gone_for_longer_than_the_grace(ovs, listed, how):
-    """A new watcher begins the grace anew: it was down when the agent's port went. The hook hands
-    the iface-id to the tap, and back."""
+    """A watcher that was down when the agent's port went begins the grace at its start. The hook
+    gives the iface-id to the tap at the vif's unplug, and back to the vif at the re-plug."""
     nic, tenant = Nic(12), Nic(13, "e")
     bridge = "br0" if listed else "br1"
     with Host(ovs, "[hold]\nbridges = %s\norphan_grace = 0.3\n" % bridge, hook=True) as host:

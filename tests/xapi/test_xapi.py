@@ -41,7 +41,7 @@ def fails(server, *words, ask_for=None, timeout=LONG):
 # ---- the server of the tests ---------------------------------------------------------------------
 
 
-def test_the_server_speaks_with_xenapi_as_it_is():
+def test_the_stand_in_speaks_with_the_real_xenapi():
     """XenAPI alone can talk with the stand-in. The test uses TLS, because XenAPI's own transport
     can't take a socket's path with an underscore."""
     with XapiServer(tls=True) as server:
@@ -75,7 +75,7 @@ def test_the_servers_queries(query, answer):
 # ---- names ---------------------------------------------------------------------------------------
 
 
-def test_names(xapi):
+def test_the_names_of_vms(xapi):
     web = xapi.add_vm("web", [vif_uuid(12), vif_uuid(12, 1)])
     other = xapi.add_vm("ü <&> \"x\"", [vif_uuid(13)])
     xapi.add_vm("no VIF")
@@ -87,7 +87,7 @@ def test_names(xapi):
 
 
 @pytest.mark.parametrize("asked", [[], ["another"], ['" or field "uuid" = "x'], ["x\n"], [""]])
-def test_what_is_no_uuid_is_not_asked_for(xapi, asked):
+def test_a_value_that_is_no_uuid_is_not_asked_for(xapi, asked):
     """Anybody may have written external_ids: a value that is no uuid may not get into a query."""
     xapi.add_vm("web", [vif_uuid(12)])
     with ask(xapi) as session:
@@ -95,14 +95,14 @@ def test_what_is_no_uuid_is_not_asked_for(xapi, asked):
     assert set(xapi.calls) == {"session.login_with_password", "session.logout"}
 
 
-def test_a_vif_that_xapi_has_not_got(xapi):
+def test_a_vif_that_xapi_does_not_have(xapi):
     xapi.add_vm("web", [vif_uuid(12)])
     with ask(xapi) as session:
         assert session.names([vif_uuid(99)]) == {}
 
 
 @pytest.mark.parametrize("number", [1, MANY, MANY + 1, 10000])
-def test_calls_are_bounded(xapi, number):
+def test_the_number_of_calls_for_names_is_bounded(xapi, number):
     uuids = [vif_uuid(domid) for domid in range(number)]
     for domid in range(0, number, 2):  # each VM has two VIFs
         xapi.add_vm("vm-%d" % domid, uuids[domid:domid + 2])
@@ -120,7 +120,7 @@ def test_calls_are_bounded(xapi, number):
 # ---- VMs -----------------------------------------------------------------------------------------
 
 
-def test_find_vms(xapi):
+def test_vms_are_found_by_name_and_uuid(xapi):
     first = xapi.add_vm("web", [vif_uuid(12), vif_uuid(12, 1)])
     second = xapi.add_vm("db", [vif_uuid(13)])
     third = xapi.add_vm("db")
@@ -143,7 +143,7 @@ def test_find_vms(xapi):
 
 
 @pytest.mark.parametrize("number", [1, 10000])
-def test_calls_for_a_vm_are_bounded(xapi, number):
+def test_the_number_of_calls_for_a_vm_is_bounded(xapi, number):
     """The number of calls grows neither with the VIFs nor with the VMs that have the name."""
     for domid in range(number):
         xapi.add_vm("web", [vif_uuid(domid)])
@@ -161,7 +161,7 @@ def test_calls_for_a_vm_are_bounded(xapi, number):
 
 @pytest.mark.parametrize("method", [LOGIN, VIFS, VMS])
 @pytest.mark.parametrize("what, words", FAULTS, ids=lambda value: str(value))
-def test_faults(xapi, method, what, words):
+def test_the_errors_for_the_faults_of_xapi(xapi, method, what, words):
     xapi.add_vm("web", [vif_uuid(12)])
     xapi.fault(method, what)
     if what == ["two\nlines"]:
@@ -172,8 +172,8 @@ def test_faults(xapi, method, what, words):
         error = fails(xapi, *words)
         assert error.details == (tuple(what) if isinstance(what, list)
                                  and what[0] != "SESSION_INVALID" else ())
-    # If the fault came after the login, the client has logged out. (After a fault of the login
-    # itself, the fixture checks that no session is open.)
+    # If the fault came after the login, the client has logged out. (After a fault of the login,
+    # the fixture checks that no session is open.)
     assert xapi.calls[LOGOUT] >= (method != LOGIN)
     if method == LOGIN and what == "cut":
         xapi.sessions.clear()  # the session's name never reached the client
@@ -195,7 +195,7 @@ def test_an_answer_that_python_fails_on(xapi, monkeypatch, xml, words):
 
 
 @pytest.mark.parametrize("odd", ["a\x01b", "\x1b[2J", os.fsdecode(b"\xff"), "\ufffe"], ids=ascii)
-def test_what_xml_can_not_carry(host, xapi, tls, monkeypatch, odd):
+def test_a_character_that_xml_can_not_carry(host, xapi, tls, monkeypatch, odd):
     """XAPI could not parse a request with such a character: the client blames the name, the user or
     the password, and not XAPI."""
     result = Run("--xapi", xapi.remote, "mirror", "vm", odd, db=host, env={"LC_ALL": "C.UTF-8"})
@@ -220,7 +220,7 @@ def test_a_name_that_is_no_text(xapi, odd):
 @pytest.mark.parametrize("method", [LOGIN, VIFS, VMS])
 @pytest.mark.parametrize("what", ["hang", "drip"])
 def test_time_out(xapi, method, what):
-    """An answer that comes a byte now and then takes too long, too."""
+    """An answer that comes byte by byte, each within the limit for a read, takes too long, too."""
     xapi.add_vm("web", [vif_uuid(12)])
     xapi.fault(method, what)
     fails(xapi, "within 0.5 s", "--timeout", timeout=0.5)
@@ -252,7 +252,7 @@ def test_no_more_connections(tmp_path):
         fails("unix:" + path, "within 0.2 s", timeout=0.2)
 
 
-def test_nobody_there(tmp_path):
+def test_no_xapi_at_the_remote(tmp_path):
     fails("unix:%s/absent" % tmp_path, "no such socket")
     path = str(tmp_path / "stale")
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
@@ -286,7 +286,7 @@ def test_a_session_that_ends_in_the_middle_is_begun_anew(xapi):
 
 
 @pytest.mark.parametrize("what", [ZeroDivisionError, KeyboardInterrupt, SystemExit])
-def test_logged_out_whatever_happens(xapi, what):
+def test_the_client_logs_out_whatever_happens(xapi, what):
     with pytest.raises(what):
         with ask(xapi):
             assert len(xapi.sessions) == 1
@@ -298,7 +298,7 @@ def test_logged_out_whatever_happens(xapi, what):
 @pytest.mark.parametrize("args, method", [
     (["status"], VIFS), (["mirror", "vm", "web"], VMS), (["pool", "check"], "host.get_all_records"),
     (["pool", "check"], "host.call_plugin")], ids=str)
-def test_logged_out_when_a_signal_ends_it(host, xapi, args, method, name, code):
+def test_the_command_logs_out_when_a_signal_ends_it(host, xapi, args, method, name, code):
     """The signal comes in the middle of a call: the command logs out without reading the answer."""
     add_pair(host, 12, tap={"tag": 5})
     xapi.add_vm("web", [vif_uuid(12)])
@@ -311,7 +311,7 @@ def test_logged_out_when_a_signal_ends_it(host, xapi, args, method, name, code):
     assert (xapi.calls[LOGOUT], xapi.sessions) == (1, set())
 
 
-def test_what_nohup_has_ignored_stays_ignored(host, xapi):
+def test_a_signal_that_nohup_has_ignored_stays_ignored(host, xapi):
     add_pair(host, 12, tap={"tag": 5})
     xapi.add_vm("web", [vif_uuid(12)])
     xapi.fault(VIFS, "hang")
@@ -329,7 +329,7 @@ def until(condition):
         time.sleep(0.01)
 
 
-def test_logged_out_over_a_new_connection(xapi):
+def test_the_client_logs_out_over_a_new_connection(xapi):
     """The connection of the login is lost, so the client logs out over a new connection."""
     xapi.fault(VIFS, "drop")
     fails(xapi, "dropped")
@@ -337,9 +337,9 @@ def test_logged_out_over_a_new_connection(xapi):
 
 
 @pytest.mark.parametrize("what", [["HOST_STILL_BOOTING"], "drop", "hang"], ids=str)
-def test_logged_out_if_a_login_fails_after_its_session_is_open(xapi, monkeypatch, what):
+def test_the_client_logs_out_if_a_login_fails_after_its_session_is_open(xapi, monkeypatch, what):
     """XenAPI of xapi 24 and older, as in XenServer 8, asks for the API's version as a part of its
-    login: if that fails, there is a session already, and the client ends the session."""
+    login: if that question fails, a session is already open, and the client ends the session."""
     class Older(XenAPI.Session):
         def _login(self, *args):
             super()._login(*args)
@@ -373,7 +373,7 @@ def test_a_logout_that_fails_costs_no_answer(xapi, what):
     xapi.sessions.clear()
 
 
-def test_an_error_of_the_callers_own_is_left_alone(xapi):
+def test_an_error_of_the_calling_code_is_raised_unchanged(xapi):
     """The client does not turn an error that another part of our code raises into an XapiError."""
     with pytest.raises(ValueError, match="ours"):
         with ask(xapi):

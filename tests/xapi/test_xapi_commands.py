@@ -56,9 +56,9 @@ def test_names_in_json(host, xapi):
     assert xapi.calls[LOGIN] == 3
 
 
-def test_never_by_domain_or_by_the_vms_uuid(host, xapi):
-    """Another VM may have this domain id on another host of the pool: the command knows the VM by
-    the uuid of its VIF."""
+def test_a_vm_is_found_by_its_vifs_uuid_only(host, xapi):
+    """Another VM may have this domid on another host of the pool: the command finds the VM by the
+    uuid of the VM's VIF."""
     add_pair(host, 12, tap={"tag": 5})
     xapi.add_vm("wrong", [vif_uuid(13)], domid="12", uuid=identity(12)["xs-vm-uuid"])
     xapi.add_vm("right", [vif_uuid(12)], domid="99")
@@ -109,15 +109,15 @@ def test_without_names(host, xapi, args, what, word):
         assert check_table(result.out)[0][0] == identity(12)["xs-vm-uuid"][:8]
 
 
-def test_xapi_that_was_named_and_is_not_there(host, tmp_path):
+def test_a_named_xapi_that_is_not_there(host, tmp_path):
     add_pair(host, 12)
     warning(asking("unix:%s/absent" % tmp_path, "status", db=host), 0, "no such socket")
 
 
 @pytest.mark.skipif(os.path.exists("/var/lib/xcp/xapi"), reason="this host has an XAPI")
-def test_where_there_is_no_xapi(host):
-    """On a host with libxl, status says nothing about XAPI; `mirror vm` says that there is no XAPI
-    socket."""
+def test_a_host_without_xapi(host):
+    """On a host with libxl, status prints nothing about XAPI; `mirror vm` prints that XAPI's
+    socket is missing."""
     add_pair(host, 12)
     assert_done(run("status", db=host))
     assert_error(run("mirror", "vm", "web", db=host), 3, "/var/lib/xcp/xapi", "no such socket")
@@ -126,13 +126,13 @@ def test_where_there_is_no_xapi(host):
 @pytest.mark.parametrize("args", [["-q", "status"], ["-q", "check"], ["mirror", "all"],
                                   ["mirror", "dom", "12"], ["mirror", "port", "vif12.0"]],
                          ids=" ".join)
-def test_who_needs_no_names_does_not_ask(host, xapi, args):
+def test_a_command_that_needs_no_names_does_not_ask_xapi(host, xapi, args):
     add_pair(host, 12, tap={"tag": 5})
     assert_done(asking(xapi, *args, db=host))
     assert xapi.calls == {}
 
 
-def test_ports_of_no_vif_that_xapi_could_know(host, xapi):
+def test_ports_without_a_uuid_of_xapis(host, xapi):
     host.add_port("xenbr0", "vif12.0", {"xen-vm-name": "x"}, tag=5)
     assert_done(asking(xapi, "status", db=host))
     assert xapi.calls == {}
@@ -175,7 +175,7 @@ def test_neither_the_plug_path_nor_the_watcher_knows_xapi(module):
 
 
 def test_without_the_library(host, xapi):
-    """Without XenAPI, the commands say so in one line, without a traceback."""
+    """Without XenAPI the commands print one line that names XenAPI, and no traceback."""
     add_pair(host, 12, tap={"tag": 5})
     for args, code in (["status"], 0), (["mirror", "vm", "web"], 3):
         result = run(argv=[sys.executable, "-c", "import sys\nsys.modules['XenAPI'] = None\n"
@@ -230,8 +230,8 @@ def test_mirror_vm_from(host, xapi):
 
 
 def test_mirror_vm_wait(host, xapi, tmp_path_factory):
-    """The command asks XAPI once, before the wait; the command knows a port that comes later by the
-    uuid of its VIF."""
+    """The command asks XAPI once, before the wait; the command finds a port that comes later by the
+    uuid of the port's VIF."""
     xapi.add_vm("web", [vif_uuid(12)])
     assert_error(asking(xapi, "mirror", "vm", "web", "--wait", "0", db=host), 1, "web")
     with proxies(tmp_path_factory) as proxied, contextlib.ExitStack() as stack:

@@ -1,8 +1,8 @@
 #!/usr/bin/python3
 """A stand-in for xapi's module of this name, as far as setup-vif-rules uses it.
 
-As in the original, the module makes its PATH, and its name in the log, of sys.argv[0] when it is
-imported; and VIF finds its metadata only after set_xenopsd_backend().
+As in the original, the module at its import takes its PATH, and its name in the log, from
+sys.argv[0]; and VIF finds its metadata only after set_xenopsd_backend().
 """
 
 import json
@@ -42,7 +42,7 @@ def doexec(args):
 
 
 def run(on_error, args):
-    """Run a command that should succeed; if it must, end this process where it doesn't."""
+    """Run a command; if the command fails, log that, and with ON_ERROR_FAIL end this process."""
     code, _, stderr = doexec(args)
     if code:
         said = "%s exitted with %d: %s" % (" ".join(args), code, stderr)

@@ -71,6 +71,6 @@ if [ -n "$vifname" ]; then
     case $action in
         online | add) must ip link set "$device" name "$vifname" ;;
     esac
-    # shellcheck disable=SC2034 # used by who reads this in
+    # shellcheck disable=SC2034 # used by the script that sources this file
     device=$vifname
 fi
