@@ -5,7 +5,7 @@ import shutil
 import pytest
 
 from dom0 import Dom0
-from support.constants import ROOT
+from support.constants import CONFIG, PATIENT, ROOT
 
 
 @pytest.fixture
@@ -13,6 +13,7 @@ def dom0():
     """A dom0 with a plugged vif1.0 that has tag 5, and a device tap1.0 that is not plugged."""
     with Dom0() as dom0:
         dom0.add_bridge("xenbr0")
+        dom0.write_file(CONFIG, PATIENT)
         dom0.add_vif(1, 0)
         for device in "vif1.0", "tap1.0":
             dom0.create_device(device)

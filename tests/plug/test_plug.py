@@ -19,7 +19,7 @@ import pytest
 
 from dom0 import Dom0
 from dom0.xapi import DAEMON, SETUP_VIF_RULES
-from support.constants import DEAD_FORM, HELD, HOOK, LONG, ROOT
+from support.constants import CONFIG, DEAD_FORM, HELD, HOOK, LONG, PATIENT, ROOT
 from support.plugging import plug, unplug
 from support.private_ovs import _plain as plain
 from support.private_ovs import to_map
@@ -29,7 +29,6 @@ from xenvif_tagger.ovsdb.client import Client
 from xenvif_tagger.ovsdb.oneshot import OneShot
 
 INSTALLED = "/opt/xenvif-tagger"
-CONFIG = "/etc/xenvif-tagger.conf"
 PLUGS = int(os.environ.get("XENVIF_TAGGER_PLUGS", "20"))
 TRUNK = {"vlan_mode": "trunk", "trunks": [5, 6]}
 IDENTITY = {"xs-vm-uuid", "xs-vif-uuid", "xs-network-uuid", "attached-mac"}
@@ -39,6 +38,7 @@ IDENTITY = {"xs-vm-uuid", "xs-vif-uuid", "xs-network-uuid", "attached-mac"}
 def dom0():
     with Dom0() as made:
         made.add_bridge("xenbr0")
+        made.write_file(CONFIG, PATIENT)
         yield made
 
 
@@ -202,7 +202,7 @@ def test_places_of_the_hook_and_of_the_stock_script(dom0, where, stock):
         for name in "setup-vif-rules", "common.py":
             dom0.run("mv", os.path.dirname(SETUP_VIF_RULES) + "/" + name, elsewhere, check=True)
     if stock == "config":
-        dom0.write_file(CONFIG, "[plug]\nstock_script = /opt/else/setup-vif-rules\n")
+        dom0.write_file(CONFIG, PATIENT + "stock_script = /opt/else/setup-vif-rules\n")
     set_unit(dom0, plug(dom0, 1, setup_vif_rules=hook), {"tag": 5})
     assert unit(dom0, plug(dom0, 1, "tap")) == {"tag": 5}
     assert any(elsewhere + "/setup-vif-rules[" in line for line in dom0.syslog())
@@ -260,7 +260,7 @@ def test_set_locking_mode_keeps_tags_and_iface_id(dom0):
 
 @pytest.mark.parametrize("dying, living", (("tap", "vif"), ("vif", "tap")))
 def test_an_unplugged_port_loses_its_ids_before_its_row_goes(dom0, dying, living):
-    dom0.write_file(CONFIG, "[mirror]\niface_id = both\n")
+    dom0.write_file(CONFIG, PATIENT + "[mirror]\niface_id = both\n")
     set_id(dom0, plug(dom0, 1), "iface-id", "port-1")
     set_unit(dom0, "vif1.0", {"tag": 5})
     plug(dom0, 1, "tap")
@@ -556,7 +556,7 @@ SITE = [("tag=7 trunks=5,6", {"tag": 7, "trunks": [5, 6]}), ("tag=7", {"tag": 7}
 @pytest.mark.parametrize("said, expected", SITE)
 def test_the_unit_of_a_sites_own_stock_script_wins(dom0, said, expected):
     """The script calls add-port BRIDGE DEV -- set port DEV tag=7 trunks=5,6."""
-    dom0.write_file(CONFIG, "[hold]\nbridges = xenbr0\n")
+    dom0.write_file(CONFIG, PATIENT + "[hold]\nbridges = xenbr0\n")
     text = dom0.read_file(SETUP_VIF_RULES)
     if SET not in text:
         pytest.skip("other stock scripts than ours")
@@ -619,7 +619,7 @@ def late(dom0, domid, kind, trunks):
 
 
 def test_the_late_clear_on_a_held_port(dom0):
-    dom0.write_file(CONFIG, "[hold]\nbridges = xenbr0\n")
+    dom0.write_file(CONFIG, PATIENT + "[hold]\nbridges = xenbr0\n")
     for kind in "vif", "tap":
         assert unit(dom0, late(dom0, 1, kind, ())) == HELD
     assert mirror(dom0, 1).changes == []
@@ -654,7 +654,7 @@ def test_the_late_set_of_trunks(dom0):
 
 
 def test_the_late_set_of_trunks_on_a_held_port(dom0):
-    dom0.write_file(CONFIG, "[hold]\nbridges = xenbr0\n")
+    dom0.write_file(CONFIG, PATIENT + "[hold]\nbridges = xenbr0\n")
     vif = late(dom0, 1, "vif", (5, 6))
     assert unit(dom0, vif) == dict(HELD, trunks=[5, 6])  # a dot1q-tunnel does not use its trunks
     tap = late(dom0, 1, "tap", (5, 6))

@@ -15,11 +15,10 @@ import pytest
 
 from dom0.xapi import DAEMON
 from dom0.xapi import SETUP_VIF_RULES as STOCK
-from support.constants import HOOK, ROOT
+from support.constants import CONFIG, HOOK, ROOT
 from support.private_ovs import PrivateOvs, to_map
 
 COMMON = os.path.dirname(STOCK) + "/common.py"
-CONFIG = "/etc/xenvif-tagger.conf"
 OURS = "xenvif-tagger: "
 MARK = "xenvif-tagger"
 DONE = "tap1.0 is plugged: vif1.0 has tag 5"
@@ -225,8 +224,12 @@ SERVERS = {
 }
 
 
-def remote(dom0, where):
-    dom0.write_file(CONFIG, "[ovsdb]\nremote = %s\n" % where)
+def remote(dom0, where, timeout=1):
+    """Let the hook ask this remote.
+
+    :param timeout: seconds that the hook waits for all answers together
+    """
+    dom0.write_file(CONFIG, "[ovsdb]\nremote = %s\n[plug]\ntimeout = %d\n" % (where, timeout))
 
 
 @pytest.mark.parametrize("kind, action", [(kind, "filter") for kind in sorted(SERVERS)] + [
@@ -275,7 +278,7 @@ def test_a_server_that_fails_after_some_answers(dom0, good, then):
             return SERVERS[then](connection, over)
 
     path = dom0.ovs.dir + "/fake.sock"
-    remote(dom0, "unix:" + path)
+    remote(dom0, "unix:" + path, timeout=4)  # a busy server may need 3 seconds for the answers
     with Server(path, act) as server:
         if good < 3:
             compare(dom0, "before %s-port: .*the stock script goes on alone" % (
@@ -319,7 +322,7 @@ def test_a_race_for_the_ids_of_a_dying_port(dom0, races, said):
                 "external_ids:attached-mac=00:00:00:00:00:0%d" % len(lost)))
 
     path = dom0.ovs.dir + "/fake.sock"
-    remote(dom0, "unix:" + path)
+    remote(dom0, "unix:" + path, timeout=60)
     vm_uuid = dom0.vifs[1, 0].vm_uuid
     with Server(path, relay(dom0, race)):
         seen = len(dom0.syslog())
@@ -433,7 +436,6 @@ TOO_LARGE = {"a value": {"large": "x" * 200000},
 @pytest.mark.parametrize("table", ["Port", "Interface"])
 @pytest.mark.parametrize("kind", sorted(TOO_LARGE))
 def test_ids_that_are_too_large_for_a_command_line(dom0, kind, table):
-    dom0.write_file(CONFIG, "[plug]\ntimeout = 30\n")  # seconds: megabytes, on a busy machine
     give_ids(dom0, table, TOO_LARGE[kind])
     stock = Plugged(dom0, STOCK)
     ours = Plugged(dom0, HOOK)
@@ -471,6 +473,7 @@ DAMAGES = {
 
 @pytest.mark.parametrize("how", [None] + sorted(DAMAGES), ids=str)
 def test_a_damaged_module(dom0, copy, how):
+    dom0.write_file(CONFIG, "[plug]\ntimeout = 1\n")  # seconds: a damaged client may wait so long
     stock, found = Plugged(dom0, STOCK), {}
     for module in modules():
         path = copy / "xenvif_tagger" / (module + ".py")
@@ -582,6 +585,7 @@ def test_a_wrong_config_does_not_fail_the_plug(dom0, text):
 
 def test_a_config_that_cant_be_read(dom0):
     place = dom0.path(CONFIG)
+    os.unlink(place)
     for target in CONFIG, "/proc/self/mem", "/etc/passwd/x", "/dev/log":
         os.symlink(target, place)
         compare(dom0, re.escape(CONFIG), DONE, tagged=True)

@@ -108,8 +108,10 @@ class Terminal:
         limit = time.monotonic() + LONG
         while not condition(self.text()):
             left = limit - time.monotonic()
-            assert left > 0 and self.process.poll() is None, self.text()
-            self.read(min(left, 0.5))
+            # The command may end as soon as it has written the text: so ask first, and read then.
+            is_running = self.process.poll() is None
+            has_written = self.read(max(0, min(left, 0.5)))
+            assert left > 0 and (is_running or has_written), self.text()
         return self.text()
 
     def shows(self, *words):
