@@ -104,6 +104,15 @@ class Host:
         if missing:
             sys.exit("bench: not mirrored: %s" % ", ".join(sorted(missing)[:5]))
 
+    def add_networks(self, count):
+        """Add VLAN networks: VLAN ("fake") bridges with the tags from 1 to count."""
+        names = ["xapi%d" % tag for tag in range(1, count + 1)]
+        self.ovs.add_many_ports(BRIDGE, (
+            {"name": name, "tag": tag} for tag, name in enumerate(names, 1)))
+        self.ovs.transact(*[
+            {"op": "update", "table": "Port", "where": [["name", "==", name]],
+             "row": {"fake_bridge": True}} for name in names])
+
     def forget_marks(self):
         """Remove all marks, as if no program of ours had run yet."""
         self.ovs.transact({"op": "update", "table": "Port", "where": [],

@@ -29,7 +29,7 @@ from table import digits, measure  # noqa: E402
 from host import Host, install, python  # noqa: E402
 from support.private_ovs import find_schema  # noqa: E402
 
-PARTS = ("reaction", "burst", "start", "idle")
+PARTS = ("reaction", "burst", "start", "idle", "networks")
 BARE, WATCH, IDL, SHELL = ("bare socket", "`xenvif-tagger watch`", "plain `ovs.db.idl`",
                            "`ovsdb-client monitor` and `ovs-vsctl`")
 RESTED, P95, PRESSED = "5 ms apart", "5 ms apart, p95", "one right after the other"
@@ -41,11 +41,13 @@ class Full:
     """The numbers of ports, rounds and so on of a full measurement."""
     sizes, rounds, reactions, shell_reactions = (10, 1000, 10000), 3, 200, 5
     burst_size, burst_rounds, start_rounds, rest = 1000, 3, 3, 10
+    networks, few = 1000, 40
 
 
 class Quick:
     sizes, rounds, reactions, shell_reactions = (10, 200), 1, 5, 1
     burst_size, burst_rounds, start_rounds, rest = 100, 1, 1, 1
+    networks, few = 50, 5
 
 
 class Bench:
@@ -53,17 +55,27 @@ class Bench:
     figures."""
 
     def __init__(self, stack, scale, interpreter):
-        self.scale = scale
+        self.scale, self._stack = scale, stack
         directory = stack.enter_context(tempfile.TemporaryDirectory(prefix="bench-"))
         self._tagger = install(directory, ("click", "ovs", "sortedcontainers"), interpreter)
         self._python = python(interpreter)
         self.hosts = [Host(stack, ports) for ports in scale.sizes]
         for host in self.hosts:
-            host.agent = stack.enter_context(Agent(host.ovs.socket_path))
-            # The same pairs each time, and from all over the table, so that no cache has them all.
-            sample = random.Random(0).sample(list(host.domids), min(100, len(host.domids)))
-            host.turns = itertools.cycle(sample)
+            self._prepare(host)
         self.big = self.hosts[-1]
+
+    def _prepare(self, host):
+        host.agent = self._stack.enter_context(Agent(host.ovs.socket_path))
+        # The same pairs each time, and from all over the table, so that no cache has them all.
+        sample = random.Random(0).sample(list(host.domids), min(100, len(host.domids)))
+        host.turns = itertools.cycle(sample)
+
+    def host_with_networks(self):
+        """A host as the big one, with VLAN networks beside."""
+        host = Host(self._stack, self.big.ports)
+        host.add_networks(self.scale.networks)
+        self._prepare(host)
+        return host
 
     # The processes.
 
@@ -149,6 +161,16 @@ class Bench:
                 time.sleep(0.5)
                 return process.rest(self.scale.rest, update_statistics)
         return way
+
+    def few(self, host):
+        """The start of the watcher, and a few VLAN changes at once."""
+        with self.watch(host) as process:
+            wall = process.await_synced()
+            self._await_first(host, process)
+            taken = host.agent.set_tag(host.domids[:self.scale.few], "each")
+            if not taken:
+                raise RuntimeError("the tags were not all mirrored")
+            return {"start": wall, "changes": taken["all"]}
 
     def _await_first(self, host, process):
         """Wait until the process mirrors, and then until it has mirrored the first few tags."""
@@ -238,6 +260,17 @@ def print_rest(bench):
     print(flush=True)
 
 
+def print_networks(bench):
+    """VLAN networks ("fake" bridges) play no part in the decisions: their number costs nothing but
+    their rows."""
+    crowded = bench.host_with_networks()
+    measure("until it is synced, and until %d VLAN changes are mirrored" % bench.scale.few,
+            [bench.big], [
+                ("no VLAN network", bench.few),
+                ("{:,} VLAN networks".format(bench.scale.networks), lambda _: bench.few(crowded))],
+            bench.scale.start_rounds, ("start", "changes"))
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true",
@@ -263,7 +296,8 @@ def main():
               "line**.\n" % (
                   os.cpu_count(), os.getloadavg()[0], version, asked))
         gc.disable()  # no garbage collection in the times that this process takes
-        for part, show in zip(PARTS, (print_reaction, print_burst, print_start, print_rest)):
+        for part, show in zip(PARTS, (
+                print_reaction, print_burst, print_start, print_rest, print_networks)):
             if part in (chosen.parts or PARTS):
                 show(bench)
         print("Load at the end: %.1f." % os.getloadavg()[0])
