@@ -289,7 +289,7 @@ def outcomes(story, act):
         pair = story.last_agreed(act.n, *[row.uuid for row in story.rows])
         if len(story.rows) == 2 and act.before.bridge in story.settings.hold_bridges and (
                 pair and pair[1] and not any(map(is_managed, story.rows))):
-            accepted = [HELD]
+            accepted.remove(unit)  # (a clear of a unit that was trunks alone is repaired, 4.5, 4)
     return accepted
 
 
