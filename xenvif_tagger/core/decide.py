@@ -147,8 +147,8 @@ def _stamp(draft: Draft, settings: Settings) -> None:
 
 
 def _is_orphan(draft: Draft, drafts: "List[Draft]") -> bool:
-    """Whether the row has followed a port that is gone, is not held, and has not become the
-    agent's own living port.
+    """Whether the row has followed a port that was deleted, while the row itself is neither held
+    nor the agent's own living port.
 
     :param drafts: all rows with the VIF's number
     """
@@ -202,7 +202,8 @@ def _rival(drafts: "List[Draft]") -> "Optional[str]":
 
 
 def _decide_orphan(draft: Draft, settings: Settings, expired: "Collection[str]") -> str:
-    """Decide about a row that has followed a port that is gone; returns words for Draft.note."""
+    """Decide about a row that has followed a port that was deleted; returns words for Draft.note.
+    """
     # The tag of a managed row is never written, not even after the grace: the rows don't tell
     # whether the agent still counts the port as the agent's own.
     if (draft.port.uuid in expired and draft.port.bridge in settings.hold_bridges

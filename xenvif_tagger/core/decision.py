@@ -141,7 +141,7 @@ class Decision(object):
         port is held, or the ports will differ.
     split (list of str): external_ids keys that stay different.
     changes (list of port.Change): the cells to write; empty if none.
-    orphans (list of Port): the rows that have followed a sibling that is gone.
+    orphans (list of Port): the rows that have followed a sibling that was deleted.
     """
 
     __slots__ = ("vif", "tap", "third", "state", "reason", "source", "target", "unit", "split",

@@ -132,8 +132,8 @@ def mend_dead(draft: "Draft") -> "Optional[str]":
 
 
 def mend_trunks(draft: "Draft", old_unit: "Optional[Unit]") -> "Optional[str]":
-    """Restore the trunks of a row that is open to every VLAN without trunks, if the row's unit
-    differs from the old unit in nothing else.
+    """Restore the trunks of a row that has lost them and so is open to every VLAN, if the row's
+    unit differs from the old unit in nothing else.
 
     Newer xapi's vif-real clears the trunks at the end of a plug (xapi-project/xen-api 26.17,
     ocaml/xenopsd/scripts/vif-real, handle_trunks). That command does not mean that somebody has

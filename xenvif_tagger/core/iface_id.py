@@ -27,7 +27,7 @@ def may_be_given(row: "Draft") -> bool:
 
 
 def is_unbound(ports: "Iterable[Port]") -> bool:
-    """Whether a VIF's ports have an iface-id, and no agent has bound any of them."""
+    """Whether any of a VIF's ports has an iface-id, and no agent has bound any of these ports."""
     ports = list(ports)
     return any(IFACE_ID in port.ids["Interface"] for port in ports) and not any(
         port.network is not None for port in ports)

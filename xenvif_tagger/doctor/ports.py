@@ -222,7 +222,7 @@ def unbound(patient: Patient) -> Result:
             len(waiting), LONG_HELD), None
     return (WARN, "%s: the agent has bound other ports. With minimize_polling=true, its default, "
             "the agent does not see an iface-id that comes after the port" % first_few(
-                "%s has iface-id, and is not bound for %d s or more" % (
+                "%s has iface-id, and has been unbound for %d s or more" % (
                     _names(outcome.decision), seconds) for outcome, seconds in overdue),
             "systemctl restart neutron-openvswitch-agent")
 
