@@ -162,8 +162,9 @@ def test_ids_about_the_deleted_port_itself_are_not_kept():
     assert ids["Interface"] == {"x": "1"}
 
 
-@pytest.mark.parametrize("ofport", [-1, 3], ids=["gone", "with the new device"])
-@pytest.mark.parametrize("left", [{"boot": "boot-before"}, {}], ids=["seen before", "never seen"])
+@pytest.mark.parametrize("left, ofport", [
+    ({"boot": "boot-before"}, -1), ({}, -1), ({"boot": "boot-before"}, 3)],
+    ids=["seen before", "never seen", "seen before, and with the new device"])
 def test_a_row_of_an_earlier_boot_gives_a_new_port_nothing(left, ofport):
     """The host has booted, and the guest has by chance the domid that the guest had before the
     boot. The new device is there before the hook runs, so ovs-vswitchd may have opened the device

@@ -37,14 +37,16 @@ def born(name: str, bridge: str, interface_ids: "Mapping[str, str]", siblings: "
     :param bool cvlans: the database's schema has Port.cvlans
     :param Port before: the port of this name that the same call of the stock script deletes, or
         None. The new port keeps the unit and the ids of the deleted port, if the deleted port
-        has belonged to this VIF in the host's present boot
+        belonged to this VIF and bears no stamp of an earlier boot
     :returns: ``(unit, ids, decision)``: the VLAN unit that the hook adds to the new port (dict; {}
         if the hook adds none); the external_ids that the hook adds, ``{"Port": {...},
         "Interface": {...}}``; and the Decision, whose reason the hook logs
     """
     siblings = [port for port in siblings if port.name != name]
     new = Port(name, UNBORN, bridge, toolstack_unit, None, interface_ids, cvlans=cvlans)
-    if (before is not None and before.mark.get("boot") == settings.boot
+    # A row that an earlier boot has left behind has the new device by now, and so counts as living:
+    # only the row's stamp can tell.
+    if (before is not None and before.mark.get("boot", settings.boot) == settings.boot
             and identity.may_lend(before, settings.boot)
             and identity.refusal(before, new) is None):
         new = _replugged(before, siblings, interface_ids, toolstack_unit, settings)
