@@ -28,7 +28,7 @@ def test_the_benchmark_of_the_watcher_runs():
                           stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     assert done.returncode == 0, done.stderr.decode()
     tables = re.findall(r"^\|---", done.stdout.decode(), re.M)
-    assert len(tables) == 10
+    assert len(tables) == 12
 
 
 def test_the_benchmark_of_the_names_runs():
