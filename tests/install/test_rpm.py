@@ -208,7 +208,7 @@ def test_a_config_that_was_changed_stays(old):
     old.assert_uses(NEW)
     assert old.text(CONFIG) == "[hold]\nbridges = br7\n"
     result = old.erase()
-    assert result.code == 0 and "it stays" in result.out, result
+    assert result.code == 0 and "so the file stays" in result.out, result
     assert set(old.changes()) == {CONFIG} and old.text(CONFIG) == "[hold]\nbridges = br7\n"
 
 
