@@ -3,7 +3,7 @@ import os
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))  # the checkout
 HOOK = os.path.join(ROOT, "hotplug", "setup-vif-rules")
-LONG = 180  # seconds: far more than a busy machine needs, so a test that waits so long fails
+LONG = 600  # seconds: far more than a busy machine needs, so a test that waits so long fails
 CONFIG = "/etc/xenvif-tagger.conf"
 # A config of the hook that gives the database more than the usual second: on a busy machine the
 # hook may need more, and then leaves the plug to the stock script.

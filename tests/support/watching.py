@@ -18,7 +18,7 @@ import time
 
 from support.constants import ROOT
 
-PATIENCE = 180  # seconds: far more than a busy machine needs, so a test that waits so long fails
+PATIENCE = 600  # seconds: far more than a busy machine needs, so a test that waits so long fails
 
 
 class WatchError(Exception):

@@ -25,6 +25,21 @@ def test_appctl_finds_the_watcher_by_name(lab):
     assert [name for name in os.listdir(lab.ovs.dir) if name.startswith("xenvif-tagger")] == []
 
 
+def test_files_that_come_and_go_in_the_directory_do_not_end_the_watcher(lab):
+    """The kernel tells the watcher of each change in its directory by SIGIO, whose default action
+    ends a process: also while Python ends, the exit status must be 0."""
+    touching = subprocess.Popen(
+        ["sh", "-c", 'while :; do : > "$1"; rm "$1"; done', "sh",
+         os.path.join(lab.ovs.dir, "file")])
+    try:
+        for _ in range(5):
+            with by_name(lab.ovs) as watcher:
+                assert watcher.stats()["pid"] == watcher.pid
+    finally:
+        touching.kill()
+        touching.wait()
+
+
 @pytest.mark.parametrize("left", ["99999999\n", "1\n", "", "nonsense", "PID"])
 def test_a_left_over_pidfile_is_no_hindrance(lab, left):
     path = os.path.join(lab.ovs.dir, "xenvif-tagger.pid")

@@ -231,9 +231,10 @@ def test_a_server_restarted_with_another_schema(first, then):
 
 
 def test_the_form_of_a_hold_follows_the_schema():
-    """After an upgrade of the server the hold takes the form that the new schema allows."""
-    def form():
-        port = ovs.port("tap1.0")
+    """After an upgrade of the server a port is held in the form that the new schema allows. A port
+    that was held before is closed in the old form too, and keeps that form."""
+    def form(name):
+        port = ovs.port(name)
         return port["tag"], port["vlan_mode"]
 
     with PrivateOvs(SCHEMAS["like 2.5"]()) as ovs:
@@ -241,9 +242,12 @@ def test_the_form_of_a_hold_follows_the_schema():
         with Watching(ovs, "[hold]\nbridges = br0\n") as watcher:
             watcher.settle()
             ovs.vsctl("clear", "Port", "vif1.0", "tag")
-            until(lambda: form() == ([4095], []))
+            until(lambda: form("tap1.0") == ([4095], []))
             ovs.restart_server(SCHEMAS["of today"]())
-            until(lambda: form() == ([4095], ["dot1q-tunnel"]))
+            watcher.until(lambda: watcher.stats()["synced"])
+            ovs.vsctl("clear", "Port", "vif2.0", "tag")
+            until(lambda: form("tap2.0") == ([4095], ["dot1q-tunnel"]))
+            assert form("tap1.0") == ([4095], [])
 
 
 def test_a_schema_without_columns_that_the_watcher_can_spare(scene):

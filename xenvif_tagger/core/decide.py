@@ -172,12 +172,11 @@ def _drop_lost_vlans(rows: "Collection[Draft]") -> "List[Draft]":
     lost: "List[Draft]" = []
     for draft in rows:
         port, unit = draft.port, draft.unit
-        networks = {row.port.network_of(unit.get("tag")) for row in rows}
-        for row in rows:
-            base = row.mark.get("base", {})
-            if base.get("unit") == unit and (row is draft or base["port"] == port.uuid):
-                networks.add(base.get("network"))
-        networks.discard(None)
+        networks = {row.port.network_of(unit.get("tag")) for row in rows} - {None}
+        if not networks:  # the agent's notes are newer than any base
+            bases = [(row, row.mark.get("base", {})) for row in rows]
+            networks = {base.get("network") for row, base in bases if base.get("unit") == unit and (
+                row is draft or base["port"] == port.uuid)} - {None}
         if not port.managed and is_real(unit) and networks and port.rivals - networks:
             lost.append(draft)
     for draft in lost:

@@ -46,8 +46,7 @@ class Signals(object):
         try:
             yield
         finally:
-            if directory is not None:
-                os.close(directory)
+            signals.end_watching([directory])
             signal.set_wakeup_fd(-1)
             signals.handle(self._ends, signal.SIG_DFL)
 

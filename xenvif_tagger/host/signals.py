@@ -51,3 +51,13 @@ def watch_directory(path: str, modified: bool = False) -> Optional[int]:
     except OSError:  # a kernel or a file system without F_NOTIFY
         pass
     return directory
+
+
+def end_watching(directories: Iterable[Optional[int]]) -> None:
+    """Close what watch_directory has opened, and ignore SIGIO from now on. When Python ends, it
+    gives all handled signals their default action (pylifecycle.c, _PySignal_Fini), and that of
+    SIGIO ends the process: a change in a directory would become our exit status."""
+    signal.signal(signal.SIGIO, signal.SIG_IGN)
+    for directory in directories:
+        if directory is not None:
+            os.close(directory)

@@ -12,7 +12,7 @@ import ovs.poller
 from ..core.decision import settings_of
 from ..host.paths import NAME, boot_id
 from ..host.pidfile import Pidfile
-from ..host.signals import watch_directory
+from ..host.signals import end_watching, watch_directory
 from ..replica.replica import Replica
 from . import control, journal, systemd
 from .stats import Stats
@@ -82,6 +82,7 @@ class Daemon(object):
         finally:
             systemd.notify("STOPPING=1")
             self.journal.say("ended")
+            end_watching(self._directories)
             self.control.close()
             self.pidfile.drop()
             self.replica.close()
