@@ -9,6 +9,7 @@ import pytest
 
 from support.private_ovs import to_map
 from support.watching import PATIENCE
+from xenvif_tagger.core import mark
 from xenvif_tagger.core.port import Port
 from xenvif_tagger.ovsdb.client import Client
 from xenvif_tagger.ovsdb.vswitch import Vswitch
@@ -172,3 +173,69 @@ def test_a_bond_is_no_vifs_port(copy):
         {"op": "mutate", "table": "Port", "where": [["name", "==", "vif1.0"]],
          "mutations": [["interfaces", "insert", ["named-uuid", "i"]]]}) == {(1, 0)}
     assert copy.replica.ports((1, 0)) == ([], {})
+
+
+# ---- a VLAN that the agent has given to another network ------------------------------------------
+
+
+FOLLOWED = {"base": {"port": "00000000-0000-0000-0000-000000000001", "unit": {"tag": 5},
+                     "Port": {}, "Interface": {}, "policing": {}, "network": "net-1"}}
+BOUND = {"net_uuid": "net-2", "tag": "5"}
+
+
+def following(copy):
+    """Let vif1.0 follow a deleted port of net-1 in VLAN 5."""
+    copy.after(port("vif1.0", tag=5, external_ids=to_map({mark.KEY: mark.encode(FOLLOWED)})))
+
+
+def rivals(copy):
+    return copy.replica.ports((1, 0))[0][0].rivals
+
+
+LAST = {
+    "its notes": port("vif2.0", other_config=to_map(BOUND)),
+    "its tag": port("vif2.0", tag=5),
+    "its iface-id": interface("vif2.0", external_ids=to_map({"iface-id": "b"})),
+    "its device": interface("vif2.0", ofport=3),
+}
+
+
+@pytest.mark.parametrize("beside", [False, True], ids=["alone", "beside a port of its network"])
+@pytest.mark.parametrize("last", sorted(LAST) + ["its bridge"])
+def test_a_port_that_proves_that_a_vlan_is_another_networks_names_the_vif_in_it(copy, last, beside):
+    """Whatever comes last, and also if the agent has a port of that network already, which proves
+    nothing: its device is gone."""
+    if beside:
+        copy.ovs.add_port("br0", "vif3.0", {"iface-id": "c"}, tag=5, other_config=BOUND, ofport=-1)
+    following(copy)
+    if last == "its bridge":
+        copy.after(*move(copy, "vif2.0", "br0", "br1"))
+    else:
+        copy.after(interface("vif2.0", ofport=-1))
+    copy.after(*[LAST[name] for name in LAST if name != last])
+    assert not rivals(copy)
+    done = copy.after(*(move(copy, "vif2.0", "br1", "br0") if last == "its bridge"
+                        else [LAST[last]]))
+    assert done == BOTH and rivals(copy) == {"net-2"}
+
+
+@pytest.mark.parametrize("how", ["its tag", "its iface-id", "its device", "its row"])
+def test_a_proof_that_goes_names_the_vif(copy, how):
+    following(copy)
+    copy.after(*LAST.values())
+    assert rivals(copy) == {"net-2"}
+    ends = {"its tag": [port("vif2.0", tag=6)],
+            "its iface-id": [interface("vif2.0", external_ids=to_map({}))],
+            "its device": [interface("vif2.0", ofport=-1)],
+            "its row": move(copy, "vif2.0", "br0")}
+    assert (1, 0) in copy.after(*ends[how]) and not rivals(copy)
+
+
+def test_a_port_in_its_own_networks_vlan_names_no_other_vif(copy):
+    """All ports of a network are in one VLAN: to bind one of them concerns no other VIF."""
+    following(copy)
+    ours = dict(BOUND, net_uuid="net-1")
+    for name in "its iface-id", "its device", "its tag":
+        copy.after(LAST[name])
+    assert copy.after(port("vif2.0", other_config=to_map(ours))) == {(2, 0)}
+    assert copy.after(interface("vif2.0", ofport=-1)) == {(2, 0)}

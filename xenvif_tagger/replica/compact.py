@@ -163,6 +163,13 @@ class Row(object):
         return datum.values if scalar else datum.atoms()
 
 
+def as_json(row: Row) -> Dict[str, Any]:
+    """A row in the server's notation (RFC 7047, 5.1)."""
+    columns = {column: row._data[column].to_json() for column in row._table.columns}
+    columns["_uuid"] = ["uuid", str(row.uuid)]
+    return columns
+
+
 class _Module(object):
     """Stands in for ovs.db.data, the library's module of values, in ovs.db.idl."""
 

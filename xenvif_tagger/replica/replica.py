@@ -15,8 +15,10 @@ import ovs.jsonrpc
 
 from ..core import names
 from ..ovsdb.client import DATABASE
-from ..ovsdb.rows import COLUMNS, own_interface, tag_of, tenancy, with_rivals
+from ..ovsdb.rows import COLUMNS, own_interface, tag_of, with_rivals
 from . import compact, ovsjson
+from .compact import as_json
+from .tenancies import Tenancies
 
 if TYPE_CHECKING:
     from ..core.port import Port
@@ -90,12 +92,7 @@ class Replica(ovs.db.idl.Idl):
         self._bridges: Dict[str, compact.Row] = {}  # UUID of a Port: Bridge row
         self._members: Dict[UUID, Set[str]] = {}  # UUID of a Bridge: the UUIDs of its Ports
         self._cache: "Dict[str, Tuple[Port, PortRows]]" = {}  # name: as _read() returns
-        self._tenancies: Dict[UUID, Tuple[int, str]] = {}  # UUID of a Port: as rows.tenancy returns
-        # tag: network: the Port rows, by UUID, that the agent has bound to that network with that
-        # tag
-        self._bound: Dict[Optional[int], Dict[str, Dict[UUID, compact.Row]]] = {}
-        # tags that the agent has given to one more network since the last run()
-        self._new_tags: Set[int] = set()
+        self._tenancies = Tenancies()
 
     # -- connection
 
@@ -105,7 +102,7 @@ class Replica(ovs.db.idl.Idl):
             self._Idl__send_lock_request()
         try:
             changed = bool(super(Replica, self).run())
-            self._touch_new_tags()
+            self._touch_tenants()
             return changed
         except Exception as error:  # the library trusts a server to follow RFC 7047
             vlog.warn("%s: not an OVSDB server: its message can't be taken (%s: %s)" % (
@@ -236,33 +233,19 @@ class Replica(ovs.db.idl.Idl):
                     del self._ports[name]
             elif vif:
                 self._ports[name] = row
-            self._take_tenancy(row, gone)
+            self._tenancies.take(row, gone)
+        else:
+            self._tenancies.touch(name)
         if vif:
             self.events += 1
             self.touch(vif[:2])
 
-    def _take_tenancy(self, row: compact.Row, gone: bool) -> None:
-        """Note the network to which the agent has bound a Port."""
-        old = self._tenancies.pop(row.uuid, None)
-        if old is not None:
-            del self._bound[old[0]][old[1]][row.uuid]
-            if not self._bound[old[0]][old[1]]:
-                del self._bound[old[0]][old[1]]
-        new = None if gone else tenancy(_as_json(row))
-        if new is not None:
-            tag, network = self._tenancies[row.uuid] = new
-            by_network = self._bound.setdefault(tag, {})
-            if network not in by_network:
-                self._new_tags.add(tag)
-            by_network.setdefault(network, {})[row.uuid] = row
-
-    def _touch_new_tags(self) -> None:
-        """Mark the VIFs as changed whose tag the agent has given to another network: a port that
-        still follows the network that had the tag before is in another network's VLAN."""
-        tags, self._new_tags = self._new_tags, set()
-        for name, row in self._ports.items() if tags else ():
-            if tags.intersection(row._data["tag"].atoms()):
-                self._cache.pop(name, None)
+    def _touch_tenants(self) -> None:
+        """Mark as changed the VIFs whose ports follow another network than the one of which a port
+        in the same VLAN has changed."""
+        for name, is_concerned in self._tenancies.take_changed():
+            self._cache.pop(name, None)
+            if is_concerned:
                 self.touch(names.parse_known(name)[:2])
 
     def _take_bridge(self, row: compact.Row, gone: bool, updates: Optional[compact.Row]) -> None:
@@ -280,9 +263,13 @@ class Replica(ovs.db.idl.Idl):
             self._bridges[uuid] = row
         for uuid in old_ports ^ new_ports:
             port = self.tables["Port"].rows.get(UUID(uuid))
-            vif = port is not None and names.parse(port._data["name"].values)
+            if port is None:
+                continue
+            name = port._data["name"].values
+            self._tenancies.touch(name)
+            vif = names.parse(name)
             if vif:
-                self._cache.pop(port._data["name"].values, None)
+                self._cache.pop(name, None)
                 self.touch(vif[:2])
 
     def touch(self, vif: "Vif") -> None:
@@ -323,14 +310,12 @@ class Replica(ovs.db.idl.Idl):
         bridge = self._bridge_of(str(row.uuid)) if row is not None else None
         if row is None or bridge is None:
             return None
-        port_row = _as_json(row)
+        port_row = as_json(row)
         interface = own_interface(port_row, self._interface)
         if interface is None:
             return None
-        bound = self._bound.get(tag_of(port_row), {})
-        port = with_rivals(port_row, interface, bridge, {
-            network: map(_as_json, rows.values()) for network, rows in bound.items()},
-            self._interface, self._bridge_of)
+        port = with_rivals(port_row, interface, bridge, self._tenancies.bound(tag_of(port_row)),
+                           self._interface, self._bridge_of)
         if len(self._cache) >= CACHED:
             self._cache.clear()
         self._cache[name] = port, (port_row, interface, bridge)
@@ -339,7 +324,7 @@ class Replica(ovs.db.idl.Idl):
     def _interface(self, uuid: str) -> "Optional[Row]":
         """The Interface row of a UUID, in the server's notation, or None."""
         row = self.tables["Interface"].rows.get(UUID(uuid))
-        return None if row is None else _as_json(row)
+        return None if row is None else as_json(row)
 
     def _bridge_of(self, uuid: str) -> "Optional[Row]":
         """The Bridge row that has the Port of a UUID, in the server's notation, with its name as
@@ -349,9 +334,3 @@ class Replica(ovs.db.idl.Idl):
             return None
         return {"_uuid": ["uuid", str(row.uuid)], "name": row._data["name"].values}
 
-
-def _as_json(row: compact.Row) -> "Row":
-    """A row in the server's notation."""
-    columns = {column: row._data[column].to_json() for column in row._table.columns}
-    columns["_uuid"] = ["uuid", str(row.uuid)]
-    return columns
