@@ -139,7 +139,7 @@ def test_an_iface_id_comes_back_from_the_sibling_unless_the_agent_has_bound_it(b
     add-port."""
     world = World(vif(unit(5), {"iface-id": "i"}), tap())
     world.mirror()
-    changes = birth.dying("vif12.0", [Port(**world["vif"]), Port(**world["tap"])], []).changes
+    changes = birth.dying("vif12.0", [Port(**world["vif"]), Port(**world["tap"])]).changes
     world.rows = apply(world.rows, changes)
     world.unplug("vif")
     assert world["tap"]["interface_ids"]["iface-id"] == "i"
@@ -215,9 +215,9 @@ def test_no_look_after_the_birth_changes_the_new_row(sibling, how):
     assert changed == []
 
 
-def dying(name, *ports, others=()):
+def dying(name, *ports):
     """The changes when a port goes: set of (row, key, new value)."""
-    decision = birth.dying(name, list(ports), list(ports) + list(others))
+    decision = birth.dying(name, list(ports))
     return {(change.row, change.key, change.new) for change in decision.changes}
 
 
@@ -234,7 +234,7 @@ def test_an_unplugged_port_loses_its_iface_id_if_a_living_port_has_the_same():
 def test_the_living_port_with_the_same_iface_id_may_be_another_domains():
     """Local migration: one VM has two domains at once."""
     migrated = Port(**vif(unit(5), {"iface-id": "i"}, name="vif13.0", uuid="port-13"))
-    assert dying("tap12.0", TAP, others=[migrated]) == GONE
+    assert dying("tap12.0", TAP, migrated) == GONE
 
 
 def test_an_iface_id_that_only_the_unplugged_port_has_goes_to_its_sibling():
@@ -249,5 +249,5 @@ def test_an_iface_id_that_only_the_unplugged_port_has_goes_to_its_sibling():
     ids=["another", "gone", "gone without", "another VIF's", "with notes of another network"])
 def test_an_unplugged_port_keeps_its_iface_id_if_no_sibling_may_take_it(living):
     ports = [Port(**living), TAP]
-    assert birth.dying("tap12.0", ports, ports) is None
-    assert birth.dying("tap12.0", [TAP], [TAP]) is None
+    assert birth.dying("tap12.0", ports) is None
+    assert birth.dying("tap12.0", [TAP]) is None

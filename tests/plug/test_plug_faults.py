@@ -4,6 +4,7 @@ why."""
 import json
 import os
 import re
+import select
 import shutil
 import signal
 import socket
@@ -288,21 +289,60 @@ def test_a_server_that_fails_after_some_answers(dom0, good, then):
         assert not server.late
 
 
-def relay(dom0, before_write):
-    """An act for Server: passes all on to the real ovsdb-server, and calls before_write() before
-    each write."""
+def relay(dom0, before_request):
+    """An act for Server: passes all on to the real ovsdb-server, and calls before_request(data)
+    before each piece that the client sends."""
     def act(connection, over):
         with socket.socket(socket.AF_UNIX) as real:
             real.connect(dom0.ovs.socket_path)
+            to = {connection: real, real: connection}
             while True:
-                data = connection.recv(1 << 20)
-                if not data:
-                    return
-                if b'"mutate"' in data or b'"update"' in data:
-                    before_write()
-                real.sendall(data)
-                connection.sendall(real.recv(1 << 20))
+                for end in select.select(list(to), [], [])[0]:
+                    data = end.recv(1 << 20)
+                    if not data:
+                        return
+                    if end is connection:
+                        before_request(data)
+                    to[end].sendall(data)
     return act
+
+
+def unplugged(dom0, act):
+    """Unplug tap1.0 with the hook, whose database is behind an act for Server; returns our lines in
+    the log."""
+    path = dom0.ovs.dir + "/fake.sock"
+    remote(dom0, "unix:" + path, timeout=60)
+    with Server(path, act):
+        seen = len(dom0.syslog())
+        done = dom0.run(HOOK, "classic", "tap1.0", dom0.vifs[1, 0].vm_uuid, 0, "clear", env=DAEMON)
+    assert done.returncode == 0 and dom0.ovs.port("tap1.0") is None
+    return [line for line in dom0.syslog()[seen:] if OURS in line]
+
+
+@pytest.mark.parametrize("moment", range(6))
+@pytest.mark.parametrize("change, expected", [
+    (("set", "Port", "vif1.0", "other_config:net_uuid=Z"), None),
+    (("del-port", "vif2.0"), "i"),
+    (("set", "Interface", "tap1.0", "external_ids:iface-id=another"), "another")],
+    ids=["the agent binds the sibling", "the other domain's port goes", "the iface-id changes"])
+def test_a_row_that_changes_during_an_unplug(dom0, change, expected, moment):
+    """Before each request of the unplug step: the step never acts on rows as they were before."""
+    Plugged(dom0, HOOK)
+    dom0.ovs.vsctl("set", "Interface", "tap1.0", "external_ids:iface-id=i")
+    if change[0] == "del-port":  # a local migration: two domains of one guest
+        dom0.ovs.add_port("xenbr0", "vif2.0", {"iface-id": "i", "xs-vif-uuid": "b"}, ofport=9)
+    requests = []
+
+    def before_request(_):
+        requests.append(None)
+        if len(requests) == moment + 1:
+            dom0.ovs.vsctl(*change)
+
+    unplugged(dom0, relay(dom0, before_request))
+    if len(requests) <= moment:
+        return  # the step has fewer requests
+    found = dom0.ovs.interface("vif1.0")["external_ids"].get("iface-id")
+    assert found == expected
 
 
 @pytest.mark.parametrize("races, said", [
@@ -314,22 +354,15 @@ def test_a_race_for_the_ids_of_a_dying_port(dom0, races, said):
         dom0.ovs.vsctl("set", "Interface", name, "external_ids:iface-id=i")
     lost = []
 
-    def race():
-        if len(lost) < races:
+    def race(data):
+        if (b'"mutate"' in data or b'"update"' in data) and len(lost) < races:
             lost.append(dom0.ovs.vsctl(
                 "set", "Interface", "tap1.0", "external_ids:attached-mac=00:00:00:00:00:0%d" % (
                     len(lost)), "--", "set", "Interface", "vif1.0",
                 "external_ids:attached-mac=00:00:00:00:00:0%d" % len(lost)))
 
-    path = dom0.ovs.dir + "/fake.sock"
-    remote(dom0, "unix:" + path, timeout=60)
-    vm_uuid = dom0.vifs[1, 0].vm_uuid
-    with Server(path, relay(dom0, race)):
-        seen = len(dom0.syslog())
-        done = dom0.run(HOOK, "classic", "tap1.0", vm_uuid, 0, "clear", env=DAEMON)
-    assert done.returncode == 0 and dom0.ovs.port("tap1.0") is None and len(lost) == races
-    ours = [line for line in dom0.syslog()[seen:] if OURS in line]
-    assert len(ours) == 1 and "tap1.0: " + said in ours[0]
+    line, = unplugged(dom0, relay(dom0, race))
+    assert len(lost) == races and "tap1.0: " + said in line
 
 
 def test_no_server_for_ovs_vsctl_either(dom0):

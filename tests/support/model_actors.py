@@ -401,8 +401,8 @@ def unplug(world, slot, side, number):
         return
     if number % 3:
         ports = world.db.reader().read(world.vifs[slot])
-        same = [port for vif in world.vifs for port in world.db.reader().read(vif)]
-        decision = birth.dying(row.name, ports, same)
+        decision = birth.dying(row.name, [
+            port for vif in world.vifs for port in world.db.reader().read(vif)])
         if decision:
             yield
             read = {port.uuid: port for port in ports}

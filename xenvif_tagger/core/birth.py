@@ -90,7 +90,7 @@ def _replugged(before: Port, siblings: "Iterable[Port]", interface_ids: "Mapping
                 cvlans=before.cvlans, rivals=before.rivals)
 
 
-def dying(name: str, ports: "List[Port]", others: "Iterable[Port]") -> "Optional[Decision]":
+def dying(name: str, ports: "List[Port]") -> "Optional[Decision]":
     """Decide about a port that is about to be deleted.
 
     Neutron's agent takes the guest's Neutron port for deleted in two cases: when the only row with
@@ -99,9 +99,8 @@ def dying(name: str, ports: "List[Port]", others: "Iterable[Port]") -> "Optional
     So the iface-id stays with, or goes to, the row that stays.
 
     :param str name: the port's name
-    :param ports: all ports with the VIF's number, the dying one included (list of port.Port)
-    :param others: all ports whose Interface has the dying port's iface-id (iterable of port.Port):
-        in a local migration the ports of two domains have the same iface-id
+    :param ports: the ports of all VIFs that have the dying port's iface-id, the dying port included
+        (list of port.Port): in a local migration the VIFs of two domains have the same iface-id
     :returns: Decision, or None where the unplug needs no step of ours
     """
     port = next((port for port in ports if port.name == name), None)
@@ -111,13 +110,14 @@ def dying(name: str, ports: "List[Port]", others: "Iterable[Port]") -> "Optional
     dying_keys = [Change("Interface", name, "external_ids", key, ids[key], None)
                   for key in (IFACE_ID, "attached-mac") if key in ids]
     vif, tap = (port, None) if names.parse_known(name)[2] == names.VIF else (None, port)
-    for other in others:
+    for other in ports:
         if (other.uuid != port.uuid and not other.gone
                 and other.ids["Interface"].get(IFACE_ID) == ids[IFACE_ID]):
             return Decision(
                 vif, tap, DRIFT, "%s is deleted, and %s with the same iface-id stays" % (
-                    name, other.name), changes=dying_keys)
-    siblings = [other for other in ports if other.name != name and not other.gone]
+                    name, other.name), changes=dying_keys, third=other)
+    siblings = [other for other in ports if other.name != name and not other.gone
+                and names.parse_known(other.name)[:2] == names.parse_known(name)[:2]]
     if len(siblings) != 1 or identity.refusal(port, siblings[0]):
         return None
     sibling = siblings[0]

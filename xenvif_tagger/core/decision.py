@@ -133,7 +133,8 @@ class Decision(object):
     """The changes to a VIF's ports, and why. No code changes a Decision after it is made.
 
     vif, tap (Port or None): the rows that the decision was based on.
-    third (Port or None): a second row of the tap side, where the VIF has both a tap and an -emu.
+    third (Port or None): a second row of the tap side, where the VIF has both a tap and an -emu; or
+        the row that stays, where a port is deleted that has the same iface-id (birth.dying).
     state (str): one of STATES.
     reason (str): why, for people.
     source, target (str or None): the name of the port that lends, and of the port that takes.

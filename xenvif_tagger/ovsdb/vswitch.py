@@ -5,6 +5,7 @@ The Vswitch keeps the rows that it read, as the server sent them: a write is gua
 import functools
 
 from ..core import identity, mark, names
+from ..core.port import after
 from .client import OperationError, Unreachable
 from .rows import (
     COLUMNS,
@@ -145,11 +146,19 @@ class Vswitch(object):
         return vifs.get(vif, []), bridge, bridge_unit, all("cvlans" in row for row in bridge_ports)
 
     @_understood
-    def read_with(self, key: str, value: str) -> "List[Port]":
-        """The ports of the VIFs that have an Interface with this value of the key in external_ids
-        (list of port.Port)."""
-        return [port for ports in self.read(self.vifs_with(key, [value])).values()
-                for port in ports]
+    def read_sharing(self, name: str, key: str) -> "List[Port]":
+        """The ports of a port's VIF, and of the other VIFs that have an Interface with the same
+        value of the key in external_ids (list of port.Port); [] if the port has no such key.
+
+        :param str name: the name of a VIF's port
+        """
+        interfaces = self._rows_of([_select("Interface", ["external_ids"], ["name", "==", name])])
+        all_ids = [from_map(row["external_ids"]) for row in interfaces]
+        values = [ids[key] for ids in all_ids if key in ids]
+        if not values:
+            return []
+        vifs = {names.parse_known(name)[:2]}.union(self.vifs_with(key, values))
+        return [port for ports in self.read(vifs).values() for port in ports]
 
     def _read(self, vif_names: "Iterable[str]", other_names: "Iterable[str]"
               ) -> "Tuple[Vifs, List[Row], List[Row]]":
@@ -265,19 +274,22 @@ class Vswitch(object):
             culprit = None if error.index is None else owners[error.index]
             raise Unwritten(culprit, error)
 
-    def write_and_remove(self, decision: "Decision", name: str, key: str) -> None:
+    def write_and_remove(self, decision: "Decision", name: str) -> None:
         """Write the changes of a decision, and take a port off its bridge, which ends its rows; in
         two transactions back to back.
 
-        The second transaction fails while the port's Interface still has the external_id ``key``.
+        The second transaction fails unless the external_ids of the port's Interface are those that
+        the first transaction leaves there.
 
         :raises Unwritten: the database refused one of the two transactions
         """
         row, interface, bridge = self._rows[name]
+        port = next(port for port in decision.ports() if port.name == name)
+        ids = after(port, decision.changes)[1]["Interface"]
         removal: "List[Operation]" = [
-            {"op": "wait", "table": "Interface", "timeout": 0, "columns": ["name"], "until": "==",
-             "where": [["_uuid", "==", interface["_uuid"]], ["external_ids", "includes", to_map({
-                 key: from_map(interface["external_ids"])[key]})]], "rows": []},
+            {"op": "wait", "table": "Interface", "timeout": 0, "columns": ["external_ids"],
+             "until": "==", "where": [["_uuid", "==", interface["_uuid"]]],
+             "rows": [{"external_ids": to_map(ids)}]},
             {"op": "mutate", "table": "Bridge", "where": [["_uuid", "==", bridge["_uuid"]]],
              "mutations": [["ports", "delete", row["_uuid"]]]},
             {"op": "comment", "comment": "xenvif-tagger: %s is unplugged" % name}]

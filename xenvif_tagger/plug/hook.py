@@ -219,15 +219,11 @@ class Plug(object):
         """
         vswitch = self.connect().vswitch
         for _ in range(3):
-            ports = vswitch.read([vif]).get(vif, [])
-            iface_id = next((port.ids["Interface"].get(IFACE_ID) for port in ports
-                             if port.name == self.device), None)
-            decision = iface_id and birth.dying(
-                self.device, ports, vswitch.read_with(IFACE_ID, iface_id))
-            if not decision:
+            decision = birth.dying(self.device, vswitch.read_sharing(self.device, IFACE_ID))
+            if decision is None:
                 return
             try:
-                vswitch.write_and_remove(decision, self.device, IFACE_ID)
+                vswitch.write_and_remove(decision, self.device)
             except Unwritten as error:
                 # Most likely ovs-vswitchd has just noted the loss of the device in the row.
                 problem = error.reason
