@@ -525,17 +525,30 @@ def test_a_vlan_of_another_network_is_not_lent_at_birth(dom0):
 
 
 def test_one_select_reads_the_network_of_a_vlan(dom0):
-    """Where the rows name no network, the hook sends no select of a VLAN's network."""
+    """The server sends only the ports that the agent has bound to another network, however many
+    ports the VLAN has. Where the rows name no network, the hook sends no select of a VLAN's
+    network."""
     reclaimed(dom0)
-    asked = []
+    for number, notes in ((7, {}), (8, {"net_uuid": "net-a", "tag": "5"})):  # of A's network, too
+        for side in "vif", "tap":
+            dom0.ovs.add_port("xenbr0", "%s%d.0" % (side, number), {}, tag=5, other_config=notes)
+    asked, by_tag = [], []
     client = Client(dom0.ovs.remote, LONG)
     transact = client.transact
-    client.transact = lambda operations: asked.append(operations) or transact(operations)
+
+    def note(operations):
+        results = transact(operations)
+        asked.append(operations)
+        by_tag.extend(result["rows"] for operation, result in zip(operations, results)
+                      if ["tag", "==", 5] in operation["where"])
+        return results
+
+    client.transact = note
+    # (A's vif is there again, and in the same VLAN: one select is enough for both.)
+    dom0.ovs.add_port("xenbr0", "vif1.0", ids(dom0, "tap1.0"), tag=5)
     ports = OneShot(client, config.parse("")[0]).vswitch.read_beside("xenbr0", (1, 0))[0]
-    assert [port.rivals for port in ports] == [{"net-b"}]
-    by_tag = [operation for operations in asked for operation in operations
-              if ["tag", "==", 5] in operation["where"]]
-    assert len(by_tag) == 1 and len(asked) == 3
+    assert [port.rivals for port in ports] == [{"net-b"}] * 2
+    assert [[row["name"] for row in rows] for rows in by_tag] == [["vif2.0"]] and len(asked) == 3
     del asked[:]
     dom0.ovs.delete_port("vif2.0")
     plug(dom0, 3)

@@ -753,6 +753,21 @@ def test_an_orphan_whose_vlan_is_another_networks_is_closed_on_any_bridge(lab, g
     assert lab.units() == (T6, T6)
 
 
+@pytest.mark.parametrize("side", SIDES)
+def test_the_notes_of_a_row_say_whose_the_siblings_vlan_is(lab, side):
+    """The agent's notes are on a row that has no tag; the sibling has the tag of the notes. Whoever
+    reads the rows of one VIF, and whoever reads all rows, finds that the VLAN is another network's.
+    """
+    lab.plug(side, other_config={"net_uuid": "net-1", "tag": "5"})
+    lab.plug(OTHER[side], T5)
+    give_away(lab)
+    _, printed = lab.command("status")
+    found = [pair for pair in printed["pairs"] if pair["domid"] == 12]
+    assert "another network" in found[0]["reason"]
+    lab.run()
+    assert lab.unit(OTHER[side]) == HELD and lab.unit(side) in ({}, HELD)
+
+
 @pytest.mark.parametrize("how", [
     {"network": "net-1"}, {"tag": 6}, {"bridge": "br1"}, {"ofport": -1}], ids=str)
 def test_a_port_that_does_not_prove_that_a_vlan_was_given_away(lab, how):

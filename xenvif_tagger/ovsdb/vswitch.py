@@ -30,6 +30,7 @@ if MYPY:
         Iterable,
         List,
         Optional,
+        Set,
         Tuple,
         TypeVar,
     )
@@ -308,24 +309,24 @@ def _select(table: str, columns: "Optional[List[str]]", *where: "List[Any]") -> 
 
 
 def _selects_of_rivals(ports: "List[Row]") -> "List[Operation]":
-    """The selects of the Ports that the agent may have bound to a rival network: for each Port of
-    a VIF, the Ports with the same tag and another network than the one whose VLAN this Port should
-    be in. The rows of the VIF name that network; if no row names one, there is no select."""
-    networks: "Dict[Vif, str]" = {}
-    own_networks: "List[Optional[str]]" = []
+    """The selects of the Ports that the agent may have bound to a rival network: for each VIF, and
+    each tag of its Ports, those with this tag and notes of the agent. There is none for a VIF of
+    which no row names a network, whose VLAN the ports should be in."""
+    networks: "Dict[Vif, Set[str]]" = {}
+    tags: "Dict[Vif, Set[int]]" = {}
     for row in ports:
-        bound = tenancy(row)
+        vif = names.parse_known(row["name"])[:2]
         base = mark.parse(from_map(row["external_ids"]).get(mark.KEY)).get("base", {})
-        own_network = bound[1] if bound else base.get("network")
-        own_networks.append(own_network)
-        if own_network is not None:
-            networks.setdefault(names.parse_known(row["name"])[:2], own_network)
+        named = {from_map(row["other_config"]).get("net_uuid"), base.get("network")} - {None}
+        networks.setdefault(vif, set()).update(named)
+        tags.setdefault(vif, set()).update(from_set(row["tag"]))
     selects: "List[Operation]" = []
-    for row, network in zip(ports, own_networks):
-        network = network or networks.get(names.parse_known(row["name"])[:2])
-        selects += [_select("Port", None, ["tag", "==", tag],
-                            ["other_config", "excludes", to_map({"net_uuid": network})])
-                    for tag in from_set(row["tag"]) if network is not None]
+    for vif in networks:
+        # The ports of the VIF's own network may be thousands.
+        others = [["other_config", "excludes", to_map({"net_uuid": network})]
+                  for network in networks[vif]] if len(networks[vif]) == 1 else []
+        selects += [_select("Port", None, ["tag", "==", tag], ["other_config", "!=", to_map({})],
+                            *others) for tag in sorted(tags[vif]) if networks[vif]]
     return selects
 
 
