@@ -243,10 +243,13 @@ class Replica(ovs.db.idl.Idl):
     def _touch_tenants(self) -> None:
         """Mark as changed the VIFs whose ports follow another network than the one of which a port
         in the same VLAN has changed."""
-        for name, is_concerned in self._tenancies.take_changed():
-            self._cache.pop(name, None)
-            if is_concerned:
-                self.touch(names.parse_known(name)[:2])
+        tags, followers = self._tenancies.take_changed()
+        if tags:
+            for name in [name for name, (port, _) in self._cache.items()
+                         if port.unit.get("tag") in tags]:
+                del self._cache[name]
+        for name in followers:
+            self.touch(names.parse_known(name)[:2])
 
     def _take_bridge(self, row: compact.Row, gone: bool, updates: Optional[compact.Row]) -> None:
         """Take the change of a Bridge: which ports have come to it and left it."""

@@ -4,7 +4,7 @@ A port may follow a sibling whose network had the VLAN before (docs/design.md 4.
 a change of a Port with the agent's notes, or of its Interface or its bridge, can make or end the
 proof that the VLAN is another network's, and concerns the VIFs' other ports in that VLAN.
 """
-from typing import TYPE_CHECKING, Dict, Iterable, Iterator, Optional, Set, Tuple
+from typing import TYPE_CHECKING, Dict, Iterable, Optional, Set, Tuple
 from uuid import UUID
 
 from ..core import mark, names
@@ -25,9 +25,10 @@ class Tenancies(object):
         self._tenancies: "Dict[UUID, Tenancy]" = {}  # UUID of a Port: as rows.tenancy returns
         self._uuids: Dict[str, UUID] = {}  # name of a Port in _tenancies: the Port's UUID
         self._bound: "Dict[int, Dict[str, Dict[UUID, Row]]]" = {}  # tag: network: Port rows by UUID
-        self._tags: Dict[UUID, int] = {}  # UUID of a VIF's Port: the Port's tag
-        # tag: UUID of a VIF's Port: the Port's name, and as Port.followed_network
-        self._followers: Dict[int, Dict[UUID, Tuple[str, Optional[str]]]] = {}
+        # UUID of a VIF's Port: its tag, and as Port.followed_network
+        self._followed: Dict[UUID, Tuple[int, Optional[str]]] = {}
+        # tag: followed network: the names of those Ports by UUID
+        self._followers: Dict[int, Dict[Optional[str], Dict[UUID, str]]] = {}
         self._changed: "Set[Tenancy]" = set()  # those of changed Ports, since take_changed()
 
     def take(self, row: "Row", is_gone: bool) -> None:
@@ -38,9 +39,9 @@ class Tenancies(object):
             self._changed.add(old)
             self._uuids.pop(name, None)
             del self._bound[old[0]][old[1]][row.uuid]
-        old_tag = self._tags.pop(row.uuid, None)
-        if old_tag is not None:
-            del self._followers[old_tag][row.uuid]
+        followed = self._followed.pop(row.uuid, None)
+        if followed is not None:
+            del self._followers[followed[0]][followed[1]][row.uuid]
         if is_gone:
             return
         new: "Optional[Tenancy]" = None
@@ -53,10 +54,10 @@ class Tenancies(object):
             self._uuids[name] = row.uuid
             self._bound.setdefault(new[0], {}).setdefault(new[1], {})[row.uuid] = row
         for tag in row._data["tag"].atoms() if names.parse(name) else ():
-            self._tags[row.uuid] = tag
             base = mark.parse(row._data["external_ids"].values.get(mark.KEY)).get("base", {})
-            self._followers.setdefault(tag, {})[row.uuid] = (
-                name, base.get("network") if new is None else new[1])
+            network = base.get("network") if new is None else new[1]
+            self._followed[row.uuid] = tag, network
+            self._followers.setdefault(tag, {}).setdefault(network, {})[row.uuid] = name
 
     def touch(self, name: str) -> None:
         """Take a change of the Interface or the bridge of a Port."""
@@ -68,13 +69,14 @@ class Tenancies(object):
         networks = {} if tag is None else self._bound.get(tag, {})
         return {network: map(as_json, rows.values()) for network, rows in networks.items()}
 
-    def take_changed(self) -> Iterator[Tuple[str, bool]]:
-        """The VIFs' ports in the VLANs of which a tenancy has changed since the last call.
+    def take_changed(self) -> Tuple[Set[int], Set[str]]:
+        """Which VLANs have had a change of a tenancy since the last call.
 
-        :returns: for each: the port's name; and whether the change concerns the port, which follows
-            another network
+        :returns: ``(tags, names)``: the tags of these VLANs; and the names of the VIFs' ports there
+            that follow another network than the one of the tenancy
         """
         changed, self._changed = self._changed, set()
-        for tag, network in changed:
-            for name, followed in self._followers.get(tag, {}).values():
-                yield name, followed not in (None, network)
+        return {tag for tag, _ in changed}, {
+            name for tag, network in changed
+            for followed, ports in self._followers.get(tag, {}).items()
+            if followed not in (None, network) for name in ports.values()}
