@@ -1,6 +1,8 @@
 """`doctor` on the rows of the database, and on the programs that write iface-id."""
 import subprocess
 
+import pytest
+
 from support.constants import LONG
 from support.doctor_host import (
     CONFIG,
@@ -52,6 +54,15 @@ def test_drift(host, switch):
     assert host.doctor(switch)["drift"]["state"] == "OK"
 
 
+def test_a_port_that_is_not_yet_closed(host, switch):
+    host.write(CONFIG, "[hold]\nbridges = br0\n")
+    switch.add_port("br0", "vif1.0", ids(1))
+    host.is_ill(switch, "drift", "FAIL", "vif1.0", "closed until it has a real tag",
+                unmarked="WARN")
+    host.run(switch, "mirror", "all")
+    assert host.doctor(switch)["drift"]["state"] == "OK"
+
+
 def test_drift_that_waits_for_the_agent(host, switch):
     plug(host, switch, {"other_config": {"net_uuid": "n"}, "external_ids": ids(1, iface_id="i")},
          {"tag": 5})
@@ -68,6 +79,14 @@ def test_refused(host, switch):
     plug(host, switch, tap={"external_ids": ids(2)})
     found = host.is_ill(switch, "refused", "WARN", "different VIFs")
     assert found["cure"] == "xe vif-unplug uuid=uuid-1 && xe vif-plug uuid=uuid-1"
+
+
+@pytest.mark.parametrize("listed", ["br9", '"br0"', "br0;", "br*", "xapi5"])
+def test_a_bridge_in_hold_that_the_host_does_not_have(host, switch, listed):
+    switch.vsctl("add-br", "xapi5", "br0", "5")  # a VLAN bridge, which has no Bridge row
+    host.write(CONFIG, "[hold]\nbridges = br0, %s\n" % listed)
+    found = host.is_ill(switch, "hold-bridges", "WARN", listed)
+    assert "br0," not in found["found"] and host.at(CONFIG) in found["cure"]
 
 
 def test_held(host, switch):

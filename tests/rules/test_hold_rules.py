@@ -127,12 +127,26 @@ def test_a_held_port_becomes_a_qinq_port_in_any_order_of_columns(lab, order, loo
     assert_released(lab, QINQ, *SIDES)
 
 
+@pytest.mark.parametrize("single", [True, False])
 @pytest.mark.parametrize("side", SIDES)
-def test_a_choice_by_hand_without_a_real_tag_does_not_open_a_held_port(lab, side):
+def test_a_choice_by_hand_without_a_real_tag_does_not_open_a_held_port(lab, side, single):
     held_pair(lab)
+    if single:
+        lab.unplug(OTHER[side])
     lab.set(side, NONE)
-    assert lab.run(side).state == "refused"
-    assert_held(lab, *SIDES)
+    decision = lab.run(side)
+    assert decision.state == "refused" and "only a real tag opens" in decision.reason
+    assert_held(lab, *((side,) if single else SIDES))
+
+
+@pytest.mark.parametrize("sides", [("vif",), ("tap",), SIDES], ids=str)
+def test_a_port_that_is_not_yet_closed_is_in_drift(lab, sides):
+    """Until the hold is written, the port is a trunk of every VLAN."""
+    for side in sides:
+        lab.plug(side)
+    assert [outcome.state for outcome in lab.shot().look([(12, 0)])] == ["drift"]
+    lab.run()
+    assert [outcome.state for outcome in lab.shot().look([(12, 0)])] == ["held"]
 
 
 @pytest.mark.parametrize("single", [True, False])
@@ -150,9 +164,11 @@ def test_a_choice_by_hand_opens_a_held_port_whose_bridge_is_not_listed_any_more(
     lab.set(side, NONE)
     assert lab.run().state == "held"
     assert_held(lab, *sides)
-    assert lab.run(side).state in ("in-sync", "mirrored", "single")
+    decision = lab.run(side)
+    assert decision.state in ("in-sync", "mirrored", "single")
     for each in sides:
         assert lab.unit(each) == NONE and "held" not in lab.mark(each)
+        assert "%s is open to every VLAN" % lab.name(each) in decision.reason
 
 
 @pytest.mark.parametrize("sides", [("vif",), ("tap",), SIDES], ids=str)

@@ -753,6 +753,21 @@ def test_an_orphan_whose_vlan_is_another_networks_is_closed_on_any_bridge(lab, g
     assert lab.units() == (T6, T6)
 
 
+@pytest.mark.parametrize("gone", SIDES)
+def test_a_choice_by_hand_does_not_keep_a_vlan_that_is_another_networks(lab, gone):
+    follow_the_agents(lab, gone)
+    give_away(lab)
+    assert lab.run(OTHER[gone]).state == "held" and lab.unit(OTHER[gone]) == HELD
+
+
+@pytest.mark.parametrize("side", SIDES)
+def test_from_names_a_side_that_has_no_port(lab, side):
+    follow_the_agents(lab, side)
+    decision = lab.run(side)
+    assert decision.state == "refused" and decision.changes == []
+    assert decision.reason.startswith("there is no %s that could be the source" % side)
+
+
 @pytest.mark.parametrize("side", SIDES)
 def test_the_notes_of_a_row_say_whose_the_siblings_vlan_is(lab, side):
     """The agent's notes are on a row that has no tag; the sibling has the tag of the notes. Whoever

@@ -35,8 +35,8 @@ main()
 USUAL = {"xapi-vifs": "SKIP"}
 NO_WATCHER = {"watcher-lock": "SKIP", "watcher-error": "SKIP", "last-mirrored": "SKIP"}
 NO_DATABASE = dict.fromkeys((
-    "iface-id", "drift", "conflict", "refused", "held", "unbound", "dead-vlan", "bridges",
-    "unpaired", "orphans", "unmarked"), "SKIP")
+    "iface-id", "drift", "conflict", "refused", "hold-bridges", "held", "unbound", "dead-vlan",
+    "bridges", "unpaired", "orphans", "unmarked"), "SKIP")
 
 
 class Host(object):

@@ -59,6 +59,8 @@ def decide_vif(ports: "Iterable[Port]", settings: Settings, prefer: "Optional[st
             sides[TAP][0].port.name, sides[TAP][1].port.name)
     elif len(rows) == 2:
         refusal = identity.refusal(rows[VIF].port, rows[TAP].port)
+    if prefer and not refusal:
+        refusal = _refuse_choice(prefer, rows, settings)
     source: "Optional[str]" = None
     split: "List[str]" = []
     siblings: "Optional[pair.Pair]" = None
@@ -68,18 +70,20 @@ def decide_vif(ports: "Iterable[Port]", settings: Settings, prefer: "Optional[st
         state, source, reason, split = _decide_siblings(siblings, settings, prefer)
     else:
         state, reason = REFUSED, refusal or ""
+        for draft in drafts:
+            _drop_lost_vlans([draft])
         if not refusal:
             state, reason = SINGLE, "%s has no sibling" % drafts[0].port.name
-            if drafts[0] is rows.get(prefer or ""):
+            if prefer:
                 # A person has named this port as the right one: the port follows no sibling any
                 # more.
                 drafts[0].mark.pop("base", None)
-        orphans = [draft.port for draft in drafts if _is_orphan(draft, drafts)]
-        for draft in drafts:
-            if not _drop_lost_vlans([draft]) and draft.port in orphans:
-                draft.note(_decide_orphan(draft, settings, expired))
-                if not refusal:
-                    state, reason = ORPHAN, ""
+        orphan_drafts = [draft for draft in drafts if _is_orphan(draft, drafts)]
+        orphans = [draft.port for draft in orphan_drafts]
+        for draft in orphan_drafts:
+            draft.note(_decide_orphan(draft, settings, expired))
+            if not refusal:
+                state, reason = ORPHAN, ""
 
     # A port without a VLAN beside a held port is held, too. On a bridge that the config does not
     # list (any more) a person may open both ports, by naming one as the right one (prefer).
@@ -128,6 +132,19 @@ def decide_vif(ports: "Iterable[Port]", settings: Settings, prefer: "Optional[st
         rows[OTHER[target]].port.name if target else None,
         rows[target].port.name if target else None, unit, split, changes, orphans,
         sides[TAP][1].port if len(sides[TAP]) > 1 else None)
+
+
+def _refuse_choice(prefer: str, rows: "Dict[str, Draft]", settings: Settings) -> "Optional[str]":
+    """Why a person can't choose a side, in words; None if the side may be chosen. The parameters
+    are those of decide_vif."""
+    if prefer not in rows:
+        return "there is no %s that could be the source" % prefer
+    port = rows[prefer].port
+    if port.bridge in settings.hold_bridges and not is_real(rows[prefer].unit) and any(
+            "held" in row.port.mark for row in rows.values()):
+        return "only a real tag opens a held port on a bridge in [hold]: set %s's tag first" % (
+            port.name)
+    return None
 
 
 def _stamp(draft: Draft, settings: Settings) -> None:
@@ -238,7 +255,7 @@ def _decide_siblings(siblings: pair.Pair, settings: Settings, prefer: "Optional[
     """
     rows = siblings.rows
     vif, tap = rows[VIF], rows[TAP]
-    verdict, source, reason = siblings.choose(prefer, vif.port.bridge in settings.hold_bridges)
+    verdict, source, reason = siblings.choose(prefer)
     if verdict == pair.REFUSED:
         return REFUSED, None, reason, []
     if verdict == pair.CONFLICT:

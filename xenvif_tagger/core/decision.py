@@ -32,7 +32,7 @@ class State(object):
 
 
 IN_SYNC = "in-sync"  # both ports are alike
-DRIFT = "drift"  # the ports differ, and which one is right is known
+DRIFT = "drift"  # the ports are not as they should be, and how they should be is known
 MIRRORED = "mirrored"  # the ports differed until this command made them alike
 CONFLICT = "conflict"  # the ports differ, and nothing says which one is right
 REFUSED = "refused"  # the ports must not be treated as siblings
@@ -209,11 +209,14 @@ class Outcome(object):
     @property
     def state(self) -> str:
         """The VIF's state: ``mirrored`` for a drift that was written, ``failed`` where the database
-        did not accept the changes, else the decision's state."""
+        did not accept the changes, ``drift`` where a port is not yet closed or opened as the
+        decision wants it, else the decision's state."""
+        state, is_substantial = self.decision.state, self.decision.is_substantial()
         if self.written:
-            mirrored = self.decision.state == DRIFT and self.decision.is_substantial()
-            return MIRRORED if mirrored else self.decision.state
-        return FAILED if self.problem else self.decision.state
+            return MIRRORED if state == DRIFT and is_substantial else state
+        if self.problem:
+            return FAILED
+        return DRIFT if is_substantial and state in (HELD, SINGLE, ORPHAN) else state
 
     @property
     def is_alike(self) -> bool:

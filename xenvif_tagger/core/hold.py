@@ -98,6 +98,8 @@ def close(draft: "Draft", closes: bool) -> "Optional[str]":
     """
     port, unit = draft.port, draft.unit
     was_held = is_held(port)
+    if was_held and not closes:
+        return "is open to every VLAN" if has_no_vlan(unit) else None
     if port.managed and not was_held or not closes or not (
             # The dead form of an agent, a trunk of 4095, would be open after xapi's late clear.
             has_no_vlan(unit) or not is_real(unit) and (

@@ -82,18 +82,17 @@ class Pair(object):
         before = self.before()
         return [side for side in SIDES if self.unit(side) != before[side]] if before else []
 
-    def choose(self, prefer: "Optional[str]", listed: bool) -> "Choice":
+    def choose(self, prefer: "Optional[str]") -> "Choice":
         """Choose what becomes of the two units.
 
         :param prefer: the side that a person has named as the source, or None
-        :param listed: whether the config's [hold] lists the bridge
         :returns: ``(verdict, side, reason)``: one of the verdicts above; for COPY the side whose
             unit goes to the other side, else None; and the reason in words
         """
         if not any(self.lends.values()):
             return REFUSED, None, "both ports are left over: neither may lend to the other"
         if prefer:
-            return self._choose_by_hand(prefer, listed)
+            return self._choose_by_hand(prefer)
         if self.unit(VIF) == self.unit(TAP):
             return ALIKE, None, "both ports have %s" % describe(self.unit(VIF))
         for side in SIDES:
@@ -126,7 +125,7 @@ class Pair(object):
         ports = [self.rows[side].port for side in SIDES]
         return all(port.managed for port in ports) and ports[0].network != ports[1].network
 
-    def _choose_by_hand(self, prefer: str, listed: bool) -> "Choice":
+    def _choose_by_hand(self, prefer: str) -> "Choice":
         source, target = self.rows[prefer], self.rows[OTHER[prefer]]
         if not self.lends[prefer]:
             return REFUSED, None, "%s is left over from another guest and can't be the source" % (
@@ -134,10 +133,6 @@ class Pair(object):
         if self.owner == OTHER[prefer]:
             return REFUSED, None, "%s is the agent's own port: only the agent sets its VLAN" % (
                 target.port.name)
-        if listed and not is_real(source.unit) and any(
-                "held" in row.port.mark for row in self.rows.values()):
-            return REFUSED, None, "only a real tag opens a held port on a bridge in [hold]: set " \
-                "%s's tag first" % source.port.name
         if source.unit == target.unit:
             return ALIKE, None, "both ports have %s" % describe(source.unit)
         return COPY, prefer, "%s, and was named as the source" % self.says(prefer)

@@ -19,7 +19,8 @@ class Database(object):
     unpaired (list of lists of str): as core.identity.unpaired returns.
     outcomes (list of Outcome): of all VIFs. settings (Settings): the operator's settings.
     version (str or None): Open vSwitch's version, if the database has it. schema (str): the version
-    of the schema. has_cvlans (bool): whether the schema has Port.cvlans.
+    of the schema. has_cvlans (bool): whether the schema has Port.cvlans. bridges (set of str): the
+    names of the Bridge rows.
 
     :param values: the config file's values
     :param timeout: seconds to wait for the database at most
@@ -40,8 +41,11 @@ class Database(object):
             schema = client.call("get_schema", [DATABASE])
             self.schema = str(schema["version"])
             self.has_cvlans = "cvlans" in schema["tables"]["Port"]["columns"]
-            row = client.transact([{"op": "select", "table": "Open_vSwitch", "where": [],
-                                    "columns": ["ovs_version"]}])[0]["rows"][0]
+            switches, bridges = client.transact([
+                {"op": "select", "table": table, "where": [], "columns": [column]}
+                for table, column in (("Open_vSwitch", "ovs_version"), ("Bridge", "name"))])
+            row = switches["rows"][0]
+            self.bridges = {bridge["name"] for bridge in bridges["rows"]}
             self.version = row["ovs_version"] if isinstance(row["ovs_version"], str) else None
             self.outcomes = driver.look()
             self.unpaired = driver.vswitch.unpaired
@@ -64,8 +68,8 @@ class Database(object):
             ports = Vswitch(client).read_all()
         return [port for vif in sorted(ports) for port in ports[vif]]
 
-    def look_again(self, vifs: List[Tuple[int, int]]) -> List[Decision]:
-        """The decisions about some VIFs, read anew.
+    def look_again(self, vifs: List[Tuple[int, int]]) -> List[Outcome]:
+        """The outcomes of some VIFs, read anew.
 
         This uses a connection of its own: ovsdb-server drops a client that answers none of its
         probes, and while other checks take their time nobody reads the first connection.
@@ -73,7 +77,7 @@ class Database(object):
         :raises OvsdbError: the database can't be read any more
         """
         with Client(self.remote, self._timeout) as client:
-            return [outcome.decision for outcome in OneShot(client, self._values).look(vifs)]
+            return OneShot(client, self._values).look(vifs)
 
     def pairs(self) -> List[Decision]:
         """The decisions about VIFs that have two ports."""
@@ -82,4 +86,4 @@ class Database(object):
 
     def in_state(self, state: str) -> List[Decision]:
         """The decisions that have a state."""
-        return [outcome.decision for outcome in self.outcomes if outcome.decision.state == state]
+        return [outcome.decision for outcome in self.outcomes if outcome.state == state]

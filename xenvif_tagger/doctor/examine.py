@@ -33,6 +33,7 @@ CHECKS: Tuple[Tuple[str, Examination], ...] = (
     ("drift", ports.drift),
     ("conflict", ports.conflict),
     ("refused", ports.refused),
+    ("hold-bridges", ports.hold_bridges),
     ("held", ports.held),
     ("unbound", ports.unbound),
     ("dead-vlan", ports.dead_vlan),

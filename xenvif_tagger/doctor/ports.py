@@ -115,13 +115,13 @@ def iface_id(database: Database) -> Result:
 def drift(database: Database) -> Result:
     """Whether pairs are in drift, at a second look too: during the first look the watcher or an
     agent may have been writing the two ports."""
-    vifs = [outcome.vif for outcome in database.outcomes if outcome.decision.state == DRIFT]
+    vifs = [outcome.vif for outcome in database.outcomes if outcome.state == DRIFT]
     if vifs:
         try:
-            decisions = database.look_again(vifs)
+            outcomes = database.look_again(vifs)
         except OvsdbError as error:
             return SKIP, "the database can't be read again: %s" % error, None
-        drifting = [decision for decision in decisions if decision.state == DRIFT]
+        drifting = [outcome.decision for outcome in outcomes if outcome.state == DRIFT]
         if any(decision.is_substantial() for decision in drifting):
             return FAIL, _with_reasons(drifting), "xenvif-tagger mirror all"
         if drifting:
@@ -167,6 +167,20 @@ def _replug(port: Port) -> Optional[str]:
     """The command that plugs a VIF anew; None if XAPI does not know the VIF."""
     uuid = port.ids["Interface"].get("xs-vif-uuid")
     return uuid and "xe vif-unplug uuid={0} && xe vif-plug uuid={0}".format(shlex.quote(uuid))
+
+
+def hold_bridges(patient: Patient) -> Result:
+    """Whether each bridge that the config's [hold] lists is a bridge of this host."""
+    if patient.database.error:
+        return SKIP, "the database can't be read", None
+    database = patient.database
+    unknown = database.settings.hold_bridges - database.bridges
+    if unknown:
+        return (WARN, "[hold] lists %s, and this host has no such bridge, so no port is closed for "
+                "that name. (For the ports of a VLAN bridge list the bridge that has them)" % (
+                    first_few(sorted(unknown))),
+                "vi %s; systemctl restart xenvif-tagger" % patient.host.config_path)
+    return OK, "this host has each bridge that [hold] lists", None
 
 
 def held(patient: Patient) -> Result:
