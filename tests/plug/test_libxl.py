@@ -464,6 +464,20 @@ def test_a_python_that_hangs_is_ended(dom0, before, text):
     assert "import" not in dom0.read_file(LOG)[seen:]
 
 
+def test_a_python_that_is_killed_before_bash_has_disowned_it(dom0, before):
+    """Bash then prints the job's command into Xen's log: one line, which is not Python's source."""
+    before("python3", "kill -9 $$")
+    dom0.write_file("/run/no-disown", "enable -n disown\n")
+    vif = add(dom0)
+    dom0.create_device(vif.vif)
+    seen = len(dom0.read_file(LOG)) if os.path.exists(dom0.path(LOG)) else 0
+    good(dom0.run(TAGGER, "online", "type_if=vif", env={
+        "PATH": "/bin:/usr/bin", "XENBUS_PATH": vif.backend, "vif": vif.vif,
+        "BASH_ENV": "/run/no-disown"}))
+    killed = [line for line in dom0.read_file(LOG)[seen:].splitlines() if "Killed" in line]
+    assert len(killed) == 1 and "import" not in dom0.read_file(LOG)[seen:]
+
+
 def test_the_config_sets_the_time_for_pythons_answer(dom0, before):
     """The usual time is under a second."""
     dom0.write_file(CONFIG, "[plug]\ntimeout = 60\n")
