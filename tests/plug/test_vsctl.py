@@ -21,8 +21,10 @@ IDS = " -- set interface vif1.0 external-ids:\"xs-vif-uuid\"=\"a\""
      dict(unit(5), **{"other_config:qinq-ethtype": "802.1q",
                       "other_config:priority-tags": "never"})),
     (" -- set port vif1.0 tag=5 other_config:net_uuid=n qos=@q external_ids:tag=9", unit(5)),
+    (" -- --if-exists set port vif1.0 tag=7", unit(7)),
     # These words set another port or another table, or are no set command.
-    (" -- set port vif1.00 tag=7 -- set interface vif1.0 tag=7 -- clear port vif1.0 tag", {}),
+    (" -- set port vif1.00 tag=7 -- set interface vif1.0 tag=7 -- clear port vif1.0 tag"
+     " -- --may-exist add-port xenbr0 vif2.0 tag=7 -- SET port vif1.0 tag=7", {}),
 ])
 @pytest.mark.parametrize("ids", ["", IDS])
 def test_the_unit_of_a_command_line(words, expected, ids):

@@ -42,11 +42,17 @@ def unit_in(args: "List[str]", device: str) -> "Unit":
         else:
             commands[-1].append(word)
     for command in commands:
-        if "add-port" in command:
-            command = command[command.index("add-port") + 3:]
-        elif [word.lower() for word in command[:2]] + command[2:3] != ["set", "port", device]:
+        # Options stand before each command's name: --timeout=30, --may-exist, --if-exists.
+        while command and command[0].startswith("-"):
+            command = command[1:]
+        if command[:1] == ["add-port"] and command[2:3] == [device]:
+            assignments = command[3:]
+        elif command[:1] == ["set"] and [word.lower() for word in command[1:2]] == ["port"] and (
+                command[2:3] == [device]):
+            assignments = command[3:]
+        else:
             continue
-        for word in command:
+        for word in assignments:
             name, _, value = word.partition("=")
             name, colon, key = name.partition(":")
             # ovs-vsctl takes a column's name in either case, and "-" for "_".
