@@ -218,6 +218,18 @@ def test_echo_is_answered_while_waiting(host, proxied):
     assert tag(host, "tap12.0") == 5
 
 
+def test_the_database_hangs_when_the_time_is_over(host, proxied):
+    """The command names the database, not the ports, as the cause."""
+    add(host, "vif12.0", tag=5)
+    hangs = threading.Event()
+    proxy = proxied(host, before=lambda message: not hangs.is_set())
+    with Run("--timeout", "1", "mirror", "dom", "12", "--wait", "3", db=proxy) as waiter:
+        proxy.wait_until_waiting()
+        hangs.set()
+        result = waiter.end()
+    assert result.code == 3 and "no answer" in result.err, result
+
+
 def test_ctrl_c_while_waiting(host, proxied):
     proxy = proxied(host)
     with waiting("dom", "12", db=proxy) as waiter:
