@@ -119,6 +119,28 @@ def test_a_control_socket_that_can_not_be_made(lab, name):
         assert (started.code, lab.units()[1]) in ((0, {"tag": 5}), (2, {}))
 
 
+@pytest.mark.parametrize("kind", ["file", "link", "socket"])
+def test_a_control_socket_in_the_place_of_another_file(lab, kind):
+    """The library's server would remove the file: a report, or the socket of another daemon."""
+    where = os.path.join(lab.ovs.dir, "taken")
+    if kind == "file":
+        open(where, "w").close()
+    elif kind == "link":
+        os.symlink("elsewhere", where)
+    else:
+        os.link(lab.ovs.socket_path, where)
+    before = os.lstat(where).st_ino
+    with Run("watch", "--unixctl", where, db=lab.ovs,
+             env={"OVS_RUNDIR": lab.ovs.dir}) as started:
+        lab.plug("vif", {"tag": 5})
+        lab.plug("tap")
+        until(lambda: lab.units()[1])
+        started.process.send_signal(signal.SIGTERM)
+        started.end()
+    assert os.lstat(where).st_ino == before
+    assert where in started.err and "ovs-appctl can't reach the watcher" in started.err
+
+
 def test_a_remote_whose_path_is_too_long_is_refused(ovs):
     """The path is too long for the address of a unix socket."""
     path = os.path.join(ovs.dir, 120 * "x")

@@ -2,6 +2,8 @@
 import errno
 import json
 import os
+import socket
+import stat
 from typing import TYPE_CHECKING, Any, Callable, Dict, List, Optional, Tuple
 
 import ovs.unixctl
@@ -51,8 +53,10 @@ class Control(object):
         self.close()
         try:
             os.stat(os.path.dirname(self.path))  # the library would print a line of its own
-            error, self._server = ovs.unixctl.server.UnixctlServer.create(self.path)
-            problem = os.strerror(error) if error else None
+            problem = _in_use(self.path)
+            if problem is None:
+                error, self._server = ovs.unixctl.server.UnixctlServer.create(self.path)
+                problem = os.strerror(error) if error else None
         except FileNotFoundError as gone:
             problem = gone.strerror
         except (OSError, RecursionError):  # the library raises these for a path that is too long
@@ -121,6 +125,22 @@ def _identity(path: str) -> Optional[Tuple[int, int]]:
     except OSError:
         return None
     return status.st_dev, status.st_ino
+
+
+def _in_use(path: str) -> Optional[str]:
+    """Why no control socket can be made at a path, in words: the library would remove whatever file
+    is there. None if there is no file, or a socket on which no process listens any more."""
+    try:
+        if not stat.S_ISSOCK(os.lstat(path).st_mode):
+            return "a file that is no socket is there"
+        with socket.socket(socket.AF_UNIX) as asker:
+            asker.setblocking(False)
+            asker.connect(path)
+    except (FileNotFoundError, ConnectionRefusedError):
+        return None
+    except BlockingIOError:
+        pass  # a process listens, and has its hands full
+    return "another process listens there"
 
 
 def careful_connection(library_connection: Any,
