@@ -31,5 +31,5 @@ setup(
     install_requires=["ovs<3.4; python_version<'3.7'", "ovs; python_version>='3.7'", "click",
                       "XenAPI"],
     extras_require={"test": ["pytest", "pytest-xdist", "hypothesis", "pyte"]},
-    entry_points={"console_scripts": ["xenvif-tagger = xenvif_tagger.cli.main:main"]},
+    entry_points={"console_scripts": ["xenvif-tagger = xenvif_tagger.__main__:run"]},
 )

@@ -56,7 +56,7 @@ def cli(context: click.Context, db: Optional[str], config_path: Optional[str],
     be closed or repaired, or ports that can't be paired, or the port, domain or VM named to mirror
     was refused, in conflict or not ready in time, or a check of doctor has failed; 2 wrong usage,
     or unknown domain, port, VM or host; 3 the database can't be reached, or XAPI can't be reached
-    and the command needs XAPI.
+    and the command needs XAPI; 130 interrupted by Ctrl-C.
     """
     if verbose and quiet:
         raise BadUsage("-v and -q contradict each other: choose one")
@@ -98,7 +98,10 @@ for command in (mirror, status, check, doctor, pool):
 
 
 def prepare() -> None:
-    """Set up this process: its standard streams, its garbage collector and its environment."""
+    """Set up this process: Ctrl-C, the standard streams, the garbage collector and the environment.
+    """
+    if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:  # as __main__ leaves it
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     # Some service managers start us without standard output or error. Nobody reads the output then,
     # and the exit status is the answer.
     sys.stdout = sys.stdout or open(os.devnull, "w")
@@ -130,9 +133,9 @@ def complete(instruction: str) -> NoReturn:
 
 
 def main() -> None:
-    """Run the command line: the entry point of the console script."""
-    prepare()
+    """Run the command line."""
     try:
+        prepare()
         if os.environ.get(COMPLETE):
             complete(os.environ[COMPLETE])
         # Not cli(): with click 8.0 on Python 3.6, cli() refuses to work in a locale without UTF-8.
