@@ -145,6 +145,10 @@ def test_the_file_as_shipped(place, end):
     ("[plug]\ntimeout = 2.\nstock_script = /nowhere\ntimeout = 7\n", "1.800"),
     ("[ovsdb]\ntimeout = 9\n", "0.900"), ("[plug]\n#timeout = 9\n", "0.900"),
     ("[plug]\ntimeout = soon\n", "0.900"), ("[plug]\ntimeout = -1\n", "0.900"),
+    ("[plug]\ntimeout = .5\n", "0.900"), ("[plug]\ntimeout = 1e0\n", "0.900"),
+    ("[plug]\ntimeout = 99999\n", "0.900"), ("[plug]\ntimeout = 86400.5\n", "0.900"),
+    ("[plug]\ntimeout = 86400\n", "77760.000"), ("[plug]\ntimeout = 0000008.50\n", "7.650"),
+    ("[plug]\ntimeout = 0.0\n", "0.900"), ("[plug]\ntimeout = nan\n", "0.900"),
     ("[plug]\ntimeout = 0.08\n", "0.072"), ("[plug]\nmy timeout = 9\n", "0.900")])
 def test_how_long_the_hook_of_libxl_waits(place, text, seconds):
     """The hook waits nine tenths of the time that the package reads from the config."""

@@ -47,11 +47,13 @@ def _switch(text: str) -> bool:
 
 def _seconds(text: str) -> float:
     try:
-        seconds = float(text)
+        # (float() also takes "1e0" and ".5", which libxl's hook, in bash, does not.)
+        is_plain = set(text) <= set("0123456789.") and text[:1] != "."
+        seconds = float(text) if is_plain else -1.0
     except ValueError:
         seconds = -1.0
     if not 0 < seconds <= 86400:
-        raise BadValue("must be a number of seconds, above 0 and at most 86400")
+        raise BadValue("must be a number of seconds, such as 0.5, above 0 and at most 86400")
     return seconds
 
 
