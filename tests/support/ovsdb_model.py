@@ -38,15 +38,12 @@ def rows_of(rows, vif):
 
 def port_of(row, rows):
     """The row as the core sees it, among the rows (dict UUID -> Row) of one moment."""
-    port = Port(**row._asdict())
     tag = row.unit.get("tag")
-    if tag is not None:
-        port.rivals = frozenset(
-            found for found in (
-                Port(**other._asdict()).vlan_network for other in rows.values()
-                if other.uuid != row.uuid and other.bridge == row.bridge
-                and other.unit.get("tag") == tag and "net_uuid" in other.other_config) if found)
-    return port
+    networks = {
+        Port(**other._asdict()).vlan_network for other in rows.values()
+        if tag is not None and other.uuid != row.uuid and other.bridge == row.bridge
+        and other.unit.get("tag") == tag and "net_uuid" in other.other_config}
+    return Port(rivals=networks - {None}, **row._asdict())
 
 
 class Reader(object):

@@ -208,12 +208,11 @@ def _rival(drafts: "List[Draft]") -> "Optional[str]":
     """Why the agent's own port can't be trusted, in words: the port's tag is another network's,
     too. None if no port of the agent's has such a tag."""
     for draft in drafts:
-        network = draft.port.vlan_network
-        rivals = draft.port.rivals - {network}
-        if network and rivals:
+        if draft.port.is_forgotten:
             return "%s has %s for network %s, and the agent has this tag in use for network %s: " \
                 "the agent has forgotten this port: plug it anew" % (
-                    draft.port.name, describe(draft.unit), network, min(rivals))
+                    draft.port.name, describe(draft.unit), draft.port.vlan_network,
+                    min(draft.port.rivals))
     return None
 
 

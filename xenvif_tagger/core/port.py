@@ -79,7 +79,7 @@ class Port(object):
         self.gone = ofport == -1 or bool(error)
         self.mark = mark.parse(self.ids["Port"].get(mark.KEY))
         self.cvlans = cvlans
-        self.rivals = frozenset(rivals)
+        self.rivals = frozenset(rivals) - {self.followed_network}
 
     @property
     def managed(self) -> bool:
@@ -103,6 +103,12 @@ class Port(object):
         if self.managed and not self.gone:
             return self.network_of(self.unit.get("tag"))
         return None
+
+    @property
+    def is_forgotten(self) -> bool:
+        """Whether the agent has forgotten this port of its own: the agent has the port's tag in use
+        for another network, too."""
+        return self.vlan_network is not None and bool(self.rivals)
 
     @property
     def followed_network(self) -> "Optional[str]":

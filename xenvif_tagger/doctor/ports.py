@@ -1,13 +1,13 @@
 """`doctor`: checks of Open vSwitch's database, and of the VIFs' ports in it."""
 import os
 import shlex
-from typing import Callable, Iterable, List, Optional, Tuple
+from typing import Callable, Iterable, List, Optional
 
 from ..core import identity
 from ..core.decision import CONFLICT, DRIFT, ORPHAN, REFUSED, Decision
 from ..core.hold import is_held
 from ..core.iface_id import is_unbound
-from ..core.names import parse
+from ..core.names import parse_known
 from ..core.port import Port
 from ..output.checks import FAIL, OK, SKIP, WARN, first_few
 from ..ovsdb.client import BadRemote, OvsdbError
@@ -50,13 +50,6 @@ def reachable(patient: Patient) -> Result:
         return FAIL, str(error), "ovs-vsctl --db=%s show" % database.remote
     return FAIL, str(error), "systemctl %s openvswitch" % (
         "restart" if "answer" in str(error) else "start")
-
-
-def parts_of(port: Port) -> Tuple[int, int, str]:
-    """The domain id, the device number and the side of a VIF's port, by its name."""
-    parts = parse(port.name)
-    assert parts, "the database's reader gives ports of VIFs only"
-    return parts
 
 
 def _agent_bound(database: Database) -> bool:
@@ -137,7 +130,7 @@ def conflict(database: Database) -> Result:
         return OK, "no pair is in conflict", None
     # The agent's own ports whose VLAN the agent uses for another network, too.
     forgotten = [port for decision in conflicts for port in decision.ports()
-                 if port.vlan_network and port.rivals - {port.vlan_network}]
+                 if port.is_forgotten]
     if forgotten:  # to choose a side does not help: the VLAN of the agent's own port is wrong
         return FAIL, _with_reasons(conflicts), _replug(forgotten[0]) or (
             "systemctl restart neutron-openvswitch-agent")
@@ -160,7 +153,7 @@ def refused(database: Database) -> Result:
         return OK, "no pair is refused", None
     port = others[0].ports()[0]
     return WARN, _with_reasons(others), _replug(port) or (
-        "xenvif-tagger --verbose mirror dom %d --dry-run" % parts_of(port)[0])
+        "xenvif-tagger --verbose mirror dom %d --dry-run" % parse_known(port.name)[0])
 
 
 def _replug(port: Port) -> Optional[str]:
@@ -198,13 +191,14 @@ def held(patient: Patient) -> Result:
                 "port. So does this command, after which a port without a tag is a trunk of every "
                 "VLAN:" % (
                     first_few(_names_of(unlisted))), "xenvif-tagger mirror port %s --from %s" % (
-                        unlisted[0].name, parts_of(unlisted[0])[2]))
+                        unlisted[0].name, parse_known(unlisted[0].name)[2]))
     since = patient.watch.stats.get("held_seconds")
     if since is None:
         text = "%s: held until an agent sets a tag, which should take less than a minute. Only a " \
             "watcher would know since when" % first_few(_names_of(held_ports))
     else:
-        seconds = {port.name: since.get("vif%d.%d" % parts_of(port)[:2], 0) for port in held_ports}
+        seconds = {port.name: since.get("vif%d.%d" % parse_known(port.name)[:2], 0)
+                   for port in held_ports}
         held_ports = [port for port in held_ports if seconds[port.name] >= LONG_HELD]
         if not held_ports:
             return OK, "%s: held until an agent sets a tag, for less than %g s so far" % (
@@ -299,7 +293,7 @@ def orphans(database: Database) -> Result:
     port = orphaned[0].ports()[0]
     return (WARN, "%s: the agent may have forgotten the port together with its sibling, and give "
             "the port's VLAN to another tenant. If that VLAN is right:" % _with_reasons(orphaned),
-            "xenvif-tagger mirror port %s --from %s" % (port.name, parts_of(port)[2]))
+            "xenvif-tagger mirror port %s --from %s" % (port.name, parse_known(port.name)[2]))
 
 
 @of_database

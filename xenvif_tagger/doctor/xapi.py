@@ -10,7 +10,7 @@ import re
 import shlex
 from typing import TYPE_CHECKING, Dict, Iterable, List, Mapping, NamedTuple, Optional, Set, Tuple
 
-from ..core.names import names_of
+from ..core.names import names_of, parse_known
 from ..core.port import Port
 from ..output.checks import FAIL, OK, SKIP, WARN, first_few
 from ..output.console import Unavailable
@@ -18,7 +18,6 @@ from ..ovsdb.client import OvsdbError
 from ..xapi import vms
 from .database import Database
 from .patient import Patient, Result
-from .ports import parts_of
 
 if TYPE_CHECKING:
     from ..xapi.session import Record, Xapi  # at run time only where XenAPI is there
@@ -149,7 +148,7 @@ def _by_vif(ports: Iterable[Port]) -> Ports:
 
 def _place(port: Port) -> Tuple[int, int, int]:
     """The key by which ports are sorted: by domain, then by device, the vif first."""
-    domid, devid, _ = parts_of(port)
+    domid, devid, _ = parse_known(port.name)
     return domid, devid, names_of(domid, devid).index(port.name)
 
 
@@ -193,7 +192,7 @@ def _lacking(vifs: Vifs, ports: Ports) -> List[Vif]:
     Only the vif counts, which every guest has: a tap is there only with QEMU, and may have gone.
     """
     with_vif = {uuid for uuid, vif_ports in ports.items()
-                if any(parts_of(port)[2] == "vif" and not port.gone for port in vif_ports)}
+                if any(parse_known(port.name)[2] == "vif" and not port.gone for port in vif_ports)}
     return [vif for uuid, vif in vifs.items()
             if vif and _is_plugged(vif) and uuid not in with_vif]
 
@@ -229,9 +228,9 @@ def _why(vif: Optional[Vif]) -> str:
 def _removal(vif: Optional[Vif], ports: List[Port]) -> str:
     """The command that removes ports that should not be there. But if the guest of the ports runs
     here, the command attaches the VIF instead, so that no running guest is cut off."""
-    if vif and vif.is_here and vif.domid in {str(parts_of(port)[0]) for port in ports}:
+    if vif and vif.is_here and vif.domid in {str(parse_known(port.name)[0]) for port in ports}:
         return "xe vif-plug uuid=%s" % shlex.quote(vif.uuid)
-    domid, devid, _ = parts_of(ports[0])
+    domid, devid, _ = parse_known(ports[0].name)
     return "xl list %d || ovs-vsctl %s" % (domid, " -- ".join(
         "--if-exists del-port " + shlex.quote(name) for name in names_of(domid, devid)
         if name in {port.name for port in ports}))

@@ -6,7 +6,7 @@ from typing import Any, Dict, Iterable, List, Mapping, Optional, Sequence, Tuple
 import click
 
 from ..core.decision import STATES, Outcome
-from ..core.port import Change, Port, after
+from ..core.port import Change, Port, after, cell_of
 from ..core.unit import UNIT, vlan_of
 from .text import clean, fit, indented, size
 
@@ -250,7 +250,6 @@ def lines(outcome: Outcome, width: int, details: bool) -> List[str]:
     text = ["%s: %s" % (names, outcome.state)] + reason_lines(outcome, width)
     if details:
         for change in decision.changes:
-            cell = change.column if change.key is None else "%s:%s" % (change.column, change.key)
             text.append(clean("    %s %s %s: %s -> %s" % (
-                change.table, change.row, cell, value(change.old), value(change.new))))
+                change.table, change.row, cell_of(change), value(change.old), value(change.new))))
     return text

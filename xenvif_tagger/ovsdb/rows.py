@@ -77,10 +77,10 @@ def with_rivals(row: "Row", interface: "Row", bridge: "Row",
     :param find_bridge: function that gives the Bridge row that has the Port of a UUID
     """
     port = port_of(row, interface, bridge["name"])
-    followed = port.followed_network
     rivals: "Set[str]" = set()
     for network, others in bound.items():
-        for other in others if network != followed else ():
+        # The ports of the port's own network may be thousands.
+        for other in others if network != port.followed_network else ():
             interface_of_other = own_interface(other, find_interface)
             holder = find_bridge(from_uuid(other["_uuid"]))
             if interface_of_other and holder and (
