@@ -53,7 +53,7 @@ def unpaired(interfaces: "Iterable[Tuple[str, Mapping[str, str]]]") -> "List[Lis
     """
     by_mac: "Dict[str, List[Tuple[str, str]]]" = {}  # MAC -> name and VM of each Interface
     for name, ids in interfaces:
-        if "xen-vm-uuid" in ids and "attached-mac" in ids:
+        if ids.get("xen-vm-uuid") and ids.get("attached-mac"):
             by_mac.setdefault(ids["attached-mac"].lower(), []).append((name, ids["xen-vm-uuid"]))
     groups: "List[List[str]]" = []
     for rows in by_mac.values():
