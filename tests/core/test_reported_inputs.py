@@ -499,3 +499,12 @@ def test_the_late_clear_of_trunks_decides_no_conflict(side):
     world.set(side, trunks=None)
     assert world.mirror().state == "conflict"
     assert world[side]["unit"] == trunks and world[OTHER[side]]["unit"] == unit(4095)
+
+
+def test_a_choice_by_hand_beside_a_port_whose_hold_has_ended():
+    """The vif's mark still has the hold, which the agent's tag has ended: nothing is held, so the
+    choice counts, and a second decision changes nothing."""
+    world = World(vif(unit(5), mark={"held": HELD}), tap(HELD), hold_bridges=LISTED)
+    world.mirror(prefer="tap")
+    assert world.units() == (HELD, HELD)
+    assert world.decide().changes == []

@@ -141,7 +141,7 @@ def _refuse_choice(prefer: str, rows: "Dict[str, Draft]", settings: Settings) ->
         return "there is no %s that could be the source" % prefer
     port = rows[prefer].port
     if port.bridge in settings.hold_bridges and not is_real(rows[prefer].unit) and any(
-            "held" in row.port.mark for row in rows.values()):
+            hold.is_held(row.port) for row in rows.values()):
         return "only a real tag opens a held port on a bridge in [hold]: set %s's tag first" % (
             port.name)
     return None
