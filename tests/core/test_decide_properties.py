@@ -52,7 +52,8 @@ def test_a_second_decision_about_the_written_rows_changes_nothing(world, prefer)
     second = world.decide(prefer=prefer if first.state in ("refused", "conflict") else None)
     assert second.changes == []
     if first.is_substantial() and first.state == "drift":
-        assert second.state == "in-sync"
+        # (A sibling is closed while the agent has yet to tag its own port.)
+        assert second.state == ("drift" if "has no tag yet" in first.reason else "in-sync")
 
 
 def test_a_row_with_policing_and_no_identity_gets_no_identity():
@@ -129,6 +130,8 @@ def test_a_contradicting_identity_is_refused_and_nothing_crosses(world, prefer):
         assert decision.source is None
         if "another network's by now" in decision.reason:
             return  # a left-over row of the same VIF still has the VLAN that its sibling had
+        if "had lost its trunks" in decision.reason:
+            return  # by the base, which may be in the sibling's mark, the row had these trunks
         # Each row gets the unit and ids that it would get if it were alone.
         for side in SIDES:
             alone = World(world[side])
