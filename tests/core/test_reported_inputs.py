@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from support.constants import DEAD_FORM, HELD, NEUTRON, SIDES
 from support.raw_rows import OTHER, marks
-from support.rows import BOOT, IDENTITY, TAP_UUID, World, base, row, tap, unit, vif
+from support.rows import BOOT, IDENTITY, TAP_UUID, VIF_UUID, World, base, row, tap, unit, vif
 from xenvif_tagger.core import mark
 
 LISTED = ["xenbr0"]
@@ -507,4 +507,17 @@ def test_a_choice_by_hand_beside_a_port_whose_hold_has_ended():
     world = World(vif(unit(5), mark={"held": HELD}), tap(HELD), hold_bridges=LISTED)
     world.mirror(prefer="tap")
     assert world.units() == (HELD, HELD)
+    assert world.decide().changes == []
+
+
+@pytest.mark.parametrize("side", SIDES)
+def test_a_base_with_another_tag_does_not_say_whose_the_vlan_is(side):
+    """Found by the search of the properties: the first decision trusted the network of such a base,
+    and the second one, which renewed the base, closed both ports."""
+    rows = {side: {"other_config": dict(NEUTRON)}, OTHER[side]: {
+        "unit": unit(5), "mark": {"base": base(unit(7), network="net-2", port={
+            "vif": VIF_UUID, "tap": TAP_UUID}[side])}}}
+    world = World(vif(**rows["vif"]), tap(**rows["tap"]))
+    given_away(world)
+    assert world.mirror().state == "held"
     assert world.decide().changes == []

@@ -231,6 +231,15 @@ def test_a_proof_that_goes_names_the_vif(copy, how):
     assert (1, 0) in copy.after(*ends[how]) and not rivals(copy)
 
 
+def test_a_proof_names_a_vif_whose_network_is_not_known_by_the_port(copy):
+    """The notes of the port's sibling, or a base with another tag, may tell whose the VLAN was."""
+    other = dict(FOLLOWED["base"], unit={"tag": 6}, network="net-2")
+    for ids in {}, {mark.KEY: mark.encode({"base": other})}:
+        copy.after(port("vif1.0", tag=5, external_ids=to_map(ids)))
+        copy.after(port("vif2.0", tag=7))
+        assert copy.after(*LAST.values()) == BOTH and rivals(copy) == {"net-2"}
+
+
 def test_a_port_in_its_own_networks_vlan_names_no_other_vif(copy):
     """All ports of a network are in one VLAN: to bind one of them concerns no other VIF."""
     following(copy)

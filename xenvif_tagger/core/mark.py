@@ -86,6 +86,14 @@ def encode(fields: "Mapping[str, Any]") -> str:
     return value
 
 
+def network_of(fields: "Mapping[str, Any]", tag: "Optional[int]") -> "Optional[str]":
+    """The network (net_uuid) whose VLAN the tag was when the pair was last alike, by the base of a
+    mark. None where the base names none, or has another tag."""
+    base = fields.get("base", {"unit": {}})
+    network: "Optional[str]" = base.get("network")
+    return network if base["unit"].get("tag") == tag else None
+
+
 # The value has no comma, equals sign, space or quote, since other programs split external_ids at
 # those (Ansible's openvswitch_port module, _external_ids_to_dict, dies on an equals sign in a
 # value). The value is JSON with "|" in place of each quote and ";" in place of each comma; the

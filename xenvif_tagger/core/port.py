@@ -113,10 +113,9 @@ class Port(object):
     @property
     def followed_network(self) -> "Optional[str]":
         """The network (net_uuid) whose VLAN the port's tag should be: by the agent's notes on the
-        row, or by the port's base. None where none is known."""
-        network: "Optional[str]" = (self.network_of(self.unit.get("tag"))
-                                    or self.mark.get("base", {}).get("network"))
-        return network
+        row, or by the port's base, if that has the same tag. None where none is known."""
+        tag = self.unit.get("tag")
+        return self.network_of(tag) or mark.network_of(self.mark, tag)
 
     def is_same(self, other: "Port", unit: "Unit", ids: "Ids") -> bool:
         """Whether this port equals a copy of the other port that has this unit and these ids."""

@@ -54,8 +54,8 @@ class Tenancies(object):
             self._uuids[name] = row.uuid
             self._bound.setdefault(new[0], {}).setdefault(new[1], {})[row.uuid] = row
         for tag in row._data["tag"].atoms() if names.parse(name) else ():
-            base = mark.parse(row._data["external_ids"].values.get(mark.KEY)).get("base", {})
-            network = base.get("network") if new is None else new[1]
+            network = mark.network_of(mark.parse(
+                row._data["external_ids"].values.get(mark.KEY)), tag) if new is None else new[1]
             self._followed[row.uuid] = tag, network
             self._followers.setdefault(tag, {}).setdefault(network, {})[row.uuid] = name
 
@@ -73,10 +73,10 @@ class Tenancies(object):
         """Which VLANs have had a change of a tenancy since the last call.
 
         :returns: ``(tags, names)``: the tags of these VLANs; and the names of the VIFs' ports there
-            that follow another network than the one of the tenancy
+            that are not known to follow the network of the tenancy
         """
         changed, self._changed = self._changed, set()
         return {tag for tag, _ in changed}, {
             name for tag, network in changed
             for followed, ports in self._followers.get(tag, {}).items()
-            if followed not in (None, network) for name in ports.values()}
+            if followed != network for name in ports.values()}
