@@ -118,13 +118,14 @@ def test_a_working_directory_that_is_gone(host, tmp_path):
             assert_done(result)
 
 
-@pytest.mark.parametrize("args", [["status"], ["status", "--json"], ["mirror", "dom", "12"]],
-                         ids=" ".join)
+@pytest.mark.parametrize("args", [["status"], ["status", "--json"], ["mirror", "dom", "12"],
+                                  ["--help"], ["--version"]], ids=" ".join)
 def test_a_full_disk(host, args):
     add_zoo(host, 12)
     result = by_shell('"$@" >/dev/full', args=command(*args, db=host))
     assert result.code not in (0, 1)
-    assert re.match(r"xenvif-tagger: [^\n]*No space left[^\n]*\n\Z", result.err), result
+    assert re.match(r"xenvif-tagger: can't write the output: No space left[^\n]*\n\Z",
+                    result.err), result
 
 
 @pytest.mark.parametrize("how", ["2>/dev/full", ">/dev/full 2>&1", "2> >(exec true)", "2>&-"])

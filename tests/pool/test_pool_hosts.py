@@ -42,7 +42,8 @@ def test_xapi_does_not_answer(pool, alike, method, what, words):
 
 def test_no_xapi(tmp_path):
     assert_error(run("--xapi", "unix:%s/x" % tmp_path, "pool", "check"), 3, "no such socket")
-    assert_error(run("--xapi", "none", "pool", "check"), 2, "none: not an address")
+    for words in ("pool", "check"), ("mirror", "vm", "a"):
+        assert_error(run("--xapi", "none", *words), 2, "--xapi none: ", "leave the option out")
 
 
 @pytest.mark.parametrize("args", [[], ["mirror"], ["check", "12"], ["check", "--timeout", "0"],

@@ -11,7 +11,7 @@ import click
 from .. import __version__
 from ..host import config
 from ..host.paths import NAME, run_dir
-from ..output.console import UNREACHABLE, USAGE, BadUsage, fail
+from ..output.console import UNREACHABLE, USAGE, BadUsage, fail, fail_unwritten
 from ..ovsdb.client import BadRemote, OvsdbError
 from ..xapi import vms
 from .doctor import doctor
@@ -164,4 +164,6 @@ def main() -> None:
         signal.signal(signal.SIGPIPE, signal.SIG_DFL)
         os.kill(os.getpid(), signal.SIGPIPE)
     except OSError as error:
+        if error.filename is None:  # click's text for --help or --version
+            fail_unwritten(error)
         fail(str(error), UNREACHABLE)

@@ -38,10 +38,7 @@ def emit(text: str) -> None:
     except BrokenPipeError:
         raise
     except OSError as error:
-        # At its exit Python writes the text that is left in the buffer, and would fail again: so
-        # standard output becomes /dev/null.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-        fail("can't write the output: %s" % error.strerror, UNREACHABLE)
+        fail_unwritten(error)
 
 
 def warn(message: str) -> None:
@@ -60,6 +57,14 @@ def fail(message: str, code: int) -> NoReturn:
     """Print a message as one line on standard error, and exit with a code."""
     warn(message)
     sys.exit(code)
+
+
+def fail_unwritten(error: OSError) -> NoReturn:
+    """Exit because standard output can't be written."""
+    # At its exit Python writes the text that is left in the buffer, and would fail again: so
+    # standard output becomes /dev/null.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    fail("can't write the output: %s" % error.strerror, UNREACHABLE)
 
 
 def unknown(target: str) -> str:

@@ -65,6 +65,8 @@ class Access(object):
         :raises BadUsage: XAPI can't be asked with the options that were given
         """
         from .session import LOCAL, BadRemote, Xapi
+        if self._remote == NOBODY:
+            raise BadUsage("--xapi %s: this command has to ask XAPI: leave the option out" % NOBODY)
         try:
             return Xapi(LOCAL if self._remote is None else self._remote, self._user,
                         self._password, timeout=self._timeout or within, verify=self._verify)
