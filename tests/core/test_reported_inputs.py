@@ -521,3 +521,15 @@ def test_a_base_with_another_tag_does_not_say_whose_the_vlan_is(side):
     given_away(world)
     assert world.mirror().state == "held"
     assert world.decide().changes == []
+
+
+@pytest.mark.parametrize("side", SIDES)
+def test_an_old_base_says_whose_the_vlan_is_only_for_a_row_that_has_kept_it(side):
+    """Found by the search of the properties: the other row brought the tag, and the second decision
+    closed both ports."""
+    old = {"mark": {"base": base(unit(5), network="net-2", port="port-old")}}
+    rows = {side: old, OTHER[side]: {"unit": unit(5)}}
+    world = World(vif(**rows["vif"]), tap(**rows["tap"]))
+    given_away(world, to="net-1")
+    world.mirror()
+    assert world.units() == (unit(5), unit(5)) and world.decide().changes == []

@@ -293,6 +293,8 @@ def _renew_base(rows: "Dict[str, Draft]", siblings: pair.Pair, settings: Setting
     common = merge.alike(vif, tap, settings)
     common["unit"] = _decided(tap if "held" in tap.mark else vif)
     before = siblings.base or siblings.old_base
+    if siblings.old_base and rows[siblings.holder].port.unit != siblings.old_base["unit"]:
+        before = None  # the VLAN comes from the other row, which has not followed that base
     networks = {row.port.network_of(common["unit"].get("tag")) for row in rows.values()} - {None}
     if len(networks) == 1:
         common["network"] = networks.pop()
