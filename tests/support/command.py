@@ -5,7 +5,7 @@ import re
 import subprocess
 import sys
 
-from support.constants import LONG
+from support.constants import LONG, PATIENT_CONFIG
 from support.fork_server import ForkServer, at_start
 
 
@@ -18,8 +18,8 @@ def environment(**more):
     }
     env.update(
         LC_ALL="C.UTF-8", COLUMNS="80",
-        # An empty config file, in place of one that this host may have in /etc.
-        XENVIF_TAGGER_CONFIG=os.devnull,
+        # (This host may have a config file in /etc.)
+        XENVIF_TAGGER_CONFIG=PATIENT_CONFIG,
     )
     env.update(more)
     return {name: value for name, value in env.items() if value is not None}

@@ -8,6 +8,8 @@ CONFIG = "/etc/xenvif-tagger.conf"
 # A config of the hook that gives the database more than the usual second: on a busy machine the
 # hook may need more, and then leaves the plug to the stock script.
 PATIENT = "[plug]\ntimeout = 20\n"
+# The path of a config file for the command, with more time for the database than the usual 5 s.
+PATIENT_CONFIG = os.path.join(ROOT, "tests", "support", "patient.conf")
 SIDES = ("vif", "tap")
 # The unit of a held port, and the unit of a port that Neutron's agent has set dead.
 HELD = {"tag": 4095, "vlan_mode": "dot1q-tunnel", "cvlans": [4095]}

@@ -2,7 +2,7 @@
 import json
 import os
 
-from support.constants import ROOT
+from support.constants import PATIENT_CONFIG, ROOT
 from support.xapi_server import run_plugin
 
 PLUGIN = os.path.join(ROOT, "hotplug", "xapi-plugin")
@@ -10,7 +10,7 @@ PLUGIN = os.path.join(ROOT, "hotplug", "xapi-plugin")
 
 def host_env(ovs, **more):
     """The environment by which a plugin finds its host's files and database."""
-    return dict({"XENVIF_TAGGER_DB": ovs.remote, "XENVIF_TAGGER_CONFIG": os.devnull,
+    return dict({"XENVIF_TAGGER_DB": ovs.remote, "XENVIF_TAGGER_CONFIG": PATIENT_CONFIG,
                  "OVS_RUNDIR": ovs.dir}, **more)
 
 
