@@ -533,3 +533,15 @@ def test_an_old_base_says_whose_the_vlan_is_only_for_a_row_that_has_kept_it(side
     given_away(world, to="net-1")
     world.mirror()
     assert world.units() == (unit(5), unit(5)) and world.decide().changes == []
+
+
+@pytest.mark.parametrize("side", SIDES)
+def test_a_base_closes_the_row_that_it_names_in_a_refused_pair_too(side):
+    """Found by the model of ground truth: after a re-plug in place the new row holds the base; then
+    its identity was taken off, and the agent gave the VLAN away."""
+    rows = {side: {"unit": unit(5), "identity": {}, "mark": {"base": base(
+        unit(5), network="net-1", port={"vif": TAP_UUID, "tap": VIF_UUID}[side])}},
+        OTHER[side]: {"unit": unit(5)}}
+    world = World(vif(**rows["vif"]), tap(**rows["tap"]))
+    given_away(world, to="net-2")
+    assert world.mirror().state == "refused" and world.units() == (HELD, HELD)

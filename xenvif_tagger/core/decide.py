@@ -71,7 +71,7 @@ def decide_vif(ports: "Iterable[Port]", settings: Settings, prefer: "Optional[st
     else:
         state, reason = REFUSED, refusal or ""
         for draft in drafts:
-            _drop_lost_vlans([draft])
+            _drop_lost_vlans([draft], drafts)
         if not refusal:
             state, reason = SINGLE, "%s has no sibling" % drafts[0].port.name
             if prefer:
@@ -174,24 +174,25 @@ def _is_orphan(draft: Draft, drafts: "List[Draft]") -> bool:
             and not any(base["port"] == other.port.uuid for other in drafts))
 
 
-def _drop_lost_vlans(rows: "Collection[Draft]") -> "List[Draft]":
+def _drop_lost_vlans(rows: "Collection[Draft]", drafts: "Collection[Draft]") -> None:
     """Take off rows of one VIF the VLAN that the agent has given to another network.
 
     The base of a row says to which network the row's VLAN belonged; so do the agent's notes on a
     row that is not the agent's own any more. The proof is a port of another network on the same
     bridge that has the same tag by the agent's notes.
 
-    :param rows: all rows of the VIF that may be one pair
-    :returns: the rows that have lost their VLAN
+    :param rows: rows that may be one pair: the agent's notes on one row count for both
+    :param drafts: all rows with the VIF's number: a base counts for the row that the base names,
+        even if the pair is refused by now
     """
     if any(draft.port.vlan_network for draft in rows):
-        return []  # one of the ports is the agent's own, and alive: the agent decides
+        return  # one of the ports is the agent's own, and alive: the agent decides
     lost: "List[Draft]" = []
     for draft in rows:
         port, unit = draft.port, draft.unit
         networks = {row.port.network_of(unit.get("tag")) for row in rows} - {None}
         if not networks:  # the agent's notes are newer than any base
-            bases = [(row, row.mark.get("base", {})) for row in rows]
+            bases = [(row, row.port.mark.get("base", {})) for row in drafts]
             networks = {base.get("network") for row, base in bases if base.get("unit") == unit and (
                 row is draft or base["port"] == port.uuid)} - {None}
         if not port.managed and is_real(unit) and networks and port.rivals - networks:
@@ -201,7 +202,6 @@ def _drop_lost_vlans(rows: "Collection[Draft]") -> "List[Draft]":
         draft.unit = without_vlan(draft.unit)
         draft.mark.pop("base", None)
         draft.closes = True
-    return lost
 
 
 def _rival(drafts: "List[Draft]") -> "Optional[str]":
@@ -234,7 +234,7 @@ def _decide_orphan(draft: Draft, settings: Settings, expired: "Collection[str]")
 def _pair(rows: "Dict[str, Draft]", settings: Settings, prefer: "Optional[str]") -> pair.Pair:
     """The Pair of the two rows, without the VLANs that the agent has given away, and with the
     trunks restored that a mark shows to be lost."""
-    _drop_lost_vlans(rows.values())
+    _drop_lost_vlans(rows.values(), rows.values())
     siblings = pair.Pair(rows[VIF], rows[TAP], settings)
     seen = siblings.seen() or {}
     for side in SIDES:
